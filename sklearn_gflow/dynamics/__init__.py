@@ -1,0 +1,27 @@
+"""The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
+
+from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal
+from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
+from sklearn_gflow.dynamics.step import Point, Step, Stepper, exponential
+from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
+from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
+
+__all__ = [
+    "Adaptive",
+    "Fixed",
+    "FlowOptions",
+    "Observer",
+    "Outcome",
+    "Point",
+    "Schedule",
+    "Step",
+    "Stepper",
+    "Trajectory",
+    "equal_steps",
+    "exponential",
+    "flow",
+    "mean_diagonal",
+    "s_from_tau",
+    "t_from_tau",
+    "tau_from_t",
+]

@@ -1,0 +1,225 @@
+"""The one time loop: the flow (2.37) of V_θ,α by exponential steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.dynamics.schedule import Schedule
+from sklearn_gflow.dynamics.step import Point, Stepper
+from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
+from sklearn_gflow.geometry import (
+    Cost,
+    FactorizationError,
+    OutputMap,
+    Tangent,
+    TangentFactor,
+    factorize,
+)
+
+__all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal"]
+
+
+class Observer(Protocol):
+    """Reads further columns off a flow while the factorisations are at hand."""
+
+    def start(self, point: Point) -> Mapping[str, float]:
+        """Columns at the start."""
+
+    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+        """Columns at ``after``, reached from ``before`` with the factor of ``before``."""
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """Constants of a flow.
+
+    Parameters
+    ----------
+    alpha : float
+        α of (2.32): 0 the standard flow, 1 the adapted one.
+    solver : str
+        See `factorize`.
+    rcond : float or None
+        See `relative_threshold`.
+    damping : float
+        Ridge added to G, relative to the mean of its diagonal.
+    metric_scale : float or None
+        c, the unit in which the eigenvalues of G are measured: the flow is
+        θ' = −N(α(DᵀD)⁺ + (1−α)/c)∇C in τ. None: the mean of the diagonal of G at the start,
+        tr(G₀)/QN. 1.0: the field of the paper.
+    tol : float
+        The flow has converged at |r| ≤ tol·|r₀|, and is in equilibrium at |P r| ≤ tol·|r₀|.
+    max_iter : int
+        Bound on the number of accepted steps.
+    n_iter_no_change : int
+        This many steps in a row that bring |r|/|r₀| down by less than ``tol`` end the flow.
+    store_path : bool
+        Keep θ of every point.
+    """
+
+    alpha: float = 1.0
+    solver: str = "auto"
+    rcond: float | None = None
+    damping: float = 0.0
+    metric_scale: float | None = None
+    tol: float = 1e-10
+    max_iter: int = 500
+    n_iter_no_change: int = 10
+    store_path: bool = False
+
+
+def flow(
+    output_map: OutputMap,
+    cost: Cost,
+    theta: Tensor,
+    schedule: Schedule,
+    options: FlowOptions = FlowOptions(),
+    observers: Sequence[Observer] = (),
+) -> Trajectory:
+    """Follow θ' = −(α(DᵀD)⁺ + (1−α)1)∇θC (2.31)–(2.32) from θ.
+
+    Parameters
+    ----------
+    output_map : OutputMap
+        θ ↦ x(θ).
+    cost : Cost
+        C(x).
+    theta : Tensor of shape (K,)
+        θ₀; not changed.
+    schedule : Schedule
+        `Adaptive` or `Fixed`.
+    options : FlowOptions
+        α, solver, tolerances.
+    observers : sequence of Observer
+        Sources of further columns.
+
+    Returns
+    -------
+    Trajectory
+        Failure is an outcome of it, never an exception.
+    """
+    point = Point.at(output_map, cost, 0.0, theta)
+    unit = mean_diagonal(point.tangent)
+    scale = unit if options.metric_scale is None else options.metric_scale
+    trajectory = Trajectory(output_map.total_weight, scale)
+    loop = _Loop(output_map, cost, schedule, options, observers, trajectory, unit)
+    loop.run(point)
+    return trajectory
+
+
+def mean_diagonal(tangent: Tangent) -> float:
+    """tr(G)/QN, with N the sum of the weights: copies of a row count as its weight does.
+
+    Of a network that ignores its parameters (G = 0) it is 1.
+    """
+    output_map = tangent.output_map
+    mean = tangent.trace() / (output_map.total_weight * output_map.family.n_outputs)
+    return mean if mean > 0 else 1.0
+
+
+@dataclass
+class _Loop:
+    """State of one run of `flow`."""
+
+    output_map: OutputMap
+    cost: Cost
+    schedule: Schedule
+    options: FlowOptions
+    observers: Sequence[Observer]
+    trajectory: Trajectory
+    unit: float
+    distance: float = math.nan
+    patience: int = 0
+    rises: int = 0
+
+    def run(self, point: Point) -> None:
+        self.distance = _norm(point.velocity)
+        self._record(point, math.nan, [observer.start(point) for observer in self.observers])
+        while (outcome := self._finished(point)) is None:
+            advanced = self._advance(point)
+            if isinstance(advanced, Outcome):
+                outcome = advanced
+                break
+            point = advanced
+        self.trajectory.outcome = outcome
+        if self.rises:
+            self.trajectory.detail = f"{self.rises} steps raised the loss"
+
+    def _finished(self, point: Point) -> Outcome | None:
+        options = self.options
+        if not math.isfinite(self.distance):
+            return Outcome.DIVERGED
+        if _norm(point.velocity) <= options.tol * self.distance:
+            return Outcome.CONVERGED
+        # At t_end = 1 the flow goes on at t = 1 until the residual is at its tolerance.
+        if point.tau >= self.schedule.tau_end < math.inf:
+            return Outcome.REACHED_END
+        if self.trajectory.n_steps >= options.max_iter:
+            return Outcome.MAX_ITER
+        if self.patience >= options.n_iter_no_change:
+            return Outcome.STALLED
+        return None
+
+    def _advance(self, point: Point) -> Point | Outcome:
+        """Factorise, check for an equilibrium, step, record."""
+        options = self.options
+        try:
+            factor = factorize(
+                point.tangent,
+                point.velocity,
+                solver=options.solver,
+                inverse_only=options.alpha == 1,
+                rcond=options.rcond,
+                ridge=options.damping * self.unit,
+            )
+        except FactorizationError as error:
+            self.trajectory.detail = str(error)
+            return Outcome.FACTORIZATION_FAILED
+        self.trajectory.solvers.append(factor.solver)
+        self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
+        if _norm(factor.project(point.velocity)) <= options.tol * self.distance:
+            return Outcome.EQUILIBRIUM
+        stepper = Stepper(
+            point, factor, self.output_map, self.cost,
+            options.alpha, self.trajectory.scale, self.distance,
+        )
+        step = self.schedule.take(stepper)
+        if isinstance(step, Outcome):
+            return step
+        after = Point.at(self.output_map, self.cost, point.tau + step.h, step.theta)
+        columns = [observer.step(point, factor, after) for observer in self.observers]
+        self._record(after, step.error, columns)
+        self._count(point, after)
+        return after
+
+    def _record(
+        self, point: Point, error: float, columns: Sequence[Mapping[str, float]]
+    ) -> None:
+        trajectory = self.trajectory
+        trajectory.tau.append(point.tau)
+        trajectory.loss.append(point.loss)
+        trajectory.step_error.append(error)
+        trajectory.rank.append(math.nan)
+        trajectory.condition.append(math.nan)
+        trajectory.outputs.append(point.outputs)
+        if not self.options.store_path:
+            trajectory.thetas.clear()
+        trajectory.thetas.append(point.theta)
+        for values in columns:
+            for name, value in values.items():
+                trajectory.extra.setdefault(name, []).append(value)
+
+    def _count(self, before: Point, after: Point) -> None:
+        gain = _norm(before.velocity) - _norm(after.velocity)
+        self.patience = 0 if gain > self.options.tol * self.distance else self.patience + 1
+        self.rises += after.loss > before.loss
+
+
+def _norm(vector: Tensor) -> float:
+    return float(torch.linalg.vector_norm(vector))

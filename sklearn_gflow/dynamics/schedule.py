@@ -1,0 +1,106 @@
+"""How a flow chooses its steps: by the error of each, or at times given in advance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sklearn_gflow.dynamics.step import Step, Stepper
+from sklearn_gflow.dynamics.time import tau_from_t
+from sklearn_gflow.dynamics.trajectory import Outcome
+
+__all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
+
+_MAX_REJECTIONS = 40
+_SAFETY = 0.9
+_LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
+
+
+class Schedule(Protocol):
+    """Chooses the lengths of the steps."""
+
+    tau_end: float
+
+    def take(self, stepper: Stepper) -> Step | Outcome:
+        """Take the next step, or say why there is none."""
+
+
+@dataclass
+class Adaptive:
+    """Steps as long as the error |x(θ + Δθ) − (x + Δx)|/|y − x₀| ≤ tolerance allows.
+
+    Lengths are compared as displacements of the outputs: the error goes with a power of |Δx|,
+    which is |r|(1 − e^{−h}) at α = 1 and bounded by |r| always. The first try is the longest
+    step, since a rejected one costs no Gram and no factorisation.
+
+    Parameters
+    ----------
+    tau_end : float
+        End of the flow; may be ∞.
+    tolerance : float
+        Accepted error of one step. A step that raises the loss is never accepted.
+    """
+
+    tau_end: float
+    tolerance: float = 0.05
+    _allowed: float = math.inf  # displacement that the next step may have
+
+    def take(self, stepper: Stepper) -> Step | Outcome:
+        """Take the longest step that is accepted."""
+        point = stepper.point
+        remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
+        size = float(torch.linalg.vector_norm(point.velocity)) / stepper.distance
+        progress = min(-math.expm1(-remaining), self._allowed / size)
+        best_error = math.inf
+        for _ in range(_MAX_REJECTIONS):
+            h = min(remaining, -math.log1p(-progress)) if progress < 1 else remaining
+            step = stepper.step(h)
+            ratio = (self.tolerance / step.error) ** (1 / stepper.order) if step.error else math.inf
+            if step.finite and step.error <= self.tolerance and step.loss <= point.loss:
+                self._allowed = _SAFETY * ratio * progress * size
+                return step
+            best_error = min(best_error, step.error if step.finite else math.inf)
+            cut = _SAFETY * ratio if step.finite else 0.0
+            progress *= min(max(cut, _LARGEST_CUT), _SMALLEST_CUT)
+        if math.isinf(best_error):
+            return Outcome.DIVERGED
+        return Outcome.STALLED if best_error <= self.tolerance else Outcome.STEP_UNDERFLOW
+
+
+@dataclass
+class Fixed:
+    """Steps to given times, whatever their error.
+
+    Parameters
+    ----------
+    taus : sequence of float
+        Increasing and positive; the last may be ∞.
+    """
+
+    taus: Sequence[float]
+
+    @property
+    def tau_end(self) -> float:
+        """The last of the times."""
+        return self.taus[-1]
+
+    @classmethod
+    def at_times(cls, times: Sequence[float]) -> Fixed:
+        """Steps to the given values of t in (0, 1]."""
+        return cls([float(tau) for tau in tau_from_t(times)])
+
+    def take(self, stepper: Stepper) -> Step | Outcome:
+        """Step to the next time."""
+        tau = stepper.point.tau
+        step = stepper.step(next(end for end in self.taus if end > tau) - tau)
+        return step if step.finite else Outcome.DIVERGED
+
+
+def equal_steps(n_steps: int, t_end: float) -> Fixed:
+    """``n_steps`` equal steps in t up to ``t_end``."""
+    return Fixed.at_times(np.linspace(0, t_end, n_steps + 1)[1:].tolist())

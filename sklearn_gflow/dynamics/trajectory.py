@@ -1,0 +1,114 @@
+"""What happened along a flow, and why it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from torch import Tensor
+
+from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
+
+__all__ = ["Outcome", "Trajectory"]
+
+
+class Outcome(Enum):
+    """Why a flow stopped."""
+
+    REACHED_END = "reached t_end"
+    CONVERGED = "the relative residual fell to tol"
+    EQUILIBRIUM = "equilibrium: what is left of the residual is outside the range of D"
+    STALLED = "the loss stopped improving"
+    MAX_ITER = "max_iter steps were taken before t_end"
+    STEP_UNDERFLOW = "no step, however short, met the step tolerance"
+    DIVERGED = "outputs or loss became non-finite"
+    FACTORIZATION_FAILED = "the Gram could not be factorised"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the flow came to its end: the end time, zero loss, or an equilibrium."""
+        return self in (Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM)
+
+
+@dataclass
+class Trajectory:
+    """The record of a flow. Index 0 is the start, index k the point after k accepted steps.
+
+    Attributes
+    ----------
+    total_weight : float
+        N of the clock.
+    scale : float
+        c, the metric scale that was used.
+    tau, loss, step_error : list of float
+        Time τ = s/N, cost (2.48), and error of the step that led there (NaN at the start).
+    rank, condition : list of float
+        Of D at the point; NaN where it was not computed (at the last point, unless the flow
+        ended in an equilibrium).
+    outputs : list of Tensor of shape (Q·N,)
+        x(θ) along the path.
+    thetas : list of Tensor of shape (K,)
+        θ along the path; only the last one unless the path was asked for.
+    solvers : list of str
+        Back end of each step.
+    extra : dict of list
+        Columns of the observers.
+    outcome : Outcome
+        Why the flow stopped.
+    detail : str
+        What the outcome does not say: steps that raised the loss, the error of a factorisation.
+    """
+
+    total_weight: float
+    scale: float
+    outcome: Outcome = Outcome.REACHED_END
+    detail: str = ""
+    tau: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    step_error: list[float] = field(default_factory=list)
+    rank: list[float] = field(default_factory=list)
+    condition: list[float] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    thetas: list[Tensor] = field(default_factory=list)
+    solvers: list[str] = field(default_factory=list)
+    extra: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of accepted steps."""
+        return len(self.tau) - 1
+
+    @property
+    def theta(self) -> Tensor:
+        """θ at the end."""
+        return self.thetas[-1]
+
+    @property
+    def t(self) -> np.ndarray:
+        """Reparametrised time t (2.52) of every point."""
+        return t_from_tau(self.tau)
+
+    @property
+    def s(self) -> np.ndarray:
+        """Flow time s of every point."""
+        return s_from_tau(self.tau, self.total_weight)
+
+    @property
+    def solver(self) -> str:
+        """Back ends in the order of their first use."""
+        return " → ".join(dict.fromkeys(self.solvers))
+
+    def history(self) -> dict[str, np.ndarray]:
+        """Columns of equal length: t, s, loss, rank, condition, step_error and the observers'."""
+        columns: dict[str, Sequence[float] | np.ndarray] = {
+            "t": self.t,
+            "s": self.s,
+            "loss": self.loss,
+            "rank": self.rank,
+            "condition": self.condition,
+            "step_error": self.step_error,
+            **self.extra,
+        }
+        return {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}

@@ -1,0 +1,178 @@
+"""The border: numpy ↔ torch, device, dtype, seeds, memory, and scikit-learn's private helpers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from torch import Tensor
+
+from sklearn_gflow.exceptions import GramMemoryError
+from sklearn_gflow.geometry import working_bytes
+
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "check_alpha",
+    "check_device",
+    "check_gram_memory",
+    "check_schedule",
+    "check_weights",
+    "seed_generator",
+    "to_numpy",
+    "to_tensor",
+    "validate_data",
+]
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+def check_alpha(alpha: float) -> float:
+    """α as a float; True and False, which pass for numbers, are mistakes here."""
+    if isinstance(alpha, bool | np.bool_):
+        raise ValueError(f"alpha must be a number in [0, 1], got the boolean {alpha}")
+    return float(alpha)
+
+
+def check_schedule(schedule: Any, t_end: float) -> str | int | list[float]:
+    """``"adaptive"``, a number of steps, or increasing times in (0, t_end]."""
+    if isinstance(schedule, str):
+        return schedule
+    if isinstance(schedule, bool | np.bool_):
+        raise ValueError(
+            f"schedule must be 'adaptive', a number of steps or a sequence of times, got {schedule}"
+        )
+    if np.ndim(schedule) == 0:
+        return int(schedule)
+    times = np.asarray(schedule, dtype=np.float64)
+    increasing = times.ndim == 1 and times.size > 0 and bool((np.diff(times) > 0).all())
+    if not (increasing and times[0] > 0 and times[-1] <= t_end):
+        raise ValueError(
+            "schedule must be an increasing sequence of times in (0, t_end], here "
+            f"(0, {t_end}]; got {schedule!r}"
+        )
+    return times.tolist()
+
+
+def check_device(device: str) -> torch.device:
+    """The torch device of that name, if there is one on this machine.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or has no such device here.
+    """
+    try:
+        checked = torch.device(device)
+        torch.empty(0, device=checked)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={device!r} is not available ({reason}); use device='cpu'"
+        ) from error
+    return checked
+
+
+def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:
+    """Sample weights as float64, or None.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (weights < 0).any():
+        raise ValueError("sample_weight has negative values; weights must be zero or positive")
+    if not weights.any():
+        raise ValueError(
+            "sample_weight is zero for every row; at least one weight must be positive"
+        )
+    return weights
+
+
+def check_gram_memory(
+    n_samples: int, n_outputs: int, n_params: int, dtype: str, solver: str, device: torch.device
+) -> None:
+    """Refuse a Gram that would not fit, before anything of its size is allocated.
+
+    Raises
+    ------
+    GramMemoryError
+        Naming the bytes and the parameters to change.
+    """
+    size = n_samples * n_outputs
+    needed = working_bytes(size, n_params, 8 if dtype == "float64" else 4, solver)
+    available = _available_bytes(device)
+    if needed <= available:
+        return
+    cures = ["fit on fewer rows (max_samples of BaggingRegressor or BaggingClassifier)"]
+    if dtype == "float64":
+        cures.insert(0, "set dtype='float32'")
+    if solver == "svd":
+        cures.insert(0, "set solver='auto'")
+    raise GramMemoryError(
+        f"full-batch training on {n_samples} rows × {n_outputs} outputs needs {needed} bytes "
+        f"for the Gram and its factorisation, and {available} bytes are available on {device}; "
+        + ", or ".join(cures)
+    )
+
+
+def _available_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux: the physical memory bounds what can be had
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63 // 4096
+        return pages * 4096
+
+
+def seed_generator(random_state: Any) -> torch.Generator:
+    """A generator of its own for torch, seeded by scikit-learn's rules; on the CPU always."""
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return torch.Generator().manual_seed(int(seed))
+
+
+def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:
+    """A tensor with its own memory: read-only and foreign-endian arrays are copied too."""
+    if not isinstance(array, Tensor):
+        array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
+    return array.to(dtype=_DTYPES[dtype], device=device)
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """An array on the host with its own memory."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def split_parameters(theta: np.ndarray, sizes: Sequence[int]) -> tuple[list, list]:
+    """Weights (n_in, n_out) and biases (n_out,) of each layer, as views of θ."""
+    coefs, intercepts, start = [], [], 0
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+        coefs.append(theta[start:middle].reshape(n_in, n_out))
+        intercepts.append(theta[middle:end])
+        start = end
+    return coefs, intercepts
+
+
+def check_fitted_data(estimator: BaseEstimator, X: ArrayLike) -> np.ndarray:
+    """X for a fitted estimator: numbers, two axes, the features of ``fit``."""
+    checked: np.ndarray = validate_data(
+        estimator, X, dtype=[np.float64, np.float32], order="C", reset=False
+    )
+    return checked

@@ -1,0 +1,36 @@
+"""The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
+
+from sklearn_gflow.geometry.cost import Cost, SquaredError
+from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
+from sklearn_gflow.geometry.output_map import Family, Linearization, OutputMap, Tangent
+from sklearn_gflow.geometry.spectrum import (
+    PSEUDOINVERSE,
+    SOLVERS,
+    FactorizationError,
+    GramFunction,
+    Spectrum,
+    TangentFactor,
+    factorize,
+    gram_spectrum,
+    working_bytes,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "PSEUDOINVERSE",
+    "SOLVERS",
+    "Cost",
+    "FactorizationError",
+    "Family",
+    "GramFunction",
+    "LayeredNetwork",
+    "Linearization",
+    "OutputMap",
+    "Spectrum",
+    "SquaredError",
+    "Tangent",
+    "TangentFactor",
+    "factorize",
+    "gram_spectrum",
+    "working_bytes",
+]

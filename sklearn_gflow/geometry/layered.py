@@ -1,0 +1,261 @@
+"""Layered networks: outputs, D·v, Dᵀ·u and the Gram, none of which forms the Jacobian D."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["ACTIVATIONS", "Activation", "LayeredLinearization", "LayeredNetwork"]
+
+
+class Activation(NamedTuple):
+    """A scalar function σ and its derivative σ', both elementwise."""
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+def _silu_slope(z: Tensor) -> Tensor:
+    sigmoid = torch.sigmoid(z)
+    return sigmoid * (1 + z * (1 - sigmoid))
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return torch.special.ndtr(z) + z * density
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": Activation(torch.tanh, lambda z: 1 - torch.tanh(z).square_()),
+    "silu": Activation(torch.nn.functional.silu, _silu_slope),
+    "gelu": Activation(torch.nn.functional.gelu, _gelu_slope),
+    "softplus": Activation(torch.nn.functional.softplus, torch.sigmoid),
+    "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype)),
+    "identity": Activation(lambda z: z, torch.ones_like),
+}
+
+# Rows of the Gram are made in panels of this many rows: the operands of one panel's
+# Hadamard product then stay in cache, and only the lower triangle is computed.
+_PANEL_ROWS = 512
+
+
+class LayeredNetwork:
+    """The family f_θ of layered networks (2.1) with one activation in all hidden layers.
+
+    θ is one flat vector: for each layer its weights, shape (n_in, n_out) in row order, then
+    its biases, shape (n_out,).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of all layers, inputs and outputs included: ``(n_features, …, n_outputs)``.
+    activation : str
+        A key of ``ACTIVATIONS``.
+
+    Attributes
+    ----------
+    n_params : int
+        K, the number of parameters.
+    n_features, n_outputs : int
+        M and Q.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str = "tanh") -> None:
+        self.sizes = tuple(sizes)
+        self.activation = ACTIVATIONS[activation]
+        self.shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        self.n_features = self.sizes[0]
+        self.n_outputs = self.sizes[-1]
+        self.n_params = sum((n_in + 1) * n_out for n_in, n_out in self.shapes)
+
+    def initial(self, generator: torch.Generator, *, bias_scale: float = 0.3) -> Tensor:
+        """Draw a start θ₀: weights N(0, 1/n_in), hidden biases N(0, bias_scale²).
+
+        The output bias starts at zero: the model subtracts its initial outputs, so that bias
+        would change nothing.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Source of randomness; its device (the CPU, usually) is where θ₀ is drawn.
+        bias_scale : float
+            Standard deviation of the hidden biases.
+
+        Returns
+        -------
+        Tensor of shape (n_params,), float64
+        """
+        parts = []
+        for n_in, n_out in self.shapes:
+            parts.append(
+                torch.randn(n_in * n_out, generator=generator, dtype=torch.float64)
+                / math.sqrt(n_in)
+            )
+            parts.append(
+                bias_scale * torch.randn(n_out, generator=generator, dtype=torch.float64)
+            )
+        parts[-1].zero_()
+        return torch.cat(parts)
+
+    def layers(self, theta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Views of θ as (weights, biases), layer by layer."""
+        start = 0
+        for n_in, n_out in self.shapes:
+            middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+            yield theta[start:middle].view(n_in, n_out), theta[middle:end]
+            start = end
+
+    def outputs(self, theta: Tensor, X: Tensor) -> Tensor:
+        """f_θ(X), shape (n_samples, n_outputs)."""
+        a = X
+        for depth, (W, b) in enumerate(self.layers(theta), start=1):
+            a = torch.addmm(b, a, W)
+            if depth < len(self.shapes):
+                a = self.activation.value(a)
+        return a
+
+    def linearize(self, theta: Tensor, X: Tensor) -> LayeredLinearization:
+        """Evaluate f_θ(X) and keep what D·v, Dᵀ·u and the Gram need."""
+        inputs, slopes = [X], []
+        layers = list(self.layers(theta))
+        for W, b in layers[:-1]:
+            z = torch.addmm(b, inputs[-1], W)
+            inputs.append(self.activation.value(z))
+            slopes.append(self.activation.slope(z))
+        W, b = layers[-1]
+        outputs = torch.addmm(b, inputs[-1], W)
+        return LayeredLinearization(self, layers, inputs, slopes, outputs)
+
+
+@dataclass(frozen=True)
+class LayeredLinearization:
+    """A layered network at one θ and one X, to first order: x, D·v, Dᵀ·u, DDᵀ.
+
+    Attributes
+    ----------
+    outputs : Tensor of shape (n_samples, n_outputs)
+        x(θ).
+    layers : list of (weights, biases)
+        Views of θ.
+    inputs : list of Tensor of shape (n_samples, n_in)
+        a_{l−1}, what each layer receives.
+    slopes : list of Tensor of shape (n_samples, n_out)
+        σ'(z_l) of the hidden layers.
+    """
+
+    network: LayeredNetwork
+    layers: list[tuple[Tensor, Tensor]]
+    inputs: list[Tensor]
+    slopes: list[Tensor]
+    outputs: Tensor
+    _sensitivities: list[Tensor] = field(default_factory=list, repr=False)
+
+    def push(self, v: Tensor) -> Tensor:
+        """D·v, shape (n_samples, n_outputs): one forward pass of tangents."""
+        tangents = list(self.network.layers(v))
+        dW, db = tangents[0]
+        z_dot = torch.addmm(db, self.inputs[0], dW)  # the data do not move with θ
+        for depth, (dW, db) in enumerate(tangents[1:], start=1):
+            a_dot = z_dot * self.slopes[depth - 1]
+            z_dot = torch.addmm(db, self.inputs[depth], dW).addmm_(a_dot, self.layers[depth][0])
+        return z_dot
+
+    def pull(self, u: Tensor) -> Tensor:
+        """Dᵀ·u, shape (n_params,): one backward pass of u, shape (n_samples, n_outputs)."""
+        parts: list[Tensor] = []
+        delta = u
+        for depth in reversed(range(len(self.layers))):
+            parts += [delta.sum(0), (self.inputs[depth].mT @ delta).reshape(-1)]
+            if depth:
+                delta = (delta @ self.layers[depth][0].mT).mul_(self.slopes[depth - 1])
+        return torch.cat(parts[::-1])
+
+    def sensitivities(self) -> list[Tensor]:
+        """δ_l^q = ∂x_q/∂z_l of the hidden layers, each of shape (n_samples, n_outputs, n_l)."""
+        if not self._sensitivities:
+            W = self.layers[-1][0]
+            delta = W.mT.expand(len(self.outputs), -1, -1)  # ∂x_q/∂a: the same for all samples
+            for depth in reversed(range(len(self.slopes))):
+                delta = delta * self.slopes[depth][:, None, :]
+                self._sensitivities.insert(0, delta)
+                if depth:
+                    delta = delta @ self.layers[depth][0].mT
+        return self._sensitivities
+
+    def gram(self) -> Tensor:
+        """DDᵀ, the tangent kernel (3.15), shape (n·Q, n·Q), sample-major.
+
+        Only the lower triangle is computed; the upper one is its mirror image.
+        """
+        n, Q = self.outputs.shape
+        gram = self.outputs.new_empty((n * Q, n * Q))
+        for rows in _panels(n, Q):
+            block = gram[rows.start * Q : rows.stop * Q, : rows.stop * Q]
+            self._kernel(self, rows, slice(0, rows.stop), out=block)
+            # The square on the diagonal is symmetric already; the rest is mirrored.
+            below = block[:, : rows.start * Q]
+            gram[: rows.start * Q, rows.start * Q : rows.stop * Q] = below.mT
+        return gram
+
+    def cross_gram(self, other: LayeredLinearization) -> Tensor:
+        """Θ(xᵢ, yⱼ) (3.14) between two sample sets at one θ, shape (n·Q, m·Q)."""
+        (n, Q), m = self.outputs.shape, len(other.outputs)
+        kernel = self.outputs.new_empty((n * Q, m * Q))
+        for rows in _panels(n, Q):
+            block = kernel[rows.start * Q : rows.stop * Q]
+            self._kernel(other, rows, slice(0, m), out=block)
+        return kernel
+
+    def gram_diagonal(self) -> Tensor:
+        """Diagonal of DDᵀ, shape (n·Q,): squared parameter gradients, output by output."""
+        norms = [(a * a).sum(1, keepdim=True) + 1 for a in self.inputs]
+        diagonal = norms[-1].expand_as(self.outputs).clone()
+        for norm, delta in zip(norms[:-1], self.sensitivities(), strict=True):
+            diagonal += norm * (delta * delta).sum(2)
+        return diagonal.reshape(-1)
+
+    def jacobian(self) -> Tensor:
+        """D itself (2.12), shape (n·Q, K). For K < QN, where it is smaller than the Gram."""
+        n, Q = self.outputs.shape
+        identity = torch.eye(Q, dtype=self.outputs.dtype, device=self.outputs.device)
+        deltas = [*self.sensitivities(), identity.expand(n, Q, Q)]
+        parts = []
+        for a, delta in zip(self.inputs, deltas, strict=True):
+            parts += [
+                (a[:, None, :, None] * delta[:, :, None, :]).reshape(n * Q, -1),
+                delta.reshape(n * Q, -1),
+            ]
+        return torch.cat(parts, dim=1)
+
+    def _kernel(
+        self, other: LayeredLinearization, rows: slice, columns: slice, *, out: Tensor
+    ) -> None:
+        """Σ_l (⟨a_{l−1}, a'_{l−1}⟩ + 1)·⟨δ_l^q, δ'_l^r⟩ for some rows and columns, into ``out``."""
+        Q = self.network.n_outputs
+        block = out.unflatten(0, (-1, Q)).unflatten(2, (-1, Q))  # (i, q, j, r)
+        last = _inner(self.inputs[-1][rows], other.inputs[-1][columns])
+        block.zero_()
+        block.diagonal(dim1=1, dim2=3).copy_(last[..., None].expand(*last.shape, Q))
+        for depth, (left, right) in enumerate(
+            zip(self.sensitivities(), other.sensitivities(), strict=True)
+        ):
+            inner = _inner(self.inputs[depth][rows], other.inputs[depth][columns])
+            deltas = left[rows].flatten(0, 1) @ right[columns].flatten(0, 1).mT
+            block.addcmul_(deltas.unflatten(0, (-1, Q)).unflatten(2, (-1, Q)), inner[:, None, :, None])
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    """⟨a, a'⟩ + 1: the inner products of layer inputs, the +1 being the bias."""
+    one = left.new_ones(())
+    return torch.addmm(one, left, right.mT)
+
+
+def _panels(n_samples: int, n_outputs: int) -> Iterator[slice]:
+    step = max(1, _PANEL_ROWS // n_outputs)
+    for start in range(0, n_samples, step):
+        yield slice(start, min(start + step, n_samples))
