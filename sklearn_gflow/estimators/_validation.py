@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ __all__ = [
     "_fit_context",
     "check_alpha",
     "check_device",
+    "check_fitted_data",
     "check_gram_memory",
     "check_schedule",
     "check_weights",
@@ -157,17 +157,6 @@ def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Te
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """An array on the host with its own memory."""
     return tensor.detach().cpu().numpy().copy()
-
-
-def split_parameters(theta: np.ndarray, sizes: Sequence[int]) -> tuple[list, list]:
-    """Weights (n_in, n_out) and biases (n_out,) of each layer, as views of θ."""
-    coefs, intercepts, start = [], [], 0
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-        middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
-        coefs.append(theta[start:middle].reshape(n_in, n_out))
-        intercepts.append(theta[middle:end])
-        start = end
-    return coefs, intercepts
 
 
 def check_fitted_data(estimator: BaseEstimator, X: ArrayLike) -> np.ndarray:

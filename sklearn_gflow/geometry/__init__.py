@@ -12,6 +12,7 @@ from sklearn_gflow.geometry.spectrum import (
     TangentFactor,
     factorize,
     gram_spectrum,
+    tangent_spectrum,
     working_bytes,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "TangentFactor",
     "factorize",
     "gram_spectrum",
+    "tangent_spectrum",
     "working_bytes",
 ]

@@ -155,6 +155,11 @@ class LayeredLinearization:
     outputs: Tensor
     _sensitivities: list[Tensor] = field(default_factory=list, repr=False)
 
+    @property
+    def n_params(self) -> int:
+        """K."""
+        return self.network.n_params
+
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (n_samples, n_outputs): one forward pass of tangents."""
         tangents = list(self.network.layers(v))

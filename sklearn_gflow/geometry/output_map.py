@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ __all__ = ["Family", "Linearization", "OutputMap", "Tangent"]
 
 class Linearization(Protocol):
     """A family at one θ and one X, to first order. Samples × outputs come as two axes."""
+
+    @property
+    def n_params(self) -> int:
+        """K."""
 
     @property
     def outputs(self) -> Tensor:
@@ -32,6 +36,9 @@ class Linearization(Protocol):
 
     def jacobian(self) -> Tensor:
         """D (2.12), shape (n_samples·n_outputs, n_params)."""
+
+    def cross_gram(self, other: Any) -> Tensor:
+        """Θ(xᵢ, yⱼ) (3.14) with another sample set at the same θ, shape (n·Q, m·Q)."""
 
 
 class Family(Protocol):
@@ -133,6 +140,11 @@ class Tangent:
     output_map: OutputMap
     inner: Linearization
     outputs: Tensor
+
+    @property
+    def n_params(self) -> int:
+        """K."""
+        return self.output_map.n_params
 
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,)."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry.output_map import Tangent
+from sklearn_gflow.geometry.output_map import Linearization, Tangent
 
 __all__ = [
     "PSEUDOINVERSE",
@@ -28,6 +28,7 @@ __all__ = [
     "TangentFactor",
     "factorize",
     "gram_spectrum",
+    "tangent_spectrum",
     "relative_threshold",
     "working_bytes",
 ]
@@ -127,6 +128,36 @@ def gram_spectrum(gram: Tensor, *, rcond: float | None = None) -> Spectrum:
     ascending = torch.linalg.eigvalsh(gram)
     threshold = relative_threshold(rcond, gram.dtype, len(gram), squared=True)
     return _summarize(ascending.flip(0), threshold)
+
+
+def tangent_spectrum(
+    linearization: Linearization | Tangent,
+    *,
+    gram: Tensor | None = None,
+    rcond: float | None = None,
+) -> Spectrum:
+    """All Q·N eigenvalues of G = DDᵀ, rank and condition, through the smaller of DDᵀ and DᵀD.
+
+    Parameters
+    ----------
+    linearization : Linearization or Tangent
+        D at one θ.
+    gram : Tensor of shape (Q·N, Q·N), optional
+        G, where it is at hand.
+    rcond : float or None
+        See `relative_threshold`.
+
+    Returns
+    -------
+    Spectrum
+    """
+    size, n_params = linearization.outputs.numel(), linearization.n_params
+    if size <= n_params:
+        return gram_spectrum(linearization.gram() if gram is None else gram, rcond=rcond)
+    D = linearization.jacobian()
+    spectrum = gram_spectrum(D.mT @ D, rcond=rcond)
+    missing = spectrum.eigenvalues.new_zeros(size - n_params)
+    return spectrum._replace(eigenvalues=torch.cat([spectrum.eigenvalues, missing]))
 
 
 def _summarize(descending: Tensor, threshold: float) -> Spectrum:
@@ -409,7 +440,7 @@ def factorize(
     FactorizationError
         If eigenvectors could not be had in any precision on any device.
     """
-    size, n_params = tangent.output_map.size, tangent.output_map.n_params
+    size, n_params = tangent.outputs.numel(), tangent.n_params
     dtype = tangent.outputs.dtype
     if solver == "svd":
         try:

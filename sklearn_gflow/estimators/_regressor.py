@@ -1,0 +1,247 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainingData
+from sklearn_gflow.estimators._validation import _fit_context
+
+__all__ = ["AdaptedFlowRegressor"]
+
+
+class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
+    """Neural-network regression trained by the α-family of gradient flows.
+
+    ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
+    [1]_, not the L2 strength that `sklearn.neural_network.MLPRegressor` gives that name.
+
+    The parameters θ of a layered network x(θ) follow, full batch,
+
+        θ' = −(α (DᵀD)⁺ + (1−α)/c) ∇θC,   C = |x − y|²/(2N),   D = ∂x/∂θ,
+
+    in the time t = 1 − e^{−s/N} (2.32), (2.48), (2.52). At ``alpha=1`` and full rank of D the
+    training outputs move in a straight line from their mean to the labels, and
+    ``loss_curve_[k] / loss_curve_[0] == (1 - history_["t"][k])**2`` to the step tolerance.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(100, 100)
+        Widths of the hidden layers; ``()`` is a linear model.
+    activation : {"tanh", "silu", "gelu", "softplus", "relu", "identity"}, default="tanh"
+        Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.
+    alpha : float, default=0.01
+        α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
+        Small values generalise better on noisy data.
+    t_end : float, default=0.95
+        Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
+        ``max_iter``.
+    schedule : "adaptive", int or increasing sequence of float, default="adaptive"
+        Steps as long as their error allows; or that many equal steps in t; or steps to the
+        given times in (0, ``t_end``], the last of which ends the flow.
+    solver : {"auto", "cholesky", "eigh", "svd"}, default="auto"
+        How f(G) is applied. "auto" takes Cholesky at ``alpha=1`` and full rank, eigenvectors
+        otherwise, of the smaller of DDᵀ and DᵀD. "cholesky" asks for ``alpha=1``. "svd"
+        decomposes D, whose small singular values it resolves best.
+    rcond : float or None, default=None
+        Singular values of D up to ``rcond`` times the largest count as zero. None follows
+        dtype and size.
+    damping : float, default=0.0
+        Ridge added to the Gram, relative to the mean of its diagonal.
+    metric_scale : "trace" or float, default="trace"
+        c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
+        1.0 is the field of the paper.
+    max_iter : int, default=500
+        Largest number of accepted steps.
+    tol : float, default=1e-10
+        Residual, relative to the one at the start, at which the flow has converged.
+    n_iter_no_change : int, default=10
+        The flow ends after this many steps in a row that lower the relative residual by less
+        than ``tol``.
+    store_gram : "auto" or bool, default="auto"
+        Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
+    warm_start : bool, default=False
+        Continue from the last solution instead of a new start; the scaling of the targets is
+        kept too.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start θ₀.
+    verbose : bool, default=False
+        Print a line a step.
+    device : str, default="cpu"
+        torch device.
+    dtype : {"float64", "float32"}, default="float64"
+        Of the computation and of the predictions.
+
+    Attributes
+    ----------
+    history_ : dict of ndarray of shape (n_iter_ + 1,)
+        "t", "s" (time), "loss", "rank", "condition" (of the Gram there) and "step_error"
+        (distance from the frozen-D flow, relative to |y − x₀|). Index 0 is the start. Rank
+        and condition at the last index are those of the unweighted Gram.
+    loss_curve_ : list of float
+        C (2.48) on the scaled targets, from the start on.
+    loss_, best_loss_ : float
+        At the solution; the least.
+    n_iter_ : int
+        Accepted steps.
+    t_ : float
+        Time reached.
+    outcome_ : str
+        Why the flow stopped.
+    solver_ : str
+        Back ends used, fallbacks included.
+    ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
+        G = DDᵀ at the solution on the training rows of positive weight, without the weights,
+        sample-major. None when not stored.
+    ntk_eigenvalues_ : ndarray of shape (n·Q,)
+        Of G, descending.
+    ntk_rank_ : int
+        Rank of G.
+    ntk_condition_ : float
+        λ_max/λ_min over the eigenvalues that count towards the rank.
+    coefs_, intercepts_ : list of ndarray
+        Of the network f_θ; predictions use f_θ − f_θ₀.
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
+        Of y; the prediction is ``target_mean_ + target_scale_ * (f_θ − f_θ₀)``.
+    n_layers_, n_outputs_, n_features_in_ : int
+        Layers (inputs and outputs included), outputs, features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X had them.
+
+    See Also
+    --------
+    AdaptedFlowClassifier : The same flow on class labels.
+
+    References
+    ----------
+    .. [1] T. Chen, P. Muñoz Ewald, "Gradient flow in parameter space is equivalent to linear
+       interpolation in output space", arXiv:2408.01517, 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_gflow import AdaptedFlowRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> flow = AdaptedFlowRegressor((64, 64), alpha=1.0, t_end=1.0, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), flow).fit(X, y)
+    >>> bool(flow.loss_ <= 1e-20), flow.ntk_rank_
+    (True, 442)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100, 100),
+        activation: str = "tanh",
+        *,
+        alpha: float = 0.01,
+        t_end: float = 0.95,
+        schedule: Any = "adaptive",
+        solver: str = "auto",
+        rcond: float | None = None,
+        damping: float = 0.0,
+        metric_scale: str | float = "trace",
+        max_iter: int = 500,
+        tol: float = 1e-10,
+        n_iter_no_change: int = 10,
+        store_gram: str | bool = "auto",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+        device: str = "cpu",
+        dtype: str = "float64",
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.t_end = t_end
+        self.schedule = schedule
+        self.solver = solver
+        self.rcond = rcond
+        self.damping = damping
+        self.metric_scale = metric_scale
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.store_gram = store_gram
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.dtype = dtype
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Follow the flow from a random start to ``t_end``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs; scale them first.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row, zero as its absence.
+
+        Returns
+        -------
+        self : AdaptedFlowRegressor
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or training leaves the finite numbers.
+        GramMemoryError
+            If the Gram would not fit into memory.
+        """
+        data = self._validate(X, y, sample_weight)
+        output_map, trajectory = self._train(data)
+        self._expose(data, output_map, trajectory)
+        return self
+
+    def _validate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> TrainingData:
+        X, y, weights = self._validate_rows(
+            X, y, sample_weight, multi_output=True, y_numeric=True
+        )
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if not self._continues():
+            self.target_mean_ = np.average(targets, axis=0, weights=weights)
+            deviation = targets - self.target_mean_
+            scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))
+            # A constant column has no scale; rounding leaves up to eps·|mean| of it.
+            constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(self.target_mean_)
+            self.target_scale_ = np.where(constant, 1.0, scale)
+        self._y_ndim = np.ndim(y)
+        return TrainingData(X, (targets - self.target_mean_) / self.target_scale_, weights)
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As y had it in ``fit``.
+        """
+        model = self._model(X)
+        predicted = (self.target_mean_ + self.target_scale_ * model).astype(model.dtype)
+        return predicted[:, 0] if self._y_ndim == 1 else predicted
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
