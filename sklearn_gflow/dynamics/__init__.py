@@ -1,8 +1,10 @@
 """The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
 
+from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal
+from sklearn_gflow.dynamics.frozen import exponential
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
-from sklearn_gflow.dynamics.step import Point, Step, Stepper, exponential
+from sklearn_gflow.dynamics.step import Point, Step, Stepper
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 
@@ -10,6 +12,7 @@ __all__ = [
     "Adaptive",
     "Fixed",
     "FlowOptions",
+    "Metric",
     "Observer",
     "Outcome",
     "Point",
@@ -19,8 +22,11 @@ __all__ = [
     "Trajectory",
     "equal_steps",
     "exponential",
+    "family_function",
     "flow",
     "mean_diagonal",
+    "output_field",
+    "parameter_field",
     "s_from_tau",
     "t_from_tau",
     "tau_from_t",

@@ -186,8 +186,13 @@ class _Loop:
         if _norm(factor.project(point.velocity)) <= options.tol * self.distance:
             return Outcome.EQUILIBRIUM
         stepper = Stepper(
-            point, factor, self.output_map, self.cost,
-            options.alpha, self.trajectory.scale, self.distance,
+            point,
+            factor,
+            self.output_map,
+            self.cost,
+            options.alpha,
+            self.trajectory.scale,
+            self.distance,
         )
         step = self.schedule.take(stepper)
         if isinstance(step, Outcome):
@@ -198,9 +203,7 @@ class _Loop:
         self._count(point, after)
         return after
 
-    def _record(
-        self, point: Point, error: float, columns: Sequence[Mapping[str, float]]
-    ) -> None:
+    def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
         trajectory = self.trajectory
         trajectory.tau.append(point.tau)
         trajectory.loss.append(point.loss)

@@ -24,7 +24,9 @@ _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
 class Schedule(Protocol):
     """Chooses the lengths of the steps."""
 
-    tau_end: float
+    @property
+    def tau_end(self) -> float:
+        """End of the flow in τ; may be ∞."""
 
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the next step, or say why there is none."""

@@ -9,44 +9,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
-    GramFunction,
+    CrossEntropy,
     OutputMap,
     Tangent,
     TangentFactor,
 )
 
-__all__ = ["Point", "Step", "Stepper", "exponential"]
-
-
-def exponential(alpha: float, h: float, scale: float) -> GramFunction:
-    """f(λ) = (1 − e^{−h(α + (1−α)λ/c)})/λ, the flow over a time h at frozen D.
-
-    With D frozen, r = y − x obeys r' = −(α + (1−α)G/c) P r (2.41), so that Δθ = Dᵀ f(G) r and
-    Δx = (1 − e^{−h(α + (1−α)G/c)}) P r, exactly. Written as a multiple of 1/λ plus a smooth
-    function: 1 − e^{−hα}e^{−κλ} = (1 − e^{−hα}) + e^{−hα}(1 − e^{−κλ}), κ = h(1−α)/c.
-
-    Parameters
-    ----------
-    alpha : float
-        α of (2.32).
-    h : float
-        Step in τ = s/N; ∞ gives the pseudoinverse, a Gauss–Newton step.
-    scale : float
-        c, the unit of λ.
-
-    Returns
-    -------
-    GramFunction
-    """
-    if math.isinf(h):
-        return PSEUDOINVERSE
-    inverse, decay, kappa = -math.expm1(-h * alpha), math.exp(-h * alpha), h * (1 - alpha) / scale
-    if kappa == 0:
-        return GramFunction(inverse)
-    return GramFunction(inverse, lambda lam: -decay * torch.expm1(-kappa * lam) / lam)
+__all__ = ["Point", "Step", "Stepper"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +117,11 @@ class Stepper:
 
     def _frozen_flow(self, h: float) -> tuple[Tensor, Tensor]:
         """(Δθ, Δx = DΔθ) of the flow with D frozen."""
+        if isinstance(self.cost, CrossEntropy):
+            motion = cross_entropy_motion(
+                self.point.outputs, self.factor, self.cost, self.alpha, h, self.scale
+            )
+            return self.factor.lift(PSEUDOINVERSE, motion), motion
         f = exponential(self.alpha, h, self.scale)
         if f.smooth is None:  # one direction for all h: a shorter step costs no solve
             displacement, motion = self._gauss_newton

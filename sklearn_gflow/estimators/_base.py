@@ -178,9 +178,7 @@ class BaseAdaptedFlow(BaseEstimator):
         device = check_device(self.device)
         n_samples, n_outputs = data.targets.shape
         network = self._network(data.X.shape[1], n_outputs)
-        check_gram_memory(
-            n_samples, n_outputs, network.n_params, self.dtype, self.solver, device
-        )
+        check_gram_memory(n_samples, n_outputs, network.n_params, self.dtype, self.solver, device)
         if self._continues():
             theta, reference = self._theta, self._theta_reference
             if len(theta) != network.n_params:
@@ -229,9 +227,7 @@ class BaseAdaptedFlow(BaseEstimator):
     def _train(self, data: TrainingData) -> tuple[OutputMap, Trajectory]:
         output_map, cost, theta = self._build(data)
         observers = [_Progress()] if self.verbose else []
-        trajectory = flow(
-            output_map, cost, theta, self._schedule(), self._options(), observers
-        )
+        trajectory = flow(output_map, cost, theta, self._schedule(), self._options(), observers)
         self._report(trajectory)
         return output_map, trajectory
 

@@ -188,9 +188,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Follow the flow from a random start to ``t_end``.
 
         Parameters

@@ -176,9 +176,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Follow the flow from a random start to ``t_end``.
 
         Parameters
@@ -210,9 +208,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     def _validate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> TrainingData:
-        X, y, weights = self._validate_rows(
-            X, y, sample_weight, multi_output=True, y_numeric=True
-        )
+        X, y, weights = self._validate_rows(X, y, sample_weight, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if not self._continues():
             self.target_mean_ = np.average(targets, axis=0, weights=weights)

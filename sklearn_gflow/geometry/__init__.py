@@ -1,6 +1,6 @@
 """The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
 
-from sklearn_gflow.geometry.cost import Cost, SquaredError
+from sklearn_gflow.geometry.cost import Cost, CrossEntropy, SquaredError
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.output_map import Family, Linearization, OutputMap, Tangent
 from sklearn_gflow.geometry.spectrum import (
@@ -21,6 +21,7 @@ __all__ = [
     "PSEUDOINVERSE",
     "SOLVERS",
     "Cost",
+    "CrossEntropy",
     "FactorizationError",
     "Family",
     "GramFunction",

@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-__all__ = ["Cost", "SquaredError"]
+__all__ = ["Cost", "CrossEntropy", "SquaredError"]
 
 
 class Cost(Protocol):
     """A cost that depends on θ through the outputs x alone (Thm 2.3)."""
 
-    total_weight: float
+    @property
+    def total_weight(self) -> float:
+        """N of the clock: the sum of the sample weights."""
 
     def value(self, x: Tensor) -> float:
         """C(x)."""
 
     def gradient(self, x: Tensor) -> Tensor:
         """∇ₓC(x), shape (Q·N,)."""
+
+    def minimizer(self, x: Tensor) -> Tensor:
+        """Where Euclidean gradient flow from x ends, shape (Q·N,)."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,65 @@ class SquaredError:
     def gradient(self, x: Tensor) -> Tensor:
         """∇ₓC = (x − y)/N."""
         return (x - self.targets) / self.total_weight
+
+    def minimizer(self, x: Tensor) -> Tensor:
+        """y, from everywhere."""
+        return self.targets
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """C(x) = −(1/N) Σᵢ wᵢ Σ_q y_iq log softmax(xᵢ)_q, outputs being logits.
+
+    Parameters
+    ----------
+    targets : Tensor of shape (n_samples, n_outputs)
+        Class probabilities y, rows summing to one. Where all are positive, as after label
+        smoothing, the cost has a minimum.
+    weights : Tensor of shape (n_samples,), optional
+        Sample weights w; the output map's coordinates are then W^½x.
+    """
+
+    targets: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def total_weight(self) -> float:
+        """N."""
+        return float(len(self.targets) if self.weights is None else self.weights.sum())
+
+    def value(self, x: Tensor) -> float:
+        """C(x)."""
+        losses = -(self.targets * torch.log_softmax(self._logits(x), dim=1)).sum(1)
+        weighted = losses if self.weights is None else self.weights * losses
+        return float(weighted.sum()) / self.total_weight
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """∇ₓC = W^½(softmax − y)/N: the chain rule through W^−½ leaves one root of w."""
+        difference = torch.softmax(self._logits(x), dim=1) - self.targets
+        return self._scale(difference) / self.total_weight
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Blocks of N·∇ₓ²C, diag(p) − ppᵀ sample by sample, shape (n_samples, Q, Q)."""
+        p = torch.softmax(self._logits(x), dim=1)
+        return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+
+    def minimizer(self, x: Tensor) -> Tensor:
+        """log y − mean(log y) + mean(x), sample by sample: the flow conserves the mean logit.
+
+        Labels that are zero count as eps: the minimum is at infinity.
+        """
+        log_y = self.targets.clamp_min(torch.finfo(x.dtype).eps).log()
+        logits = self._logits(x)
+        return self._scale(
+            log_y - log_y.mean(1, keepdim=True) + logits.mean(1, keepdim=True)
+        )
+
+    def _logits(self, x: Tensor) -> Tensor:
+        values = x.view_as(self.targets)
+        return values if self.weights is None else values / self.weights.sqrt()[:, None]
+
+    def _scale(self, values: Tensor) -> Tensor:
+        if self.weights is not None:
+            values = values * self.weights.sqrt()[:, None]
+        return values.reshape(-1)

@@ -96,9 +96,7 @@ class LayeredNetwork:
                 torch.randn(n_in * n_out, generator=generator, dtype=torch.float64)
                 / math.sqrt(n_in)
             )
-            parts.append(
-                bias_scale * torch.randn(n_out, generator=generator, dtype=torch.float64)
-            )
+            parts.append(bias_scale * torch.randn(n_out, generator=generator, dtype=torch.float64))
         parts[-1].zero_()
         return torch.cat(parts)
 
@@ -251,7 +249,9 @@ class LayeredLinearization:
         ):
             inner = _inner(self.inputs[depth][rows], other.inputs[depth][columns])
             deltas = left[rows].flatten(0, 1) @ right[columns].flatten(0, 1).mT
-            block.addcmul_(deltas.unflatten(0, (-1, Q)).unflatten(2, (-1, Q)), inner[:, None, :, None])
+            block.addcmul_(
+                deltas.unflatten(0, (-1, Q)).unflatten(2, (-1, Q)), inner[:, None, :, None]
+            )
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:

@@ -44,8 +44,13 @@ class Linearization(Protocol):
 class Family(Protocol):
     """A family of functions f_θ: ℝᴹ → ℝ^Q (2.1)."""
 
-    n_params: int
-    n_outputs: int
+    @property
+    def n_params(self) -> int:
+        """K."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Q."""
 
     def outputs(self, theta: Tensor, X: Tensor) -> Tensor:
         """f_θ(X), shape (n_samples, n_outputs)."""

@@ -28,8 +28,8 @@ __all__ = [
     "TangentFactor",
     "factorize",
     "gram_spectrum",
-    "tangent_spectrum",
     "relative_threshold",
+    "tangent_spectrum",
     "working_bytes",
 ]
 
@@ -64,7 +64,7 @@ class GramFunction:
     smooth: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:
-        """f at the given positive eigenvalues."""
+        """F at the given positive eigenvalues."""
         values = self.inverse / eigenvalues
         return values if self.smooth is None else values + self.smooth(eigenvalues)
 
@@ -181,11 +181,11 @@ class _Eigh:
 
     def apply(self, f: GramFunction, b: Tensor) -> Tensor:
         """f(A + ridge)·b on the range of A."""
-        return self.V @ (f(self.eigenvalues + self.ridge) * (self.V.mT @ b))
+        return _diagonal_in(self.V, f(self.eigenvalues + self.ridge), self.V, b)
 
     def solve(self, b: Tensor) -> Tensor:
         """A⁺b."""
-        return self.V @ ((self.V.mT @ b) / self.eigenvalues)
+        return _diagonal_in(self.V, 1 / self.eigenvalues, self.V, b)
 
     def project(self, b: Tensor) -> Tensor:
         """AA⁺b."""
@@ -242,6 +242,11 @@ class _ShiftedCholesky(_Cholesky):
 
 
 _SymmetricFactor = _Eigh | _Cholesky
+
+
+def _diagonal_in(left: Tensor, values: Tensor, right: Tensor, b: Tensor) -> Tensor:
+    """left · diag(values) · rightᵀ · b, of a vector or of columns."""
+    return left @ (values.view(-1, *[1] * (b.ndim - 1)) * (right.mT @ b))
 
 
 def _cholesky_solve(L: Tensor, b: Tensor) -> Tensor:
@@ -351,6 +356,10 @@ class TangentFactor(ABC):
         """Dᵀ f(DDᵀ) r, shape (K,), of r, shape (Q·N,). With f = 1/λ: D⁺r."""
 
     @abstractmethod
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        """f(DDᵀ) r on the range of D; of a vector, shape (Q·N,), or of columns."""
+
+    @abstractmethod
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8), shape (Q·N,)."""
 
@@ -364,6 +373,9 @@ class _RowSide(TangentFactor):
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.tangent.pull(self.factor.apply(f, r))
+
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        return self.factor.apply(f, r)
 
     def project(self, r: Tensor) -> Tensor:
         return self.factor.project(r)
@@ -380,6 +392,10 @@ class _ParameterSide(TangentFactor):
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self.D.mT @ r)
 
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        # f(DDᵀ)r = D f(DᵀD) (DᵀD)⁺ Dᵀr for r in the range of D.
+        return self.D @ self.factor.apply(f, self.factor.solve(self.D.mT @ r))
+
     def project(self, r: Tensor) -> Tensor:
         return self.D @ self.factor.solve(self.D.mT @ r)
 
@@ -395,7 +411,11 @@ class _Svd(TangentFactor):
         self.ridge, self.solver = ridge, "svd"
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
-        return self.Vh.mT @ (self.sigma * f(self.sigma.square() + self.ridge) * (self.U.mT @ r))
+        values = self.sigma * f(self.sigma.square() + self.ridge)
+        return _diagonal_in(self.Vh.mT, values, self.U, r)
+
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        return _diagonal_in(self.U, f(self.sigma.square() + self.ridge), self.U, r)
 
     def project(self, r: Tensor) -> Tensor:
         return self.U @ (self.U.mT @ r)
@@ -462,9 +482,7 @@ def factorize(
         method = "eigh"
     return _ParameterSide(
         D,
-        _factor_symmetric(
-            D.mT @ D, D.mT @ probe, solver=method, threshold=threshold, ridge=ridge
-        ),
+        _factor_symmetric(D.mT @ D, D.mT @ probe, solver=method, threshold=threshold, ridge=ridge),
     )
 
 
