@@ -1,0 +1,146 @@
+"""Dense oracles: slow, obvious, and independent of the package (nothing of it is imported)."""
+
+import math
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+import torch
+
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "silu": torch.nn.functional.silu,
+    "gelu": torch.nn.functional.gelu,
+    "softplus": torch.nn.functional.softplus,
+    "relu": torch.relu,
+    "identity": lambda z: z,
+}
+
+
+# -- networks ---------------------------------------------------------------------------------
+
+
+def parameter_count(sizes):
+    return sum(n_in * n_out + n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+
+
+def split(theta, sizes):
+    """θ as (W, b) a layer: W of shape (n_in, n_out) in row order, then b."""
+    layers = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        W, b = theta[: n_in * n_out], theta[n_in * n_out : (n_in + 1) * n_out]
+        layers.append((W.reshape(n_in, n_out), b))
+        theta = theta[(n_in + 1) * n_out :]
+    return layers
+
+
+def forward(theta, X, sizes, activation):
+    """f_θ(X), shape (n_samples, n_outputs)."""
+    layers = split(theta, sizes)
+    a = X
+    for W, b in layers[:-1]:
+        a = ACTIVATIONS[activation](a @ W + b)
+    W, b = layers[-1]
+    return a @ W + b
+
+
+def jacobian(theta, X, sizes, activation):
+    """D of shape (n·Q, K), sample-major, by torch.func."""
+    D = torch.func.jacrev(lambda p: forward(p, X, sizes, activation))(theta)
+    return D.reshape(-1, len(theta))
+
+
+def problem(n_samples, sizes, *, seed=0, bias=0.5, dtype=torch.float64):
+    """θ and X with normal entries."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        parts.append(torch.randn(n_in * n_out, generator=generator, dtype=dtype) / n_in**0.5)
+        parts.append(bias * torch.randn(n_out, generator=generator, dtype=dtype))
+    X = torch.randn(n_samples, sizes[0], generator=generator, dtype=dtype)
+    return torch.cat(parts), X
+
+
+# -- linear algebra ---------------------------------------------------------------------------
+
+
+def thin_svd(D, rtol=None):
+    """U, σ, Vᵀ of the singular values above rtol·σ_max, float64 numpy."""
+    D = np.asarray(D, dtype=np.float64)
+    U, sigma, Vh = scipy.linalg.svd(D, full_matrices=False, lapack_driver="gesvd")
+    if rtol is None:
+        rtol = max(D.shape) * np.finfo(np.float64).eps
+    keep = sigma > rtol * sigma[0] if sigma[0] > 0 else np.zeros(len(sigma), dtype=bool)
+    return U[:, keep], sigma[keep], Vh[keep]
+
+
+def lift(D, f, r, rtol=None):
+    """Dᵀ f(DDᵀ) r, f zero on the kernel."""
+    U, sigma, Vh = thin_svd(D, rtol)
+    return Vh.T @ (sigma * f(sigma**2) * (U.T @ np.asarray(r, dtype=np.float64)))
+
+
+def pinv_solve(D, r, rtol=None):
+    """D⁺r."""
+    return lift(D, lambda lam: 1 / lam, r, rtol)
+
+
+def project(D, r, rtol=None):
+    """P r = DD⁺r."""
+    U, _, _ = thin_svd(D, rtol)
+    return U @ (U.T @ np.asarray(r, dtype=np.float64))
+
+
+def frozen_flow(D, r, h, alpha, c):
+    """(Δθ, Δx) of θ' = (α(DᵀD)⁺ + (1−α)/c) Dᵀ(r − D(θ − θ₀)) over a time h, by one matrix
+    exponential of the system augmented by a constant; D is frozen.
+    """
+    D, r = np.asarray(D, dtype=np.float64), np.asarray(r, dtype=np.float64)
+    K = D.shape[1]
+    B = alpha * np.linalg.pinv(D) + (1 - alpha) / c * D.T
+    A = np.zeros((K + 1, K + 1))
+    A[:K, :K] = -B @ D
+    A[:K, K] = B @ r
+    delta = scipy.linalg.expm(h * A)[:K, K]
+    return delta, D @ delta
+
+
+def matrix(rows, columns, rank, *, seed=0, condition=100.0):
+    """A matrix of the given rank with singular values from 1 down to 1/condition."""
+    rng = np.random.default_rng(seed)
+    U, _ = np.linalg.qr(rng.standard_normal((rows, rank)))
+    V, _ = np.linalg.qr(rng.standard_normal((columns, rank)))
+    return torch.from_numpy((U * np.geomspace(1, 1 / condition, rank)) @ V.T)
+
+
+# -- others -----------------------------------------------------------------------------------
+
+
+def simplex_projection(p):
+    """Nearest point of the simplex to each row of p: Σ max(p − ν, 0) = 1, ν by bisection."""
+    projected = []
+    for row in np.asarray(p, dtype=np.float64):
+        low, high = row.min() - 1, row.max()
+        nu = scipy.optimize.brentq(
+            lambda v, row=row: np.maximum(row - v, 0).sum() - 1, low, high, xtol=1e-15
+        )
+        projected.append(np.maximum(row - nu, 0))
+    return np.array(projected)
+
+
+def within_between(outputs, labels, targets, weights):
+    """(3.9)–(3.11) with loops."""
+    total, within, between, means = weights.sum(), 0.0, 0.0, []
+    for j, target in enumerate(targets):
+        w, x = weights[labels == j], outputs[labels == j]
+        mean = sum(wi * xi for wi, xi in zip(w, x, strict=True)) / w.sum()
+        means.append(mean)
+        within += sum(wi * ((xi - mean) ** 2).sum() for wi, xi in zip(w, x, strict=True))
+        between += w.sum() * ((mean - target) ** 2).sum()
+    return np.array(means), within / (2 * total), between / (2 * total)
+
+
+def observed_order(step_sizes, errors):
+    """Slope of log error over log step, by least squares."""
+    slope, _ = np.polyfit([math.log(h) for h in step_sizes], [math.log(e) for e in errors], 1)
+    return slope
