@@ -1,15 +1,19 @@
 """The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
 
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal
+from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.frozen import exponential
+from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
-from sklearn_gflow.dynamics.step import Point, Step, Stepper
+from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 
 __all__ = [
+    "METHODS",
     "Adaptive",
+    "Companion",
     "Fixed",
     "FlowOptions",
     "Metric",
@@ -25,8 +29,10 @@ __all__ = [
     "family_function",
     "flow",
     "mean_diagonal",
+    "metric_scale",
     "output_field",
     "parameter_field",
+    "reference_flow",
     "s_from_tau",
     "t_from_tau",
     "tau_from_t",

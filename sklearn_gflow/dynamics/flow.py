@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.schedule import Schedule
-from sklearn_gflow.dynamics.step import Point, Stepper
+from sklearn_gflow.dynamics.step import Stepper
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 from sklearn_gflow.geometry import (
     Cost,
@@ -22,7 +23,7 @@ from sklearn_gflow.geometry import (
     factorize,
 )
 
-__all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal"]
+__all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale"]
 
 
 class Observer(Protocol):
@@ -105,12 +106,20 @@ def flow(
         Failure is an outcome of it, never an exception.
     """
     point = Point.at(output_map, cost, 0.0, theta)
-    unit = mean_diagonal(point.tangent)
-    scale = unit if options.metric_scale is None else options.metric_scale
-    trajectory = Trajectory(output_map.total_weight, scale)
-    loop = _Loop(output_map, cost, schedule, options, observers, trajectory, unit)
+    trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
+    loop = _Loop(
+        output_map, cost, schedule, options, observers, trajectory,
+        ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
+        distance=cost.distance(point.outputs),
+        initial_residual=_norm(point.velocity),
+    )  # fmt: skip
     loop.run(point)
     return trajectory
+
+
+def metric_scale(start: Tangent, options: FlowOptions) -> float:
+    """c of the flow from a start: the option, or tr(G₀)/QN."""
+    return mean_diagonal(start) if options.metric_scale is None else options.metric_scale
 
 
 def mean_diagonal(tangent: Tangent) -> float:
@@ -133,13 +142,13 @@ class _Loop:
     options: FlowOptions
     observers: Sequence[Observer]
     trajectory: Trajectory
-    unit: float
-    distance: float = math.nan
+    ridge: float
+    distance: float
+    initial_residual: float
     patience: int = 0
     rises: int = 0
 
     def run(self, point: Point) -> None:
-        self.distance = _norm(point.velocity)
         self._record(point, math.nan, [observer.start(point) for observer in self.observers])
         while (outcome := self._finished(point)) is None:
             advanced = self._advance(point)
@@ -153,9 +162,9 @@ class _Loop:
 
     def _finished(self, point: Point) -> Outcome | None:
         options = self.options
-        if not math.isfinite(self.distance):
+        if not math.isfinite(self.initial_residual):
             return Outcome.DIVERGED
-        if _norm(point.velocity) <= options.tol * self.distance:
+        if _norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED
         # At t_end = 1 the flow goes on at t = 1 until the residual is at its tolerance.
         if point.tau >= self.schedule.tau_end < math.inf:
@@ -176,14 +185,14 @@ class _Loop:
                 solver=options.solver,
                 inverse_only=options.alpha == 1,
                 rcond=options.rcond,
-                ridge=options.damping * self.unit,
+                ridge=self.ridge,
             )
         except FactorizationError as error:
             self.trajectory.detail = str(error)
             return Outcome.FACTORIZATION_FAILED
         self.trajectory.solvers.append(factor.solver)
         self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
-        if _norm(factor.project(point.velocity)) <= options.tol * self.distance:
+        if _norm(factor.project(point.velocity)) <= options.tol * self.initial_residual:
             return Outcome.EQUILIBRIUM
         stepper = Stepper(
             point,
@@ -204,23 +213,13 @@ class _Loop:
         return after
 
     def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
-        trajectory = self.trajectory
-        trajectory.tau.append(point.tau)
-        trajectory.loss.append(point.loss)
-        trajectory.step_error.append(error)
-        trajectory.rank.append(math.nan)
-        trajectory.condition.append(math.nan)
-        trajectory.outputs.append(point.outputs)
-        if not self.options.store_path:
-            trajectory.thetas.clear()
-        trajectory.thetas.append(point.theta)
+        self.trajectory.record(point, error, keep_path=self.options.store_path)
         for values in columns:
-            for name, value in values.items():
-                trajectory.extra.setdefault(name, []).append(value)
+            self.trajectory.add_columns(values)
 
     def _count(self, before: Point, after: Point) -> None:
         gain = _norm(before.velocity) - _norm(after.velocity)
-        self.patience = 0 if gain > self.options.tol * self.distance else self.patience + 1
+        self.patience = 0 if gain > self.options.tol * self.initial_residual else self.patience + 1
         self.rises += after.loss > before.loss
 
 

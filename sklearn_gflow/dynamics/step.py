@@ -10,41 +10,16 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
+from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
     CrossEntropy,
     OutputMap,
-    Tangent,
     TangentFactor,
 )
 
-__all__ = ["Point", "Step", "Stepper"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of the flow: τ, θ, and the output map there to first order."""
-
-    tau: float
-    theta: Tensor
-    tangent: Tangent
-    loss: float
-    velocity: Tensor
-
-    @classmethod
-    def at(cls, output_map: OutputMap, cost: Cost, tau: float, theta: Tensor) -> Point:
-        """Evaluate the output map and the cost at θ."""
-        tangent = output_map.linearize(theta)
-        x = tangent.outputs
-        # −N∇ₓC: y − x for the squared error. The N turns s into τ.
-        velocity = -cost.total_weight * cost.gradient(x)
-        return cls(tau, theta, tangent, cost.value(x), velocity)
-
-    @property
-    def outputs(self) -> Tensor:
-        """x(θ), shape (Q·N,)."""
-        return self.tangent.outputs
+__all__ = ["Step", "Stepper"]
 
 
 @dataclass(frozen=True)

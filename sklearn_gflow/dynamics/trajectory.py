@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 from torch import Tensor
 
+from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
 
 __all__ = ["Outcome", "Trajectory"]
@@ -74,6 +76,23 @@ class Trajectory:
     thetas: list[Tensor] = field(default_factory=list)
     solvers: list[str] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
+
+    def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
+        """Append a point; rank and condition stay NaN until they are known."""
+        self.tau.append(point.tau)
+        self.loss.append(point.loss)
+        self.step_error.append(step_error)
+        self.rank.append(math.nan)
+        self.condition.append(math.nan)
+        self.outputs.append(point.outputs)
+        if not keep_path:
+            self.thetas.clear()
+        self.thetas.append(point.theta)
+
+    def add_columns(self, columns: Mapping[str, float]) -> None:
+        """Append values to the columns of observers."""
+        for name, value in columns.items():
+            self.extra.setdefault(name, []).append(value)
 
     @property
     def n_steps(self) -> int:

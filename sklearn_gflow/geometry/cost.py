@@ -27,6 +27,9 @@ class Cost(Protocol):
     def minimizer(self, x: Tensor) -> Tensor:
         """Where Euclidean gradient flow from x ends, shape (Q·N,)."""
 
+    def distance(self, x: Tensor) -> float:
+        """Length of the way from x to there, the unit of step errors."""
+
 
 @dataclass(frozen=True)
 class SquaredError:
@@ -55,6 +58,10 @@ class SquaredError:
     def minimizer(self, x: Tensor) -> Tensor:
         """y, from everywhere."""
         return self.targets
+
+    def distance(self, x: Tensor) -> float:
+        """|y − x|."""
+        return float(torch.linalg.vector_norm(self.targets - x))
 
 
 @dataclass(frozen=True)
@@ -99,11 +106,16 @@ class CrossEntropy:
 
         Labels that are zero count as eps: the minimum is at infinity.
         """
-        log_y = self.targets.clamp_min(torch.finfo(x.dtype).eps).log()
-        logits = self._logits(x)
-        return self._scale(
-            log_y - log_y.mean(1, keepdim=True) + logits.mean(1, keepdim=True)
-        )
+        return self._minimizer(x, torch.finfo(x.dtype).eps)
+
+    def distance(self, x: Tensor) -> float:
+        """|x* − x|, where labels below 1 % count as 1 %: the way to a certain label has no end."""
+        return float(torch.linalg.vector_norm(self._minimizer(x, 0.01) - x))
+
+    def _minimizer(self, x: Tensor, floor: float) -> Tensor:
+        log_y = self.targets.clamp_min(floor).log()
+        mean = self._logits(x).mean(1, keepdim=True)
+        return self._scale(log_y - log_y.mean(1, keepdim=True) + mean)
 
     def _logits(self, x: Tensor) -> Tensor:
         values = x.view_as(self.targets)
