@@ -1,5 +1,27 @@
 """What is read off a flow. Arrays or a trajectory in, small frozen records out."""
 
-from sklearn_gflow.diagnostics.collapse import Collapse, collapse
+from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
+from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
+from sklearn_gflow.diagnostics.kernel import (
+    Definiteness,
+    KernelDrift,
+    adapted_kernel,
+    kernel_blocks,
+    kernel_drift,
+    positive_definite,
+)
 
-__all__ = ["Collapse", "collapse"]
+__all__ = [
+    "Collapse",
+    "Definiteness",
+    "Deviation",
+    "KernelDrift",
+    "NeuralCollapse",
+    "adapted_kernel",
+    "collapse",
+    "kernel_blocks",
+    "kernel_drift",
+    "neural_collapse",
+    "positive_definite",
+    "unreachable_loss",
+]

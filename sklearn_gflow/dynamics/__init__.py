@@ -3,6 +3,7 @@
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.frozen import exponential
+from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
@@ -21,6 +22,7 @@ __all__ = [
     "Outcome",
     "Point",
     "Schedule",
+    "Steering",
     "Step",
     "Stepper",
     "Trajectory",
@@ -28,12 +30,15 @@ __all__ = [
     "exponential",
     "family_function",
     "flow",
+    "follow_path",
+    "linear_path",
     "mean_diagonal",
     "metric_scale",
     "output_field",
     "parameter_field",
     "reference_flow",
     "s_from_tau",
+    "sampled_path",
     "t_from_tau",
     "tau_from_t",
 ]

@@ -36,7 +36,7 @@ _LAST_TAU = 36.0
 class Companion(Protocol):
     """A further state that is integrated along with θ, such as Prop. 2.5's deviation."""
 
-    def start(self, point: Point) -> Tensor:
+    def initial(self, point: Point) -> Tensor:
         """Its value at the start, shape (m,)."""
 
     def rate(self, tau: float, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
@@ -180,7 +180,8 @@ class _System:
         return Trajectory(self.output_map.total_weight, self.scale)
 
     def initial(self) -> np.ndarray:
-        states = [companion.start(self.origin) for companion in self.companions]
+        states = [companion.initial(self.origin) for companion in self.companions]
+        self.sizes = [len(state) for state in states]
         return torch.cat([self.origin.theta, *states]).double().cpu().numpy()
 
     def rate(self, time: float, state: np.ndarray) -> np.ndarray:
@@ -239,5 +240,4 @@ class _System:
             inverse_only=self.options.alpha == 1,
             rcond=self.options.rcond,
         )
-        sizes = [len(companion.start(self.origin)) for companion in self.companions]
-        return point, factor, list(torch.split(rest, sizes))
+        return point, factor, list(torch.split(rest, self.sizes))

@@ -23,6 +23,7 @@ class Outcome(Enum):
     CONVERGED = "the relative residual fell to tol"
     EQUILIBRIUM = "equilibrium: what is left of the residual is outside the range of D"
     STALLED = "the loss stopped improving"
+    LEFT_RANGE = "the path left the range of D"
     MAX_ITER = "max_iter steps were taken before t_end"
     STEP_UNDERFLOW = "no step, however short, met the step tolerance"
     DIVERGED = "outputs or loss became non-finite"

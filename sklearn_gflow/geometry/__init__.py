@@ -2,6 +2,7 @@
 
 from sklearn_gflow.geometry.cost import Cost, CrossEntropy, SquaredError
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
+from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import Family, Linearization, OutputMap, Tangent
 from sklearn_gflow.geometry.spectrum import (
     PSEUDOINVERSE,
@@ -27,6 +28,7 @@ __all__ = [
     "GramFunction",
     "LayeredNetwork",
     "Linearization",
+    "ModuleFamily",
     "OutputMap",
     "Spectrum",
     "SquaredError",

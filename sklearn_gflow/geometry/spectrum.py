@@ -73,11 +73,16 @@ PSEUDOINVERSE = GramFunction(1.0)
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of G, descending, with its rank and the condition number on its range."""
+    """Eigenvalues of G, descending, with its rank and the condition number on its range.
+
+    ``threshold`` is relative, on singular values of D: eigenvalues up to its square times the
+    largest do not count towards the rank.
+    """
 
     eigenvalues: Tensor
     rank: int
     condition: float
+    threshold: float
 
 
 def relative_threshold(
@@ -164,7 +169,7 @@ def _summarize(descending: Tensor, threshold: float) -> Spectrum:
     largest = float(descending[0])
     rank = int((descending > threshold**2 * largest).sum()) if largest > 0 else 0
     condition = largest / float(descending[rank - 1]) if rank else math.inf
-    return Spectrum(descending, rank, condition)
+    return Spectrum(descending, rank, condition, threshold)
 
 
 # -- Factors of one symmetric positive semidefinite matrix A ---------------------------------
@@ -175,7 +180,7 @@ class _Eigh:
 
     def __init__(self, A: Tensor, threshold: float, ridge: float) -> None:
         eigenvalues, V, self.name = _eigh_somewhere(A)
-        _, self.rank, self.condition = _summarize(eigenvalues.flip(0), threshold)
+        _, self.rank, self.condition, _ = _summarize(eigenvalues.flip(0), threshold)
         start = len(eigenvalues) - self.rank
         self.eigenvalues, self.V, self.ridge = eigenvalues[start:], V[:, start:], ridge
 
@@ -361,7 +366,7 @@ class TangentFactor(ABC):
 
     @abstractmethod
     def project(self, r: Tensor) -> Tensor:
-        """P r = DD⁺r (A.8), shape (Q·N,)."""
+        """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
 
 
 class _RowSide(TangentFactor):
@@ -406,7 +411,7 @@ class _Svd(TangentFactor):
     def __init__(self, D: Tensor, rcond: float | None, ridge: float) -> None:
         U, sigma, Vh = torch.linalg.svd(D, full_matrices=False)
         threshold = relative_threshold(rcond, D.dtype, max(D.shape), squared=False)
-        _, self.rank, self.condition = _summarize(sigma.square(), threshold)
+        _, self.rank, self.condition, _ = _summarize(sigma.square(), threshold)
         self.U, self.sigma, self.Vh = U[:, : self.rank], sigma[: self.rank], Vh[: self.rank]
         self.ridge, self.solver = ridge, "svd"
 

@@ -1,0 +1,98 @@
+"""Rank loss: how far outputs are from the straight line, measured and by Prop. 2.5."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.time import t_from_tau
+from sklearn_gflow.geometry import TangentFactor
+
+__all__ = ["Deviation", "unreachable_loss"]
+
+
+class Deviation:
+    """|x̃(t) − line(t)|/|y − x₀| along a flow, with line(t) = (1−t)x₀ + t·y (2.51).
+
+    Measured, and predicted from the projectors P_t on ran D alone (2.58)–(2.60): the deviation
+    e(t) = x̃(t) − line(t) obeys
+
+        e' = −P_t e/(1−t) + P_t^⊥(x₀ − y),    e(0) = 0,
+
+    and over a step with P held fixed, exactly,
+
+        e(t₂) = P^⊥e(t₁) + (1−t₂)/(1−t₁)·P e(t₁) + (t₂−t₁)·P^⊥(x₀ − y).
+
+    It is an observer of `flow`, where it steps, and a companion of `reference_flow`, where the
+    equation is integrated. The prediction is of the adapted flow (α = 1); otherwise it is NaN.
+
+    Parameters
+    ----------
+    targets : Tensor of shape (Q·N,)
+        y, in the coordinates of the output map.
+    alpha : float
+        α of the flow.
+    """
+
+    def __init__(self, targets: Tensor, alpha: float = 1.0) -> None:
+        self.targets = targets
+        self.alpha = alpha
+
+    def start(self, point: Point) -> Mapping[str, float]:
+        """Begin at x₀, where the deviation is zero."""
+        return self.columns(point.tau, point, self.initial(point))
+
+    def initial(self, point: Point) -> Tensor:
+        """Remember x₀; e(0) = 0."""
+        self.origin = point.outputs
+        self.way = self.targets - point.outputs
+        self.length = float(torch.linalg.vector_norm(self.way)) or 1.0
+        self.predicted = torch.zeros_like(self.way)
+        return self.predicted
+
+    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+        """Carry the prediction over one step with P held fixed."""
+        e, shrink = self.predicted, math.exp(before.tau - after.tau)
+        # t₂ − t₁ = (1−t₁)(1 − e^{−h}), also where t has stopped moving in float64.
+        growth = -math.exp(-before.tau) * math.expm1(before.tau - after.tau)
+        if before.tau == after.tau:  # at t = 1 a further step is a Gauss–Newton step
+            shrink, growth = 0.0, 0.0
+        Pe = factor.project(e)
+        outside = factor.project(self.way) - self.way  # P^⊥(x₀ − y)
+        self.predicted = (e - Pe) + shrink * Pe + growth * outside
+        return self.columns(after.tau, after, self.predicted)
+
+    def rate(self, tau: float, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
+        """de/dτ = −P e + (1−t)P^⊥(x₀ − y)."""
+        outside = factor.project(self.way) - self.way
+        return math.exp(-tau) * outside - factor.project(state)
+
+    def columns(self, tau: float, point: Point, state: Tensor) -> dict[str, float]:
+        """Measured and predicted deviation at a point."""
+        line = torch.lerp(self.origin, self.targets, float(t_from_tau(tau)))
+        measured = float(torch.linalg.vector_norm(point.outputs - line)) / self.length
+        predicted = float(torch.linalg.vector_norm(state)) / self.length
+        return {
+            "deviation": measured,
+            "predicted_deviation": predicted if self.alpha == 1 else math.nan,
+        }
+
+
+def unreachable_loss(factor: TangentFactor, residual: Tensor, total_weight: float) -> float:
+    """½|P^⊥(x − y)|²/N, the part of the cost (2.48) that no step in ran D lowers.
+
+    Parameters
+    ----------
+    factor : TangentFactor
+        Of D.
+    residual : Tensor of shape (Q·N,)
+        x − y.
+    total_weight : float
+        N.
+    """
+    outside = residual - factor.project(residual)
+    return float(outside @ outside) / (2 * total_weight)

@@ -1,0 +1,130 @@
+"""The tangent kernel (3.14)–(3.17): blocks, definiteness, the α-flow's kernel, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.geometry import Tangent, TangentFactor, gram_spectrum
+
+__all__ = [
+    "Definiteness",
+    "KernelDrift",
+    "adapted_kernel",
+    "kernel_blocks",
+    "kernel_drift",
+    "positive_definite",
+]
+
+
+def kernel_blocks(kernel: Tensor, n_outputs: int) -> Tensor:
+    """Θ(xᵢ, yⱼ) as Q×Q blocks (3.15), shape (n, m, Q, Q), of the matrix, shape (n·Q, m·Q)."""
+    blocks = kernel.unflatten(1, (-1, n_outputs)).unflatten(0, (-1, n_outputs))
+    return blocks.permute(0, 2, 1, 3)
+
+
+class Definiteness(NamedTuple):
+    """Outcome of the test (3.16).
+
+    Attributes
+    ----------
+    positive : bool
+        Whether the kernel is positive definite on the samples: D has full rank.
+    margin : float
+        Smallest over largest eigenvalue.
+    threshold : float
+        What the margin must exceed: smaller eigenvalues are rounding.
+    """
+
+    positive: bool
+    margin: float
+    threshold: float
+
+
+def positive_definite(gram: Tensor, *, rcond: float | None = None) -> Definiteness:
+    """Test (3.16): is Θ positive definite on these samples?
+
+    Parameters
+    ----------
+    gram : Tensor of shape (Q·N, Q·N)
+        G = DDᵀ.
+    rcond : float or None
+        Relative threshold on singular values of D.
+
+    Returns
+    -------
+    Definiteness
+    """
+    spectrum = gram_spectrum(gram, rcond=rcond)
+    largest = float(spectrum.eigenvalues[0])
+    margin = float(spectrum.eigenvalues[-1]) / largest if largest > 0 else 0.0
+    return Definiteness(spectrum.rank == len(gram), margin, spectrum.threshold**2)
+
+
+def adapted_kernel(
+    factor: TangentFactor, tangent: Tangent, alpha: float, scale: float = 1.0
+) -> Tensor:
+    """α P + (1−α)G/c, the kernel that drives the outputs of the α-flow (2.39), (3.17).
+
+    At α = 1 and full rank it is δᵢⱼ1, whatever the network.
+
+    Parameters
+    ----------
+    factor : TangentFactor
+        Of D.
+    tangent : Tangent
+        x(θ) and D.
+    alpha, scale : float
+        α and c.
+
+    Returns
+    -------
+    Tensor of shape (Q·N, Q·N)
+    """
+    like = tangent.outputs
+    identity = torch.eye(len(like), dtype=like.dtype, device=like.device)
+    projector = factor.project(identity)
+    return projector if alpha == 1 else alpha * projector + tangent.gram() * ((1 - alpha) / scale)
+
+
+def kernel_drift(start: Tensor, end: Tensor) -> float:
+    """|G − G₀|/|G₀| in the Frobenius norm, of two Gram matrices."""
+    return float(torch.linalg.matrix_norm(end - start) / torch.linalg.matrix_norm(start))
+
+
+class KernelDrift:
+    """An observer of the kernel's drift |G − G₀|/|G₀| along a flow, without the Gram.
+
+    E|A z|² = |A|² for random signs z: a few probes estimate both norms, each by one
+    backward and one forward pass.
+
+    Parameters
+    ----------
+    n_probes : int
+        The relative standard error of the estimate is about 1/√(2·n_probes).
+    """
+
+    def __init__(self, n_probes: int = 8) -> None:
+        self.n_probes = n_probes
+
+    def start(self, point: Point) -> Mapping[str, float]:
+        """Apply G₀ to the probes."""
+        like = point.outputs
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, (self.n_probes, len(like)), generator=generator)
+        self.probes = (2.0 * signs - 1).to(like)
+        self.initial = self._images(point.tangent)
+        return {"ntk_drift": 0.0}
+
+    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+        """Compare G with G₀ on the probes."""
+        change = torch.linalg.vector_norm(self._images(after.tangent) - self.initial)
+        size = float(torch.linalg.vector_norm(self.initial)) or 1.0
+        return {"ntk_drift": float(change) / size}
+
+    def _images(self, tangent: Tangent) -> Tensor:
+        return torch.stack([tangent.push(tangent.pull(z)) for z in self.probes])
