@@ -1,8 +1,10 @@
 """Dense oracles: slow, obvious, and independent of the package (nothing of it is imported)."""
 
+import itertools
 import math
 
 import numpy as np
+import scipy.integrate
 import scipy.linalg
 import scipy.optimize
 import torch
@@ -21,13 +23,13 @@ ACTIVATIONS = {
 
 
 def parameter_count(sizes):
-    return sum(n_in * n_out + n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum(n_in * n_out + n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
 def split(theta, sizes):
     """θ as (W, b) a layer: W of shape (n_in, n_out) in row order, then b."""
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         W, b = theta[: n_in * n_out], theta[n_in * n_out : (n_in + 1) * n_out]
         layers.append((W.reshape(n_in, n_out), b))
         theta = theta[(n_in + 1) * n_out :]
@@ -54,7 +56,7 @@ def problem(n_samples, sizes, *, seed=0, bias=0.5, dtype=torch.float64):
     """θ and X with normal entries."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         parts.append(torch.randn(n_in * n_out, generator=generator, dtype=dtype) / n_in**0.5)
         parts.append(bias * torch.randn(n_out, generator=generator, dtype=dtype))
     X = torch.randn(n_samples, sizes[0], generator=generator, dtype=dtype)
@@ -103,6 +105,27 @@ def frozen_flow(D, r, h, alpha, c):
     A[:K, K] = B @ r
     delta = scipy.linalg.expm(h * A)[:K, K]
     return delta, D @ delta
+
+
+def reference_flow(theta, X, sizes, activation, y, *, alpha, c, tau_end, weights=None):
+    """θ(τ) of θ' = (α(DᵀD)⁺ + (1−α)/c) Dᵀ W(y − x), x = f_θ − f_θ₀, by DOP853 with a dense D."""
+    K, Q = len(theta), sizes[-1]
+    root = np.repeat(np.ones(len(X)) if weights is None else weights.sqrt().numpy(), Q)
+    start = forward(theta, X, sizes, activation).numpy().reshape(-1)
+    y = np.asarray(y, dtype=np.float64).reshape(-1)
+
+    def rate(_, p):
+        p = torch.from_numpy(p.copy())
+        x = forward(p, X, sizes, activation).numpy().reshape(-1) - start
+        D = root[:, None] * jacobian(p, X, sizes, activation).numpy()
+        r = root * (y - x)
+        adapted = np.linalg.pinv(D, rcond=1e-9) @ r if alpha else np.zeros(K)
+        return alpha * adapted + (1 - alpha) / c * (D.T @ r)
+
+    path = scipy.integrate.solve_ivp(
+        rate, (0, tau_end), theta.numpy(), method="DOP853", rtol=1e-8, atol=1e-9
+    )
+    return torch.from_numpy(path.y[:, -1])
 
 
 def matrix(rows, columns, rank, *, seed=0, condition=100.0):

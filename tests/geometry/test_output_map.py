@@ -83,7 +83,7 @@ def test_a_weight_of_two_has_the_metric_of_two_copies():
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
 def test_weight_that_is_not_positive(bad):
-    theta, X = oracles.problem(3, SIZES)
+    _, X = oracles.problem(3, SIZES)
     weights = torch.tensor([1.0, bad, 1.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="weights must be positive; drop the rows"):
         OutputMap(LayeredNetwork(SIZES), X, weights=weights)

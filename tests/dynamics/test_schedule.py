@@ -1,0 +1,134 @@
+import itertools
+import math
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Step, equal_steps
+from tests.dynamics.problems import Flow
+
+
+@dataclass
+class Scripted:
+    """A stepper whose error and loss are given functions of h."""
+
+    error: object = lambda h: 0.0
+    loss: object = lambda h: 0.0
+    order: int = 2
+    residual: float = 2.0
+    distance: float = 2.0
+    tau: float = 0.0
+    tried: list = field(default_factory=list)
+
+    @property
+    def point(self):
+        inner = Flow().stepper(1.0).point
+        return replace(
+            inner, tau=self.tau, loss=1.0, velocity=torch.tensor([self.residual]).double()
+        )
+
+    def step(self, h):
+        self.tried.append(h)
+        empty = torch.empty(0)
+        return Step(h, empty, empty, self.loss(h), self.error(h))
+
+
+def progress(h):
+    return -math.expm1(-h)
+
+
+class TestAdaptive:
+    @pytest.mark.parametrize("tau_end", [0.4, math.inf])
+    def test_without_error_one_step_reaches_the_end(self, tau_end):
+        stepper = Scripted()
+        assert Adaptive(tau_end).take(stepper).h == tau_end
+        assert stepper.tried == [tau_end]
+
+    def test_never_beyond_the_end(self):
+        assert Adaptive(3.0).take(Scripted(tau=2.25)).h == 0.75
+
+    @pytest.mark.parametrize("order", [2, 3])
+    def test_rejected_until_within_tolerance(self, order):
+        def error(h):
+            return progress(h) ** order
+
+        stepper = Scripted(error, order=order)
+        step = Adaptive(math.inf, tolerance=0.04).take(stepper)
+        assert 0.04 * 0.9**order * 0.99 < step.error <= 0.04  # as long as the tolerance allows
+        assert len(stepper.tried) == 2
+        assert error(stepper.tried[0]) > 0.04
+
+    def test_next_step_has_the_length_that_the_last_error_allows(self):
+        schedule = Adaptive(math.inf, tolerance=0.01)
+        first = schedule.take(Scripted(lambda h: progress(h) ** 2))
+        later = Scripted(lambda h: progress(h) ** 2)
+        schedule.take(later)
+        ratio = math.sqrt(0.01 / first.error)
+        assert progress(later.tried[0]) == pytest.approx(0.9 * ratio * progress(first.h))
+
+    def test_lengths_are_displacements(self):
+        schedule = Adaptive(math.inf, tolerance=0.01)
+        first = schedule.take(Scripted(lambda h: progress(h) ** 2))
+        halved = Scripted(lambda h: progress(h) ** 2, residual=1.0)
+        schedule.take(halved)
+        ratio = math.sqrt(0.01 / first.error)
+        assert progress(halved.tried[0]) == pytest.approx(2 * 0.9 * ratio * progress(first.h))
+
+    def test_step_that_raises_the_loss_is_not_accepted(self):
+        stepper = Scripted(loss=lambda h: 1 + h - 0.5 * (h < 0.01))
+        step = Adaptive(math.inf).take(stepper)
+        assert step.loss <= 1
+        assert step.h < 0.01
+        assert len(stepper.tried) > 1
+
+    def test_step_that_keeps_the_loss_is_accepted(self):
+        assert Adaptive(0.5).take(Scripted(loss=lambda h: 1.0)).h == 0.5
+
+    def test_loss_that_rises_at_every_length_is_a_stall(self):
+        assert Adaptive(math.inf).take(Scripted(loss=lambda h: 1.5)) is Outcome.STALLED
+
+    def test_error_at_every_length_is_an_underflow(self):
+        assert Adaptive(math.inf).take(Scripted(lambda h: 0.06)) is Outcome.STEP_UNDERFLOW
+
+    @pytest.mark.parametrize("what", ["error", "loss"])
+    def test_nothing_finite_at_any_length_is_divergence(self, what):
+        for value in (math.nan, math.inf):
+            stepper = Scripted(**{what: lambda h, value=value: value})
+            assert Adaptive(1.0).take(stepper) is Outcome.DIVERGED
+
+    def test_non_finite_steps_are_cut_until_finite(self):
+        stepper = Scripted(lambda h: math.nan if h > 1e-3 else 0.0)
+        assert Adaptive(math.inf).take(stepper).h <= 1e-3
+
+    def test_cuts_are_bounded(self):
+        stepper = Scripted(lambda h: 1e9)
+        Adaptive(math.inf).take(stepper)
+        ratios = [progress(b) / progress(a) for a, b in itertools.pairwise(stepper.tried)]
+        assert all(0.0999 < ratio < 0.8001 for ratio in ratios)
+
+
+class TestFixed:
+    def test_steps_to_the_times_in_turn(self):
+        schedule = Fixed([0.5, 0.75, math.inf])
+        assert schedule.tau_end == math.inf
+        assert schedule.take(Scripted()).h == 0.5
+        assert schedule.take(Scripted(tau=0.5)).h == 0.25
+        assert schedule.take(Scripted(tau=0.75)).h == math.inf
+
+    def test_whatever_the_error_and_the_loss(self):
+        stepper = Scripted(lambda h: 7.0, lambda h: 9.0)
+        assert Fixed([0.5]).take(stepper).h == 0.5
+
+    @pytest.mark.parametrize("what", ["error", "loss"])
+    def test_non_finite_step_is_divergence(self, what):
+        stepper = Scripted(**{what: lambda h: math.nan})
+        assert Fixed([0.5]).take(stepper) is Outcome.DIVERGED
+
+    def test_times_are_values_of_t(self):
+        schedule = Fixed.at_times([0.5, 0.75, 1.0])
+        assert schedule.taus == pytest.approx([math.log(2), math.log(4), math.inf])
+
+    def test_equal_steps_are_equal_in_t(self):
+        schedule = equal_steps(4, 0.8)
+        assert [progress(tau) for tau in schedule.taus] == pytest.approx([0.2, 0.4, 0.6, 0.8])

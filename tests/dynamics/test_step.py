@@ -1,0 +1,125 @@
+import math
+
+import pytest
+import torch
+
+from sklearn_gflow.dynamics import Point, exponential
+from sklearn_gflow.geometry import PSEUDOINVERSE
+from tests import oracles
+from tests.dynamics.problems import Flow
+
+ALPHAS = [0.0, 0.1, 0.5, 1.0]
+
+
+class TestExponential:
+    LAMBDA = torch.tensor([1e-9, 0.01, 1.0, 30.0, 1e6], dtype=torch.float64)
+
+    @pytest.mark.parametrize("alpha", ALPHAS)
+    @pytest.mark.parametrize("h", [1e-6, 0.3, 5.0, 700.0])
+    def test_is_the_formula(self, alpha, h):
+        rate = alpha + (1 - alpha) * self.LAMBDA / 2.5
+        expected = -torch.expm1(-h * rate) / self.LAMBDA
+        torch.testing.assert_close(
+            exponential(alpha, h, 2.5)(self.LAMBDA), expected, rtol=1e-13, atol=0
+        )
+
+    @pytest.mark.parametrize("alpha", ALPHAS)
+    def test_forever_is_the_pseudoinverse(self, alpha):
+        assert exponential(alpha, math.inf, 2.5) is PSEUDOINVERSE
+        late = exponential(alpha, 1e12, 2.5)(self.LAMBDA)
+        torch.testing.assert_close(late, 1 / self.LAMBDA)
+
+    def test_adapted_flow_has_no_smooth_part(self):
+        f = exponential(1.0, 0.3, 2.5)
+        assert f.smooth is None
+        assert f.inverse == pytest.approx(1 - math.exp(-0.3))
+
+
+def test_point_of_the_squared_error():
+    weights = torch.tensor([1.0, 2, 0.5, 1, 1, 3], dtype=torch.float64)
+    problem = Flow(weights=weights)
+    point = Point.at(problem.map, problem.cost, 0.7, problem.theta)
+    root = weights**0.5
+    torch.testing.assert_close(point.velocity, root * problem.y[:, 0])
+    torch.testing.assert_close(point.outputs, torch.zeros(6).double(), rtol=0, atol=1e-15)
+    assert point.loss == pytest.approx(float((weights * problem.y[:, 0] ** 2).sum() / 17))
+    assert point.tau == 0.7
+
+
+@pytest.mark.parametrize("n", [3, 4, 9])  # K = 4 parameters an output: wide, square, tall
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("h", [1e-3, 0.4, 3.0, 50.0])
+def test_linear_model_steps_exactly_at_any_length(n, alpha, h):
+    problem = Flow(n, (3, 2))
+    step = problem.stepper(alpha, scale=2.0).step(h)
+    delta, motion = oracles.frozen_flow(problem.D, problem.y.reshape(-1), h, alpha, 2.0)
+    torch.testing.assert_close(
+        step.theta - problem.theta, torch.from_numpy(delta), rtol=1e-8, atol=1e-10
+    )
+    torch.testing.assert_close(step.outputs, torch.from_numpy(motion), rtol=1e-8, atol=1e-10)
+    assert step.error < 1e-12
+    residual = problem.y.reshape(-1) - torch.from_numpy(motion)
+    assert step.loss == pytest.approx(float(residual @ residual) / (2 * n), rel=1e-6, abs=1e-20)
+    assert step.h == h
+
+
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "eigh", "svd"])
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_last_step_of_a_linear_model_is_gauss_newton(alpha, solver):
+    for n in (3, 9):
+        problem = Flow(n, (3, 2))
+        step = problem.stepper(alpha, solver=solver).step(math.inf)
+        expected = oracles.pinv_solve(problem.D, problem.y.reshape(-1))
+        torch.testing.assert_close(
+            step.theta - problem.theta, torch.from_numpy(expected), rtol=1e-8, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_metric_scale_is_the_unit_of_eigenvalues(alpha):
+    problem = Flow(5, (3, 2))
+    D, r = problem.D, problem.y.reshape(-1)
+    for c in (0.5, 8.0):
+        step = problem.stepper(alpha, scale=c).step(0.3)
+        expected = oracles.lift(
+            D, lambda lam, c=c: -(math.e ** (-0.3 * (alpha + (1 - alpha) * lam / c)) - 1) / lam, r
+        )
+        torch.testing.assert_close(step.theta - problem.theta, torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize(("alpha", "order"), [(0.0, 2), (0.3, 2), (0.9, 2), (1.0, 3)])
+def test_order_of_the_defect(alpha, order):
+    stepper = Flow(5, (2, 20, 1), seed=3).stepper(alpha)
+    assert stepper.order == order
+    h = [0.1 / 2**k for k in range(6)]
+    slope = oracles.observed_order(h, [stepper.step(length).error for length in h])
+    assert slope == pytest.approx(order, abs=0.15)
+
+
+def test_defect_of_the_adapted_step_is_the_distance_from_the_line():
+    problem = Flow(5, (2, 20, 1), seed=3)
+    step = problem.stepper(1.0).step(0.2)
+    y = problem.y.reshape(-1)
+    line = -math.expm1(-0.2) * y
+    outputs = oracles.forward(step.theta, problem.X, problem.sizes, "tanh")
+    start = oracles.forward(problem.theta, problem.X, problem.sizes, "tanh")
+    measured = float(((outputs - start).reshape(-1) - line).norm() / y.norm())
+    assert step.error == pytest.approx(measured, rel=1e-6)
+    assert 0 < measured < 1e-2
+
+
+def test_step_leaves_the_point():
+    problem = Flow()
+    before = problem.theta.clone()
+    stepper = problem.stepper(1.0)
+    first = stepper.step(0.3)
+    stepper.step(0.1)
+    assert torch.equal(problem.theta, before)
+    assert torch.equal(stepper.step(0.3).theta, first.theta)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_overflow_is_not_finite(alpha):
+    problem = Flow(activation="identity", y=torch.full((6, 1), 1e200, dtype=torch.float64))
+    assert not problem.stepper(alpha).step(1.0).finite
+    assert Flow().stepper(alpha).step(1.0).finite

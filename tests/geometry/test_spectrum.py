@@ -1,0 +1,400 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_gflow.geometry import (
+    PSEUDOINVERSE,
+    FactorizationError,
+    GramFunction,
+    factorize,
+    gram_spectrum,
+    spectrum,
+    tangent_spectrum,
+    working_bytes,
+)
+from tests import oracles
+
+EPS = torch.finfo(torch.float64).eps
+
+
+class Dense:
+    """A tangent with a given D."""
+
+    def __init__(self, D):
+        self.D = D
+        self.outputs = D.new_zeros(D.shape[0])
+        self.n_params = D.shape[1]
+
+    def push(self, v):
+        return self.D @ v
+
+    def pull(self, u):
+        return self.D.mT @ u
+
+    def gram(self):
+        return self.D @ self.D.mT
+
+    def jacobian(self):
+        return self.D
+
+
+def duplicate_rows():
+    D = oracles.matrix(6, 20, 6, seed=1)
+    return torch.cat([D, D[1:4], D[:1]])
+
+
+MATRICES = {  # D, rank
+    "full_rank": (oracles.matrix(8, 20, 8, seed=2), 8),
+    "square": (oracles.matrix(9, 9, 9, seed=3), 9),
+    "duplicate_rows": (duplicate_rows(), 6),
+    "narrow_net": (oracles.matrix(10, 15, 4, seed=4), 4),
+    "fewer_parameters": (oracles.matrix(20, 8, 8, seed=5), 8),
+    "fewer_parameters_and_rank": (oracles.matrix(20, 8, 5, seed=6), 5),
+    "one_row": (oracles.matrix(1, 5, 1, seed=7), 1),
+    "one_parameter": (oracles.matrix(5, 1, 1, seed=8), 1),
+    "zero": (torch.zeros(4, 6, dtype=torch.float64), 0),
+    "zero_with_fewer_parameters": (torch.zeros(6, 4, dtype=torch.float64), 0),
+}
+SOLVERS = ["auto", "cholesky", "eigh", "svd"]
+
+
+def normal(size, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, generator=generator, dtype=dtype)
+
+
+def close(actual, expected, tol=1e-9):
+    expected = torch.as_tensor(expected)
+    assert actual.shape == expected.shape
+    bound = tol * max(float(expected.abs().max()), 1e-3)
+    assert float((actual.double() - expected).abs().max()) <= bound
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", MATRICES)
+class TestEverySolverOnEveryRank:
+    def test_pseudoinverse(self, name, solver):
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver=solver)
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8))
+
+    def test_pseudoinverse_alone(self, name, solver):
+        solver = "auto" if solver == "cholesky" else solver
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver=solver, inverse_only=True)
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8))
+
+    def test_projector(self, name, solver):
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        for inverse_only in (True, False):
+            factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+            close(factor.project(r), oracles.project(D, r, 1e-8))
+
+    def test_function_with_a_smooth_part(self, name, solver):
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver=solver)
+        f = GramFunction(0.3, lambda lam: torch.exp(-2 * lam))
+        expected = oracles.lift(D, lambda lam: 0.3 / lam + np.exp(-2 * lam), r, 1e-8)
+        close(factor.lift(f, r), expected)
+
+    def test_apply_is_the_function_in_output_space(self, name, solver):
+        D, _ = MATRICES[name]
+        r, columns = normal(len(D)), normal((len(D), 3), seed=4)
+        factor = factorize(Dense(D), r, solver=solver)
+        f = GramFunction(0.3, lambda lam: lam)
+        U, sigma, _ = oracles.thin_svd(D, 1e-8)
+        matrix = (U * (0.3 / sigma**2 + sigma**2)) @ U.T
+        close(factor.apply(f, r), matrix @ r.numpy())
+        close(factor.apply(f, columns), matrix @ columns.numpy())
+
+    def test_rank_and_condition(self, name, solver):
+        D, rank = MATRICES[name]
+        factor = factorize(Dense(D), normal(len(D)), solver=solver)
+        assert factor.rank == rank
+        sigma = oracles.thin_svd(D, 1e-8)[1]
+        expected = (sigma[0] / sigma[-1]) ** 2 if rank else math.inf
+        assert factor.condition == pytest.approx(expected, rel=1e-6)
+
+    def test_ridge_shifts_the_eigenvalues_of_the_function(self, name, solver):
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        expected = oracles.lift(D, lambda lam: 1 / (lam + 0.2), r, 1e-8)
+        for inverse_only in (True, False):
+            factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only, ridge=0.2)
+            close(factor.lift(PSEUDOINVERSE, r), expected)
+
+    def test_ridge_leaves_projector_and_rank(self, name, solver):
+        D, rank = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver=solver, ridge=0.2)
+        close(factor.project(r), oracles.project(D, r, 1e-8))
+        assert factor.rank == rank
+
+    def test_float32(self, name, solver):
+        D, rank = MATRICES[name]
+        r = normal(len(D), dtype=torch.float32)
+        factor = factorize(Dense(D.float()), r, solver=solver, rcond=5e-3)
+        theta = factor.lift(PSEUDOINVERSE, r)
+        assert theta.dtype == torch.float32
+        close(theta, oracles.pinv_solve(D, r, 5e-3), 5e-2)
+        close(factor.project(r), oracles.project(D, r, 5e-3), 1e-2)
+        assert factor.rank == rank
+
+
+class TestThreshold:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("size", [1, 100, 10_000])
+    def test_follows_dtype_and_size(self, dtype, size):
+        noise = size * torch.finfo(dtype).eps
+        for rcond in (None, 0.0):
+            of_gram = spectrum.relative_threshold(rcond, dtype, size, squared=True)
+            assert of_gram == pytest.approx(math.sqrt(noise))
+            of_jacobian = spectrum.relative_threshold(rcond, dtype, size, squared=False)
+            assert of_jacobian == pytest.approx(noise)
+
+    def test_rcond_counts_where_it_can_be_resolved(self):
+        for squared in (True, False):
+            assert spectrum.relative_threshold(0.3, torch.float64, 10, squared=squared) == 0.3
+        assert spectrum.relative_threshold(1e-12, torch.float64, 10, squared=False) == 1e-12
+        assert spectrum.relative_threshold(1e-12, torch.float64, 10, squared=True) > 1e-8
+
+    @pytest.mark.parametrize(
+        ("dtype", "sigma"),
+        [(torch.float64, [1, 1e-5, 1e-10]), (torch.float32, [1, 2e-2, 1e-4])],
+    )
+    @pytest.mark.parametrize("shape", [(3, 20), (20, 3)])
+    def test_svd_resolves_what_the_gram_does_not(self, dtype, sigma, shape):
+        U, _, V = oracles.thin_svd(normal(shape))
+        D = torch.from_numpy(U * sigma @ V).to(dtype)
+        r = normal(len(D), dtype=dtype)
+        assert factorize(Dense(D), r, solver="svd").rank == 3
+        for inverse_only in (True, False):
+            assert factorize(Dense(D), r, inverse_only=inverse_only).rank == 2
+
+    @pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
+    @pytest.mark.parametrize("inverse_only", [True, False])
+    @pytest.mark.parametrize("shape", [(3, 20), (20, 3)])
+    def test_singular_values_below_rcond_are_zero(self, solver, inverse_only, shape):
+        U, _, V = oracles.thin_svd(normal(shape))
+        D = torch.from_numpy(U * [1, 0.1, 0.01] @ V)
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only, rcond=0.05)
+        assert factor.rank == 2
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 0.05))
+        close(factor.project(r), oracles.project(D, r, 0.05))
+
+    @pytest.mark.parametrize("solver", ["eigh", "svd"])
+    def test_a_singular_value_at_rcond_is_zero(self, solver):
+        D = torch.tensor([[1.0, 0, 0], [0, 0.5, 0]], dtype=torch.float64)
+        at, below = (factorize(Dense(D), normal(2), solver=solver, rcond=c) for c in (0.5, 0.49))
+        assert (at.rank, below.rank) == (1, 2)
+
+    def test_gram_spectrum_has_the_threshold_of_its_size(self):
+        n = 50
+        noise = n * EPS
+        gram = torch.diag(torch.cat([torch.ones(48), torch.tensor([3 * noise, noise / 3])]))
+        assert gram_spectrum(gram.double()).rank == 49
+
+
+class TestLadder:
+    def test_positive_definite_takes_cholesky(self):
+        for name, expected in [("full_rank", "cholesky"), ("fewer_parameters", "cholesky of DᵀD")]:
+            D, rank = MATRICES[name]
+            factor = factorize(Dense(D), normal(len(D)), inverse_only=True)
+            assert (factor.solver, factor.rank) == (expected, rank)
+
+    @pytest.mark.parametrize("name", ["duplicate_rows", "narrow_net", "zero"])
+    def test_singular_takes_eigenvectors(self, name):
+        D, rank = MATRICES[name]
+        factor = factorize(Dense(D), normal(len(D)), inverse_only=True)
+        assert (factor.solver, factor.rank) == ("eigh", rank)
+
+    def test_below_the_threshold_takes_eigenvectors_though_cholesky_succeeds(self):
+        D = torch.diag(torch.tensor([1.0, 1.0, 1e-3], dtype=torch.float64))
+        assert factorize(Dense(D), normal(3), inverse_only=True).solver == "cholesky"
+        factor = factorize(Dense(D), normal(3), inverse_only=True, rcond=1e-2)
+        assert (factor.solver, factor.rank) == ("eigh", 2)
+
+    @pytest.mark.parametrize("solver", ["auto", "cholesky", "eigh"])
+    def test_functions_beyond_the_inverse_take_eigenvectors(self, solver):
+        D, _ = MATRICES["full_rank"]
+        assert factorize(Dense(D), normal(8), solver=solver).solver == "eigh"
+        D, _ = MATRICES["fewer_parameters"]
+        assert factorize(Dense(D), normal(20), solver=solver).solver == "eigh of DᵀD"
+
+    def test_singular_and_consistent_takes_jitter_where_cholesky_is_asked_for(self):
+        D = duplicate_rows()
+        r = D @ normal(D.shape[1])
+        factor = factorize(Dense(D), r, solver="cholesky", inverse_only=True)
+        assert factor.solver == "cholesky with jitter"
+        assert math.isnan(factor.rank)
+        assert math.isnan(factor.condition)
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8), 1e-7)
+        close(factor.project(r), r)
+
+    def test_singular_and_inconsistent_takes_eigenvectors_where_cholesky_is_asked_for(self):
+        D = duplicate_rows()
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver="cholesky", inverse_only=True)
+        assert (factor.solver, factor.rank) == ("eigh", 6)
+
+    def test_condition_of_cholesky_is_an_estimate_from_below(self):
+        for seed in range(5):
+            D = oracles.matrix(40, 60, 40, seed=seed, condition=1e3)
+            factor = factorize(Dense(D), normal(40), inverse_only=True)
+            assert factor.solver == "cholesky"
+            assert 0.3e6 < factor.condition < 1.0001e6
+
+    def test_cholesky_factor_refuses_a_smooth_part(self):
+        D, _ = MATRICES["full_rank"]
+        factor = factorize(Dense(D), normal(8), inverse_only=True)
+        with pytest.raises(ValueError, match="applies multiples of the inverse only"):
+            factor.lift(GramFunction(1.0, torch.exp), normal(8))
+
+    def test_cholesky_scales_with_the_inverse_part(self):
+        D, _ = MATRICES["full_rank"]
+        r = normal(8)
+        factor = factorize(Dense(D), r, inverse_only=True)
+        expected = 0.25 * torch.from_numpy(oracles.pinv_solve(D, r))
+        close(factor.lift(GramFunction(0.25), r), expected)
+
+    def test_failed_eigenvectors_are_tried_in_float64(self, monkeypatch):
+        eigh = torch.linalg.eigh
+
+        def fails_in_float32(A):
+            if A.dtype == torch.float32:
+                raise torch.linalg.LinAlgError("did not converge")
+            return eigh(A)
+
+        monkeypatch.setattr(torch.linalg, "eigh", fails_in_float32)
+        D, _ = MATRICES["full_rank"]
+        r = normal(8, dtype=torch.float32)
+        factor = factorize(Dense(D.float()), r)
+        assert factor.solver == "eigh in float64"
+        assert factor.lift(PSEUDOINVERSE, r).dtype == torch.float32
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r), 1e-2)
+
+    @pytest.mark.parametrize(
+        ("dtype", "message"),
+        [
+            (torch.float64, "^eigh: no luck$"),
+            (torch.float32, "^eigh: no luck; eigh in float64: no luck$"),
+        ],
+    )
+    def test_every_failure_is_named(self, monkeypatch, dtype, message):
+        def fails(A):
+            raise torch.linalg.LinAlgError("no luck")
+
+        monkeypatch.setattr(torch.linalg, "eigh", fails)
+        D = MATRICES["full_rank"][0].to(dtype)
+        with pytest.raises(FactorizationError, match=message):
+            factorize(Dense(D), normal(8, dtype=dtype))
+
+    @pytest.mark.parametrize("name", ["full_rank", "fewer_parameters"])
+    def test_failed_svd_falls_back(self, monkeypatch, name):
+        def fails(*args, **options):
+            raise torch.linalg.LinAlgError("no luck")
+
+        monkeypatch.setattr(torch.linalg, "svd", fails)
+        D, rank = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, solver="svd")
+        assert factor.solver.startswith("svd → eigh")
+        assert factor.rank == rank
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r))
+
+
+class TestSpectrum:
+    @pytest.mark.parametrize("name", MATRICES)
+    def test_eigenvalues_rank_condition(self, name):
+        D, rank = MATRICES[name]
+        found = tangent_spectrum(Dense(D))
+        expected = torch.linalg.eigvalsh(D @ D.mT).flip(0)
+        assert found.eigenvalues.shape == (len(D),)
+        torch.testing.assert_close(found.eigenvalues, expected, rtol=1e-9, atol=1e-13)
+        assert found.rank == rank
+        sigma = oracles.thin_svd(D, 1e-8)[1]
+        expected = (sigma[0] / sigma[-1]) ** 2 if rank else math.inf
+        assert found.condition == pytest.approx(expected, rel=1e-9)
+
+    def test_takes_the_gram_at_hand(self):
+        D, _ = MATRICES["full_rank"]
+        found = tangent_spectrum(Dense(D), gram=4 * D @ D.mT)
+        torch.testing.assert_close(found.eigenvalues, 4 * tangent_spectrum(Dense(D)).eigenvalues)
+
+    def test_rcond(self):
+        D = torch.diag(torch.tensor([1, 0.1, 0.01], dtype=torch.float64))
+        assert tangent_spectrum(Dense(D), rcond=0.05).rank == 2
+        assert tangent_spectrum(Dense(D), rcond=0.05).condition == pytest.approx(100)
+        assert gram_spectrum(D @ D, rcond=0.5).rank == 1
+
+
+def test_working_bytes():
+    assert working_bytes(100, 1000, 8, "auto") == 3 * 8 * 100**2
+    assert working_bytes(100, 1000, 4, "eigh") == 3 * 4 * 100**2
+    assert working_bytes(1000, 10, 8, "auto") == 8 * (1000 * 10 + 3 * 10**2)
+    assert working_bytes(100, 1000, 8, "svd") == 3 * 8 * 100 * 1000
+
+
+@st.composite
+def tangents(draw):
+    rows, columns = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    rank = draw(st.integers(1, min(rows, columns)))
+    return oracles.matrix(rows, columns, rank, seed=draw(st.integers(0, 999)), condition=30.0)
+
+
+reproducibly = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+
+
+@pytest.mark.parametrize("inverse_only", [True, False])
+@pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
+class TestPenrose:
+    """Identities of appendix A."""
+
+    @reproducibly
+    @given(D=tangents(), seed=st.integers(0, 999))
+    def test_projector_is_idempotent_symmetric_and_fixes_the_range(
+        self, solver, inverse_only, D, seed
+    ):
+        r, u = normal(len(D), seed), normal(len(D), seed + 1)
+        # A vector that is not in the range: the factor then serves all vectors.
+        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        P = factor.project
+        close(P(P(r)), P(r), 1e-10)
+        assert float(u @ P(r)) == pytest.approx(float(P(u) @ r), abs=1e-9)
+        for column in D.mT:
+            close(P(column), column, 1e-9)
+
+    @reproducibly
+    @given(D=tangents(), seed=st.integers(0, 999))
+    def test_jacobian_times_pseudoinverse_is_the_projector(self, solver, inverse_only, D, seed):
+        r = normal(len(D), seed)
+        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        close(D @ factor.lift(PSEUDOINVERSE, r), factor.project(r), 1e-9)
+
+    @reproducibly
+    @given(D=tangents(), seed=st.integers(0, 999))
+    def test_pseudoinverse_of_the_kernel_is_zero(self, solver, inverse_only, D, seed):
+        r = normal(len(D), seed)
+        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        kernel = r - factor.project(r)
+        assert float(factor.lift(PSEUDOINVERSE, kernel).norm()) <= 1e-8 * float(r.norm())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@reproducibly
+@given(D=tangents(), seed=st.integers(0, 999), a=st.floats(-3, 3), b=st.floats(-3, 3))
+def test_lift_is_linear_in_the_function(solver, D, seed, a, b):
+    r = normal(len(D), seed)
+    factor = factorize(Dense(D), r, solver=solver)
+    combined = factor.lift(GramFunction(a, lambda lam: b * torch.sin(lam)), r)
+    separate = a * factor.lift(PSEUDOINVERSE, r) + b * factor.lift(GramFunction(0.0, torch.sin), r)
+    close(combined, separate, 1e-9)
