@@ -1,0 +1,127 @@
+"""Holds the direction of imports, and the table of words of docs/architecture.md."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sklearn_gflow
+
+ROOT = Path(sklearn_gflow.__file__).parent
+FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+ROOMS = {
+    "geometry": {"geometry"},
+    "dynamics": {"geometry", "dynamics"},
+    "diagnostics": {"geometry", "dynamics", "diagnostics"},
+    "estimators": {"geometry", "dynamics", "diagnostics", "estimators", "exceptions"},
+    "plots": {"geometry", "dynamics", "diagnostics", "plots", "exceptions"},
+    "exceptions.py": set(),
+    "__init__.py": {"estimators", "exceptions"},
+}
+OPTIONAL = {"matplotlib", "rich", "dask"}
+
+
+def tree(name):
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
+def room(name):
+    return name.split("/")[0]
+
+
+def imports(node):
+    """Dotted names of the modules that the code under a node imports."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            if child.module == "sklearn_gflow":  # from sklearn_gflow import geometry
+                yield from (f"sklearn_gflow.{alias.name}" for alias in child.names)
+            else:
+                yield child.module
+
+
+def functions(node):
+    return [
+        child
+        for child in ast.walk(node)
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    ]
+
+
+def called(node):
+    """Last words of the dotted names that are called or used as attributes."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Attribute):
+            yield child.attr
+        elif isinstance(child, ast.Name):
+            yield child.id
+
+
+def test_every_file_is_in_a_room():
+    assert {room(name) for name in FILES} <= set(ROOMS)
+    assert {"geometry", "dynamics", "diagnostics", "estimators"} <= {room(name) for name in FILES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_one_way(name):
+    inside = [module for module in imports(tree(name)) if module.startswith("sklearn_gflow")]
+    assert {module.split(".")[1] for module in inside} <= ROOMS[room(name)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_stand_at_the_top(name):
+    for function in functions(tree(name)):
+        assert {module.split(".")[0] for module in imports(function)} <= OPTIONAL
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_libraries_live_in_their_rooms(name):
+    libraries = {module.split(".")[0] for module in imports(tree(name))}
+    if room(name) not in ("estimators", "plots", "exceptions.py"):
+        assert not libraries & {"sklearn", "joblib", "pandas"}
+    if room(name) != "plots":
+        assert "matplotlib" not in libraries
+    if room(name) != "estimators":
+        assert "warnings" not in libraries
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_words_live_in_their_files(name):
+    words = set(called(tree(name)))
+    if name != "geometry/spectrum.py":
+        assert not words & {"eigh", "eigvalsh", "svd", "svdvals", "cholesky", "cholesky_ex"}
+    if name not in ("geometry/layered.py", "geometry/module.py"):
+        assert not words & {"jvp", "vjp", "jacrev", "jacfwd", "backward", "autograd"}
+    if room(name) != "estimators":
+        assert not words & {"warn", "from_numpy"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_global_state_of_torch_is_left_alone(name):
+    """Seeds go into generators; threads and the default dtype belong to the caller."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if name != "estimators/_validation.py":  # which forks the generator around it
+                assert (node.value.id, node.attr) != ("torch", "manual_seed")
+            assert not (node.value.id == "torch" and node.attr.startswith("set_"))
+
+
+def test_clocks_live_where_times_are():
+    homes = ("dynamics/", "diagnostics/deviation.py")
+    for name in FILES:
+        if not name.startswith(homes):
+            assert not set(called(tree(name))) & {"log1p", "expm1"}, name
+
+
+def test_tests_of_the_oracles_import_nothing_of_the_package():
+    path = Path(__file__).parent / "oracles.py"
+    modules = set(imports(ast.parse(path.read_text(encoding="utf-8"))))
+    assert not any(module.startswith("sklearn") for module in modules)
+
+
+def test_walk_finds_what_it_forbids():
+    code = ast.parse("def f():\n    import sklearn.base\n    x.linalg.eigh(G)\n")
+    assert list(imports(functions(code)[0])) == ["sklearn.base"]
+    assert "eigh" in called(code)

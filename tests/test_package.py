@@ -1,0 +1,119 @@
+import importlib.metadata
+import inspect
+import re
+
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+from numpydoc.validate import validate
+
+import sklearn_gflow
+from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
+
+ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", sklearn_gflow.__version__)
+    try:
+        installed = importlib.metadata.version("sklearn-gflow")
+    except importlib.metadata.PackageNotFoundError:
+        return  # run from a checkout
+    assert installed == sklearn_gflow.__version__
+
+
+def test_public_names():
+    for name in sklearn_gflow.__all__:
+        assert getattr(sklearn_gflow, name) is not None
+    assert set(sklearn_gflow.__all__) >= {
+        "AdaptedFlowClassifier",
+        "AdaptedFlowRegressor",
+        "__version__",
+    }
+
+
+@pytest.mark.parametrize("room", ["geometry", "dynamics", "diagnostics", "estimators"])
+def test_public_names_of_a_room(room):
+    module = importlib.import_module(f"sklearn_gflow.{room}")
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))  # fmt: skip # noqa: E501
+    for name in module.__all__:
+        member = getattr(module, name)
+        assert not callable(member) or member.__doc__
+
+
+def public_methods(estimator):
+    for name, member in inspect.getmembers(estimator, inspect.isfunction):
+        if not name.startswith("_") and member.__module__.startswith("sklearn_gflow"):
+            yield name
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+class TestDocstrings:
+    def test_parameters_are_those_of_the_signature(self, estimator):
+        documented = [
+            name.strip()
+            for parameter in ClassDoc(estimator)["Parameters"]
+            for name in parameter.name.split(",")
+        ]
+        assert documented == list(inspect.signature(estimator).parameters)
+
+    def test_defaults_are_those_of_the_signature(self, estimator):
+        signature = inspect.signature(estimator).parameters
+        for parameter in ClassDoc(estimator)["Parameters"]:
+            told = re.search(r"default=(.*)$", parameter.type)
+            assert told, parameter.name
+            for name in parameter.name.split(", "):
+                assert eval(told.group(1)) == signature[name].default
+
+    def test_numpydoc(self, estimator):
+        name = f"sklearn_gflow.{estimator.__name__}"
+        faults = {"PR01", "PR02", "PR03", "PR04", "GL01", "GL02", "GL08", "SS01", "RT01", "EX01"}
+        found = [error for error in validate(name)["errors"] if error[0] in faults]
+        assert found == []
+        for method in public_methods(estimator):
+            errors = validate(f"{name}.{method}")["errors"]
+            assert [e for e in errors if e[0] in faults - {"EX01"}] == [], method
+
+    def test_public_methods(self, estimator):
+        expected = {"fit", "predict", "ntk"}
+        if estimator is AdaptedFlowClassifier:
+            expected |= {"predict_proba", "predict_log_proba", "decision_function"}
+        assert set(public_methods(estimator)) >= expected
+
+    def test_init_stores_its_parameters_as_they_are(self, estimator):
+        values = {name: object() for name in inspect.signature(estimator).parameters}
+        stored = vars(estimator(**values))
+        assert set(stored) == set(values)
+        assert all(stored[name] is value for name, value in values.items())
+
+    def test_every_parameter_is_constrained(self, estimator):
+        parameters = set(inspect.signature(estimator).parameters)
+        assert set(estimator._parameter_constraints) == parameters
+
+    def test_only_the_layers_and_the_activation_are_positional(self, estimator):
+        kinds = inspect.signature(estimator).parameters.values()
+        positional = [p.name for p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert positional == ["hidden_layer_sizes", "activation"]
+
+    def test_defaults_are_plain(self, estimator):
+        for parameter in inspect.signature(estimator).parameters.values():
+            assert isinstance(parameter.default, str | int | float | bool | tuple | None)
+
+    def test_alpha_is_told_from_the_penalty_first(self, estimator):
+        text = ClassDoc(estimator)["Extended Summary"]
+        assert "not the L2 strength" in " ".join(text)
+
+
+def test_estimators_share_their_parameters_and_defaults():
+    one, other = (
+        {name: p.default for name, p in inspect.signature(estimator).parameters.items()}
+        for estimator in ESTIMATORS
+    )
+    common = one.keys() & other.keys()
+    assert {name: one[name] for name in common} == {name: other[name] for name in common}
+    assert one.keys() <= other.keys()
+    assert issubclass(AdaptedFlowRegressor, BaseAdaptedFlow)
+
+
+def test_kernel_is_documented():
+    assert [p.name for p in FunctionDoc(BaseAdaptedFlow.ntk)["Parameters"]] == ["X", "Y"]
