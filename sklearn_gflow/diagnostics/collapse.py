@@ -68,8 +68,8 @@ def collapse(
     w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     members, sizes = _membership(index, w, len(y))
     means = (members @ x) / sizes[:, None]
-    within = float(w @ ((x - means[index]) ** 2).sum(axis=1)) / (2 * w.sum())
-    between = float(sizes @ ((means - y) ** 2).sum(axis=1)) / (2 * w.sum())
+    within = float(w @ ((x - means[index]) ** 2).sum(axis=1) / (2 * w.sum()))
+    between = float(sizes @ ((means - y) ** 2).sum(axis=1) / (2 * w.sum()))
     if between > 0:
         ratio = within / between
     else:

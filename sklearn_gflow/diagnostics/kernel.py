@@ -22,7 +22,7 @@ __all__ = [
 
 
 def kernel_blocks(kernel: Tensor, n_outputs: int) -> Tensor:
-    """Θ(xᵢ, yⱼ) as Q×Q blocks (3.15), shape (n, m, Q, Q), of the matrix, shape (n·Q, m·Q)."""
+    """Cut a kernel matrix, shape (n·Q, m·Q), into its blocks Θ(xᵢ, yⱼ), shape (n, m, Q, Q)."""
     blocks = kernel.unflatten(1, (-1, n_outputs)).unflatten(0, (-1, n_outputs))
     return blocks.permute(0, 2, 1, 3)
 
@@ -46,7 +46,7 @@ class Definiteness(NamedTuple):
 
 
 def positive_definite(gram: Tensor, *, rcond: float | None = None) -> Definiteness:
-    """Test (3.16): is Θ positive definite on these samples?
+    """Test whether Θ is positive definite on these samples (3.16).
 
     Parameters
     ----------
@@ -88,7 +88,9 @@ def adapted_kernel(
     like = tangent.outputs
     identity = torch.eye(len(like), dtype=like.dtype, device=like.device)
     projector = factor.project(identity)
-    return projector if alpha == 1 else alpha * projector + tangent.gram() * ((1 - alpha) / scale)
+    if alpha == 1:
+        return projector
+    return alpha * projector + tangent.gram() * ((1 - alpha) / scale)
 
 
 def kernel_drift(start: Tensor, end: Tensor) -> float:

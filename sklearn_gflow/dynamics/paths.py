@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -154,7 +155,7 @@ def follow_path(
     steering.infeasible.append(math.nan)
     steering.rank.append(math.nan)
     pilot = _Pilot(output_map, path, span, tol, feasibility, solver, rcond)
-    for start, end in zip(times[:-1], times[1:], strict=True):
+    for start, end in pairwise(times):
         outcome = pilot.drive(steering, start, end)
         if outcome is not None:
             steering.outcome = outcome

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from sklearn_gflow.dynamics.fields import parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, metric_scale
+from sklearn_gflow.dynamics.flow import FlowOptions, Observer, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.step import Point
 from sklearn_gflow.dynamics.time import t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
@@ -59,6 +59,7 @@ def reference_flow(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     companions: Sequence[Companion] = (),
+    observers: Sequence[Observer] = (),
 ) -> Trajectory:
     """Integrate θ' = V_θ,α (2.37) by `scipy.integrate.solve_ivp`.
 
@@ -85,6 +86,8 @@ def reference_flow(
         Tolerances of scipy.
     companions : sequence of Companion
         Further states to integrate.
+    observers : sequence of Observer
+        Sources of further columns, shown the reported points.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def reference_flow(
         failed = system.trajectory()
         failed.outcome, failed.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return failed
-    return system.read(solution, method, end)
+    return system.read(solution, observers, method, end)
 
 
 @dataclass
@@ -170,10 +173,13 @@ class _System:
     companions: Sequence[Companion]
     clock: str
     scale: float = field(init=False)
+    ridge: float = field(init=False)
     initial_residual: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.scale = metric_scale(self.origin.tangent, self.options)
+        unit = mean_diagonal(self.origin.tangent) if self.options.damping else 0.0
+        self.ridge = self.options.damping * unit
         self.initial_residual = float(torch.linalg.vector_norm(self.origin.velocity))
 
     def trajectory(self) -> Trajectory:
@@ -204,16 +210,22 @@ class _System:
         residual = float(torch.linalg.vector_norm(point.velocity))
         return residual - self.options.tol * self.initial_residual
 
-    def read(self, solution: Any, method: str, end: float) -> Trajectory:
+    def read(
+        self, solution: Any, observers: Sequence[Observer], method: str, end: float
+    ) -> Trajectory:
         """Evaluate the reported points again, with rank and condition."""
         trajectory = self.trajectory()
-        columns = zip(np.asarray(solution.t), np.asarray(solution.y).T, strict=True)
-        for time, state in columns:
+        before: tuple[Point, TangentFactor] | None = None
+        for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
             trajectory.record(point, math.nan, keep_path=self.options.store_path)
             trajectory.rank[-1], trajectory.condition[-1] = factor.rank, factor.condition
             for companion, part in zip(self.companions, parts, strict=True):
                 trajectory.add_columns(companion.columns(point.tau, point, part))
+            for observer in observers:
+                seen = observer.step(*before, point) if before else observer.start(point)
+                trajectory.add_columns(seen)
+            before = point, factor
         trajectory.solvers.append(method)
         converged, limited = (len(times) > 0 for times in solution.t_events)
         if not solution.success:
@@ -239,5 +251,6 @@ class _System:
             solver=self.options.solver,
             inverse_only=self.options.alpha == 1,
             rcond=self.options.rcond,
+            ridge=self.ridge,
         )
         return point, factor, list(torch.split(rest, self.sizes))

@@ -14,18 +14,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklearn_gflow.diagnostics import Deviation, KernelDrift
 from sklearn_gflow.dynamics import (
+    METHODS,
     Adaptive,
+    Fixed,
     FlowOptions,
+    Observer,
     Outcome,
     Point,
-    Schedule,
     Trajectory,
-    equal_steps,
     flow,
+    reference_flow,
     tau_from_t,
 )
-from sklearn_gflow.dynamics.schedule import Fixed
 from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
@@ -35,6 +37,7 @@ from sklearn_gflow.estimators._validation import (
     check_gram_memory,
     check_schedule,
     check_weights,
+    module_with_seed,
     seed_generator,
     to_numpy,
     to_tensor,
@@ -44,7 +47,10 @@ from sklearn_gflow.exceptions import ConvergenceWarning
 from sklearn_gflow.geometry import (
     ACTIVATIONS,
     SOLVERS,
+    Cost,
     LayeredNetwork,
+    Linearization,
+    ModuleFamily,
     OutputMap,
     SquaredError,
     TangentFactor,
@@ -54,6 +60,7 @@ from sklearn_gflow.geometry import (
 __all__ = ["BaseAdaptedFlow", "TrainingData"]
 
 _STORED_GRAM_BYTES = 64 * 2**20
+_DRIFT_PROBES = 4
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,15 @@ class TrainingData:
     ----------
     X : ndarray of shape (n_samples, n_features)
     targets : ndarray of shape (n_samples, n_outputs)
-        Labels minus their mean, divided by their scale.
     weights : ndarray of shape (n_samples,) or None
+    start : ndarray of shape (n_outputs,)
+        Output of the model for every input, before training.
     """
 
     X: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
+    start: np.ndarray
 
 
 class _Progress:
@@ -91,6 +100,14 @@ class _Progress:
 class BaseAdaptedFlow(BaseEstimator):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
+    classes_: np.ndarray
+    initial_output_: np.ndarray
+    target_mean_: np.ndarray
+    target_scale_: np.ndarray
+    _sizes: tuple[int, ...]
+    _theta: np.ndarray
+    _theta_reference: np.ndarray
+
     _doc_link_module = "sklearn_gflow"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -102,6 +119,7 @@ class BaseAdaptedFlow(BaseEstimator):
             Interval(Integral, 1, None, closed="left"),
             "array-like",
         ],
+        "method": [StrOptions({"exponential", *METHODS})],
         "solver": [StrOptions(set(SOLVERS))],
         "rcond": [Interval(Real, 0, 1, closed="left"), None],
         "damping": [Interval(Real, 0, None, closed="left")],
@@ -109,6 +127,7 @@ class BaseAdaptedFlow(BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "module": [callable, None],
         "store_gram": [StrOptions({"auto"}), "boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -142,10 +161,14 @@ class BaseAdaptedFlow(BaseEstimator):
     # -- validate ----------------------------------------------------------------------------
 
     def _validate_rows(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, **check_y: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, **check_y: Any
+    ) -> tuple[Any, Any, np.ndarray | None]:
         """X, y and weights, without the rows whose weight is zero."""
-        check_alpha(self.alpha)
+        if self.solver == "cholesky" and check_alpha(self.alpha) < 1:
+            raise ValueError(
+                f"solver='cholesky' serves alpha=1 alone, and alpha is {self.alpha}; "
+                "use solver='auto' or solver='eigh'"
+            )
         X, y = validate_data(
             self,
             X,
@@ -163,54 +186,71 @@ class BaseAdaptedFlow(BaseEstimator):
 
     # -- build -------------------------------------------------------------------------------
 
-    def _network(self, n_features: int, n_outputs: int) -> LayeredNetwork:
-        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        for width in hidden:
+    def _new_family(
+        self, n_features: int, n_outputs: int
+    ) -> tuple[LayeredNetwork | ModuleFamily, Tensor]:
+        """The family f_θ and a random start θ₀ in it."""
+        generator = seed_generator(self.random_state)
+        if self.module is None:
+            network = LayeredNetwork(
+                (n_features, *self._hidden_widths(), n_outputs), self.activation
+            )
+            self._sizes = network.sizes
+            return network, network.initial(generator)
+        module = module_with_seed(self.module, n_features, n_outputs, generator.initial_seed())
+        family = ModuleFamily(self._placed(module), n_outputs)
+        self._sizes = (n_features, n_outputs)
+        self._module_state = {name: to_numpy(value) for name, value in module.state_dict().items()}
+        return family, family.initial()
+
+    def _hidden_widths(self) -> list[int]:
+        widths = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
+        for width in widths:
             if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
                 raise ValueError(
                     "hidden_layer_sizes must hold positive integers, one a hidden layer; "
                     f"got {self.hidden_layer_sizes!r}"
                 )
-        return LayeredNetwork((n_features, *map(int, hidden), n_outputs), self.activation)
+        return [int(width) for width in widths]
 
-    def _build(self, data: TrainingData) -> tuple[OutputMap, SquaredError, Tensor]:
+    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
+        dtype = to_tensor([0.0], self.dtype, torch.device("cpu")).dtype
+        return module.to(device=check_device(self.device), dtype=dtype)
+
+    def _build(self, data: TrainingData) -> tuple[OutputMap, Cost, Tensor]:
         """The output map, the cost on it, and the start θ."""
         device = check_device(self.device)
         n_samples, n_outputs = data.targets.shape
-        network = self._network(data.X.shape[1], n_outputs)
-        check_gram_memory(n_samples, n_outputs, network.n_params, self.dtype, self.solver, device)
-        if self._continues():
-            theta, reference = self._theta, self._theta_reference
-            if len(theta) != network.n_params:
-                raise ValueError(
-                    "warm_start=True continues from the last fit, but its network has "
-                    f"{len(theta)} parameters and this one {network.n_params}; set "
-                    "warm_start=False or keep hidden_layer_sizes and the data's shape"
-                )
-        else:
-            theta = reference = to_numpy(network.initial(seed_generator(self.random_state)))
-        self._theta_reference, self._sizes = reference, network.sizes
-        X = to_tensor(data.X, self.dtype, device)
-        weights = None if data.weights is None else to_tensor(data.weights, self.dtype, device)
-        # The model is f_θ − f_θ₀: it starts at zero without a dead block in D.
-        offset = network.outputs(to_tensor(reference, self.dtype, device), X)
-        output_map = OutputMap(network, X, offset, weights)
-        targets = output_map.scale(to_tensor(data.targets, self.dtype, device))
-        cost = SquaredError(targets, output_map.total_weight)
-        return output_map, cost, to_tensor(theta, self.dtype, device)
+        family, initial = self._new_family(data.X.shape[1], n_outputs)
+        check_gram_memory(n_samples, n_outputs, family.n_params, self.dtype, self.solver, device)
+        if not self._continues():
+            self._theta = self._theta_reference = to_numpy(initial)
+        elif len(self._theta) != family.n_params:
+            raise ValueError(
+                "warm_start=True continues from the last fit, but its network has "
+                f"{len(self._theta)} parameters and this one {family.n_params}; set "
+                "warm_start=False or keep hidden_layer_sizes and the data's shape"
+            )
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return to_tensor(array, self.dtype, device)
+
+        X, theta = tensor(data.X), tensor(self._theta)
+        weights = None if data.weights is None else tensor(data.weights)
+        if isinstance(family, ModuleFamily):
+            family.check_rows(theta, X[:2])
+        # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
+        offset = family.outputs(tensor(self._theta_reference), X) - tensor(data.start)
+        output_map = OutputMap(family, X, offset, weights)
+        return output_map, self._cost(output_map, tensor(data.targets)), theta
+
+    def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
+        return SquaredError(output_map.scale(targets), output_map.total_weight)
 
     def _continues(self) -> bool:
-        return bool(self.warm_start) and hasattr(self, "_theta")
+        return bool(self.warm_start) and hasattr(self, "n_iter_")
 
     # -- flow --------------------------------------------------------------------------------
-
-    def _schedule(self) -> Schedule:
-        schedule = check_schedule(self.schedule, self.t_end)
-        if isinstance(schedule, str):
-            return Adaptive(float(tau_from_t(self.t_end)))
-        if isinstance(schedule, int):
-            return equal_steps(schedule, self.t_end)
-        return Fixed.at_times(schedule)
 
     def _options(self) -> FlowOptions:
         return FlowOptions(
@@ -224,19 +264,36 @@ class BaseAdaptedFlow(BaseEstimator):
             n_iter_no_change=self.n_iter_no_change,
         )
 
-    def _train(self, data: TrainingData) -> tuple[OutputMap, Trajectory]:
+    def _train(self, data: TrainingData) -> tuple[OutputMap, Cost, Trajectory]:
         output_map, cost, theta = self._build(data)
-        observers = [_Progress()] if self.verbose else []
-        trajectory = flow(output_map, cost, theta, self._schedule(), self._options(), observers)
+        options, times = self._options(), check_schedule(self.schedule, self.t_end)
+        observers: list[Observer] = [KernelDrift(_DRIFT_PROBES)]
+        if self.verbose:
+            observers.append(_Progress())
+        deviations = []
+        if isinstance(cost, SquaredError):
+            deviations.append(Deviation(cost.targets, options.alpha))
+        if self.method == "exponential":
+            schedule = (
+                Adaptive(float(tau_from_t(self.t_end))) if times is None else Fixed.at_times(times)
+            )
+            trajectory = flow(output_map, cost, theta, schedule, options, [*observers, *deviations])
+        else:
+            trajectory = reference_flow(
+                output_map, cost, theta, options,
+                method=self.method, t_end=self.t_end, times=times,
+                companions=deviations, observers=observers,
+            )  # fmt: skip
         self._report(trajectory)
-        return output_map, trajectory
+        return output_map, cost, trajectory
 
     def _report(self, trajectory: Trajectory) -> None:
         """Turn the outcome of a flow into an error or a warning, where it is one."""
         outcome, detail = trajectory.outcome, trajectory.detail
         if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
+            reached = trajectory.t[-1] if trajectory.tau else 0.0
             raise ValueError(
-                f"Training failed at t={trajectory.t[-1]:.3g}: {outcome.value}. Scale the "
+                f"Training failed at t={reached:.3g}: {outcome.value}. Scale the "
                 "features, for instance with StandardScaler, or set damping > 0. " + detail
             )
         if not outcome.complete:
@@ -249,21 +306,31 @@ class BaseAdaptedFlow(BaseEstimator):
 
     # -- expose ------------------------------------------------------------------------------
 
-    def _expose(self, data: TrainingData, output_map: OutputMap, trajectory: Trajectory) -> None:
+    def _expose(self, output_map: OutputMap, trajectory: Trajectory) -> None:
         theta = trajectory.theta
         self._theta = to_numpy(theta)
-        layers = list(output_map.family.layers(torch.from_numpy(self._theta)))
-        self.coefs_ = [W.numpy().copy() for W, _ in layers]
-        self.intercepts_ = [b.numpy().copy() for _, b in layers]
-        self.n_layers_ = len(self._sizes)
         self.n_outputs_ = self._sizes[-1]
+        family = output_map.family
+        if isinstance(family, LayeredNetwork):
+            layers = list(family.layers(torch.from_numpy(self._theta)))
+            self.coefs_ = [to_numpy(W) for W, _ in layers]
+            self.intercepts_ = [to_numpy(b) for _, b in layers]
+            self.n_layers_ = len(self._sizes)
+        elif isinstance(family, ModuleFamily):
+            parameters = family.parameters(theta)
+            self.parameters_ = {name: to_numpy(value) for name, value in parameters.items()}
         self._expose_path(trajectory)
         self._expose_kernel(output_map, theta)
         self.history_["rank"][-1] = self.ntk_rank_
         self.history_["condition"][-1] = self.ntk_condition_
 
     def _expose_path(self, trajectory: Trajectory) -> None:
-        self.history_ = trajectory.history()
+        missing = np.full(len(trajectory.tau), np.nan)
+        self.history_ = {
+            "deviation": missing, "predicted_deviation": missing.copy(), **trajectory.history()
+        }  # fmt: skip
+        self.deviation_ = float(self.history_["deviation"][-1])
+        self.predicted_deviation_ = float(self.history_["predicted_deviation"][-1])
         self.loss_curve_ = self.history_["loss"].tolist()
         self.loss_ = self.loss_curve_[-1]
         self.best_loss_ = min(self.loss_curve_)
@@ -288,23 +355,28 @@ class BaseAdaptedFlow(BaseEstimator):
 
     # -- use ---------------------------------------------------------------------------------
 
-    def _rebuilt(self) -> LayeredNetwork:
-        return LayeredNetwork(self._sizes, self.activation)
+    def _fitted_family(self) -> LayeredNetwork | ModuleFamily:
+        """The family again: fitted state is arrays, so that it crosses machines and pickles."""
+        if self.module is None:
+            return LayeredNetwork(self._sizes, self.activation)
+        n_features, n_outputs = self._sizes
+        module = module_with_seed(self.module, n_features, n_outputs, 0)
+        state = {name: torch.from_numpy(value) for name, value in self._module_state.items()}
+        module.load_state_dict(state)
+        return ModuleFamily(self._placed(module), n_outputs)
 
-    def _linearize(self, X: np.ndarray) -> Any:
+    def _linearize(self, X: np.ndarray) -> Linearization:
         device = check_device(self.device)
         theta = to_tensor(self._theta, self.dtype, device)
-        return self._rebuilt().linearize(theta, to_tensor(X, self.dtype, device))
+        return self._fitted_family().linearize(theta, to_tensor(X, self.dtype, device))
 
     def _model(self, X: ArrayLike) -> np.ndarray:
-        """f_θ(X) − f_θ₀(X) in units of the scaled targets, shape (n_samples, n_outputs)."""
+        """f_θ(X) − f_θ₀(X), shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        checked = check_fitted_data(self, X)
-        device = check_device(self.device)
-        network = self._rebuilt()
-        inputs = to_tensor(checked, self.dtype, device)
+        inputs = to_tensor(check_fitted_data(self, X), self.dtype, check_device(self.device))
+        family = self._fitted_family()
         theta, reference = (
-            to_tensor(parameters, self.dtype, device)
+            to_tensor(parameters, self.dtype, inputs.device)
             for parameters in (self._theta, self._theta_reference)
         )
-        return to_numpy(network.outputs(theta, inputs) - network.outputs(reference, inputs))
+        return to_numpy(family.outputs(theta, inputs) - family.outputs(reference, inputs))

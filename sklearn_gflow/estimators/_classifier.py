@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor
 
-from sklearn_gflow.diagnostics import collapse
+from sklearn_gflow.diagnostics import collapse, neural_collapse
+from sklearn_gflow.dynamics import Trajectory
 from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainingData
-from sklearn_gflow.estimators._validation import StrOptions, _fit_context
+from sklearn_gflow.estimators._validation import Interval, StrOptions, _fit_context, to_numpy
+from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
 
 __all__ = ["AdaptedFlowClassifier"]
 
@@ -23,12 +29,15 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
     [1]_, not the L2 strength that `sklearn.neural_network.MLPClassifier` gives that name.
 
-    Squared error on one-hot labels; two classes need one output only, the indicator of the
-    second class. The flow is that of `AdaptedFlowRegressor` and starts at the class frequencies.
+    With the squared error on one-hot labels, two classes need one output only, the indicator of
+    the second class. The flow is that of `AdaptedFlowRegressor` and starts at the class
+    frequencies. Probabilities are the Euclidean projection of the outputs onto the simplex (for
+    two classes: the output clipped to [0, 1]), mixed with one pseudo-sample spread evenly over
+    the classes, so that n samples never claim more than n/(n + 1).
 
-    Probabilities are the Euclidean projection of the outputs onto the simplex (for two classes:
-    the output clipped to [0, 1]), mixed with one pseudo-sample spread evenly over the classes,
-    so that n samples never claim more than n/(n + 1).
+    With ``loss="log_loss"`` outputs are logits, one a class. At ``alpha=1`` and full rank each
+    sample's mean logit is conserved, so that with label smoothing the flow ends at
+    x* = log y − mean(log y) + mean(x₀).
 
     Parameters
     ----------
@@ -45,6 +54,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     schedule : "adaptive", int or increasing sequence of float, default="adaptive"
         Steps as long as their error allows; or that many equal steps in t; or steps to the
         given times in (0, ``t_end``], the last of which ends the flow.
+    method : {"exponential", "RK45", "DOP853", "Radau", "LSODA"}, default="exponential"
+        The exponential step with D frozen over each step, or the same flow by
+        `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
+        of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
     solver : {"auto", "cholesky", "eigh", "svd"}, default="auto"
         How f(G) is applied. "auto" takes Cholesky at ``alpha=1`` and full rank, eigenvectors
         otherwise, of the smaller of DDᵀ and DᵀD. "cholesky" asks for ``alpha=1``. "svd"
@@ -63,9 +76,17 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
         The flow ends after this many steps in a row that lower the relative residual by less
-        than ``tol``.
+        than ``tol``. Of the exponential method.
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).
+    label_smoothing : float, default=0.0
+        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into ``sample_weight``.
+    module : callable or None, default=None
+        ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
+        output must depend on its own input alone. Jacobian rows are then formed in chunks.
+        A callable defined at the top of a module lets the estimator be pickled.
     store_gram : "auto" or bool, default="auto"
         Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
     warm_start : bool, default=False
@@ -85,11 +106,23 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Labels in sorted order.
     collapse_ : Collapse
         Class means, labels, and the loss as within + between classes (3.9)–(3.11), at the
-        solution.
+        solution. With "log_loss" it is the squared error of the probabilities that is split.
+    neural_collapse_ : dict of NeuralCollapse
+        NC1–NC4 of the "outputs" and, for layered networks, of the last "hidden" layer.
+    limit_distance_ : float
+        |x − x*|/|x* − x₀| at the solution: with "log_loss" and label smoothing the distance from
+        the limit of the adapted flow, with "squared_error" from the labels. NaN where there
+        is no limit.
     history_ : dict of ndarray of shape (n_iter_ + 1,)
-        "t", "s" (time), "loss", "rank", "condition" (of the Gram there) and "step_error"
-        (distance from the frozen-D flow, relative to |y − x₀|). Index 0 is the start. Rank
-        and condition at the last index are those of the unweighted Gram.
+        "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
+        (distance from the frozen-D flow), "deviation" from the straight line and
+        "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
+        (|G − G₀|/|G₀|, estimated by random probes), "within_class" and
+        "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
+        a mode does not compute it. Rank and condition at the last index are those of the
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below.
+    deviation_, predicted_deviation_ : float
+        |x̃(t) − line(t)|/|y − x₀| at the end: measured, and by Prop. 2.5.
     loss_curve_ : list of float
         C (2.48), from the start on.
     loss_, best_loss_ : float
@@ -112,9 +145,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     ntk_condition_ : float
         λ_max/λ_min over the eigenvalues that count towards the rank.
     coefs_, intercepts_ : list of ndarray
-        Of the network f_θ; predictions use f_θ − f_θ₀.
-    target_mean_ : ndarray of shape (n_outputs,)
-        Class frequencies at the start; the output is ``target_mean_ + f_θ − f_θ₀``.
+        Of the network f_θ; predictions use f_θ − f_θ₀. Not with ``module``.
+    parameters_ : dict of ndarray
+        Parameters by name; only with ``module``.
+    initial_output_ : ndarray of shape (n_outputs,)
+        Class frequencies, or their logarithms; the output is ``initial_output_ + f_θ − f_θ₀``.
     n_layers_, n_outputs_, n_features_in_ : int
         Layers (inputs and outputs included), outputs (one for two classes), features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -141,6 +176,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAdaptedFlow._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "log_loss"})],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -152,6 +189,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         alpha: float = 0.01,
         t_end: float = 0.95,
         schedule: Any = "adaptive",
+        method: str = "exponential",
         solver: str = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
@@ -159,7 +197,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         max_iter: int = 500,
         tol: float = 1e-10,
         n_iter_no_change: int = 10,
+        loss: str = "squared_error",
+        label_smoothing: float = 0.0,
         class_weight: Any = None,
+        module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
         random_state: Any = None,
@@ -172,6 +213,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.alpha = alpha
         self.t_end = t_end
         self.schedule = schedule
+        self.method = method
         self.solver = solver
         self.rcond = rcond
         self.damping = damping
@@ -179,7 +221,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.loss = loss
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
         self.random_state = random_state
@@ -213,14 +258,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data, index = self._validate(X, y, sample_weight)
-        output_map, trajectory = self._train(data)
-        self._expose(data, output_map, trajectory)
-        outputs = output_map.unscale(trajectory.outputs[-1]).cpu().numpy() + self.target_mean_
-        self.collapse_ = collapse(outputs, index, self._class_targets(), data.weights)
+        output_map, cost, trajectory = self._train(data)
+        self._expose(output_map, trajectory)
+        self._expose_collapse(data, index, output_map, trajectory)
+        self._expose_limit(cost, trajectory)
         return self
 
     def _validate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+        self, X: Any, y: Any, sample_weight: ArrayLike | None
     ) -> tuple[TrainingData, np.ndarray]:
         """Training data and the class index of each row."""
         X, y, weights = self._validate_rows(X, y, sample_weight)
@@ -241,18 +286,69 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self._n_seen = float(len(X) if weights is None else weights.sum())
         if self.class_weight is not None:
             by_class = compute_sample_weight(self.class_weight, y)
+            if not (by_class > 0).all():
+                raise ValueError(
+                    "class_weight must be positive for every class in y; leave out the rows of "
+                    "a class instead of giving it the weight zero"
+                )
             weights = by_class if weights is None else weights * by_class
         continues = self._continues()
         self.classes_ = classes
         targets = self._class_targets()[index]
         if not continues:
-            self.target_mean_ = np.average(targets, axis=0, weights=weights)
-        return TrainingData(X, targets - self.target_mean_, weights), index
+            mean = np.average(targets, axis=0, weights=weights)
+            self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
+        return TrainingData(X, targets, weights, start=self.initial_output_), index
 
     def _class_targets(self) -> np.ndarray:
-        """y_j of each class: one-hot, or 0 and 1 for two classes."""
+        """y_j of each class, smoothed: one-hot, or 0 and 1 for two classes and squared error."""
         n_classes = len(self.classes_)
-        return np.array([[0.0], [1.0]]) if n_classes == 2 else np.eye(n_classes)
+        smoothed = (1 - self.label_smoothing) * np.eye(n_classes) + self.label_smoothing / n_classes
+        return smoothed[:, 1:] if self._has_one_output() else smoothed
+
+    def _has_one_output(self) -> bool:
+        return len(self.classes_) == 2 and self.loss == "squared_error"
+
+    def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
+        if self.loss == "log_loss":
+            return CrossEntropy(targets, output_map.weights)
+        return super()._cost(output_map, targets)
+
+    def _expose_collapse(
+        self,
+        data: TrainingData,
+        index: np.ndarray,
+        output_map: OutputMap,
+        trajectory: Trajectory,
+    ) -> None:
+        """Within and between classes along the path; neural collapse at the solution."""
+        path = [to_numpy(output_map.unscale(x)) for x in trajectory.outputs]
+        points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
+        targets = self._class_targets()
+        splits = [collapse(point, index, targets, data.weights) for point in points]
+        self.collapse_ = splits[-1]
+        self.history_["within_class"] = np.array([split.within for split in splits])
+        self.history_["between_class"] = np.array([split.between for split in splits])
+        predicted = self._decide(self._scores(path[-1]))
+        layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (path[-1], None)}
+        if isinstance(output_map.family, LayeredNetwork):
+            last_inputs = output_map.family.linearize(trajectory.theta, output_map.X).inputs[-1]
+            layers["hidden"] = to_numpy(last_inputs), self.coefs_[-1]
+        self.neural_collapse_ = {
+            name: neural_collapse(
+                features, index, sample_weight=data.weights, weights=W, predicted=predicted
+            )
+            for name, (features, W) in layers.items()
+        }
+
+    def _expose_limit(self, cost: Cost, trajectory: Trajectory) -> None:
+        first, last = trajectory.outputs[0], trajectory.outputs[-1]
+        limit = cost.minimizer(first)
+        if self.loss == "log_loss" and self.label_smoothing == 0:
+            self.limit_distance_ = np.nan
+        else:
+            rest = torch.linalg.vector_norm(limit - last)
+            self.limit_distance_ = float(rest / torch.linalg.vector_norm(limit - first))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Confidence scores.
@@ -265,12 +361,20 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the output minus ½, positive for ``classes_[1]``; otherwise the
-            outputs, whose largest decides.
+            For two classes the output minus ½, or the difference of the logits, positive for
+            ``classes_[1]``; otherwise the outputs, whose largest decides.
         """
         outputs = self._model(X)
-        outputs = (outputs + self.target_mean_).astype(outputs.dtype)
-        return outputs[:, 0] - 0.5 if len(self.classes_) == 2 else outputs
+        return self._scores((outputs + self.initial_output_).astype(outputs.dtype))
+
+    def _scores(self, outputs: np.ndarray) -> np.ndarray:
+        if self._has_one_output():
+            return outputs[:, 0] - 0.5
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def _decide(self, scores: np.ndarray) -> np.ndarray:
+        """Class index of each row."""
+        return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels.
@@ -284,8 +388,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         -------
         ndarray of shape (n_samples,)
         """
-        scores = self.decision_function(X)
-        index = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        index = self._decide(self.decision_function(X))
         return self.classes_[index]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -302,6 +405,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             Positive, rows sum to one; columns in the order of ``classes_``.
         """
         scores = self.decision_function(X)
+        if self.loss == "log_loss":
+            if scores.ndim == 1:
+                scores = np.stack([np.zeros_like(scores), scores], axis=1)
+            return softmax(scores, axis=1)
         if scores.ndim == 1:
             scores = np.stack([0.5 - scores, 0.5 + scores], axis=1)
         projected = _project_to_simplex(scores)

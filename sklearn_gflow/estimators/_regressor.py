@@ -43,6 +43,10 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     schedule : "adaptive", int or increasing sequence of float, default="adaptive"
         Steps as long as their error allows; or that many equal steps in t; or steps to the
         given times in (0, ``t_end``], the last of which ends the flow.
+    method : {"exponential", "RK45", "DOP853", "Radau", "LSODA"}, default="exponential"
+        The exponential step with D frozen over each step, or the same flow by
+        `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
+        of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
     solver : {"auto", "cholesky", "eigh", "svd"}, default="auto"
         How f(G) is applied. "auto" takes Cholesky at ``alpha=1`` and full rank, eigenvectors
         otherwise, of the smaller of DDᵀ and DᵀD. "cholesky" asks for ``alpha=1``. "svd"
@@ -61,7 +65,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
         The flow ends after this many steps in a row that lower the relative residual by less
-        than ``tol``.
+        than ``tol``. Of the exponential method.
+    module : callable or None, default=None
+        ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
+        output must depend on its own input alone. Jacobian rows are then formed in chunks.
+        A callable defined at the top of a module lets the estimator be pickled.
     store_gram : "auto" or bool, default="auto"
         Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
     warm_start : bool, default=False
@@ -79,9 +87,14 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     Attributes
     ----------
     history_ : dict of ndarray of shape (n_iter_ + 1,)
-        "t", "s" (time), "loss", "rank", "condition" (of the Gram there) and "step_error"
-        (distance from the frozen-D flow, relative to |y − x₀|). Index 0 is the start. Rank
-        and condition at the last index are those of the unweighted Gram.
+        "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
+        (distance from the frozen-D flow), "deviation" from the straight line and
+        "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
+        (|G − G₀|/|G₀|, estimated by random probes). Index 0 is the start; NaN where
+        a mode does not compute it. Rank and condition at the last index are those of the
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below.
+    deviation_, predicted_deviation_ : float
+        |x̃(t) − line(t)|/|y − x₀| at the end: measured, and by Prop. 2.5.
     loss_curve_ : list of float
         C (2.48) on the scaled targets, from the start on.
     loss_, best_loss_ : float
@@ -104,7 +117,9 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     ntk_condition_ : float
         λ_max/λ_min over the eigenvalues that count towards the rank.
     coefs_, intercepts_ : list of ndarray
-        Of the network f_θ; predictions use f_θ − f_θ₀.
+        Of the network f_θ; predictions use f_θ − f_θ₀. Not with ``module``.
+    parameters_ : dict of ndarray
+        Parameters by name; only with ``module``.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
         Of y; the prediction is ``target_mean_ + target_scale_ * (f_θ − f_θ₀)``.
     n_layers_, n_outputs_, n_features_in_ : int
@@ -142,6 +157,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         alpha: float = 0.01,
         t_end: float = 0.95,
         schedule: Any = "adaptive",
+        method: str = "exponential",
         solver: str = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
@@ -149,6 +165,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         max_iter: int = 500,
         tol: float = 1e-10,
         n_iter_no_change: int = 10,
+        module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
         random_state: Any = None,
@@ -161,6 +178,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.alpha = alpha
         self.t_end = t_end
         self.schedule = schedule
+        self.method = method
         self.solver = solver
         self.rcond = rcond
         self.damping = damping
@@ -168,6 +186,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
         self.random_state = random_state
@@ -201,13 +220,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data = self._validate(X, y, sample_weight)
-        output_map, trajectory = self._train(data)
-        self._expose(data, output_map, trajectory)
+        output_map, _, trajectory = self._train(data)
+        self._expose(output_map, trajectory)
         return self
 
-    def _validate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> TrainingData:
+    def _validate(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> TrainingData:
         X, y, weights = self._validate_rows(X, y, sample_weight, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if not self._continues():
@@ -218,7 +235,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(self.target_mean_)
             self.target_scale_ = np.where(constant, 1.0, scale)
         self._y_ndim = np.ndim(y)
-        return TrainingData(X, (targets - self.target_mean_) / self.target_scale_, weights)
+        scaled = (targets - self.target_mean_) / self.target_scale_
+        return TrainingData(X, scaled, weights, start=np.zeros(targets.shape[1]))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict targets.
@@ -234,7 +252,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             As y had it in ``fit``.
         """
         model = self._model(X)
-        predicted = (self.target_mean_ + self.target_scale_ * model).astype(model.dtype)
+        predicted = self.target_mean_ + self.target_scale_ * model
+        predicted = predicted.astype(model.dtype)
         return predicted[:, 0] if self._y_ndim == 1 else predicted
 
     def __sklearn_tags__(self) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, validation
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from sklearn_gflow.exceptions import GramMemoryError
@@ -27,11 +28,14 @@ __all__ = [
     "check_gram_memory",
     "check_schedule",
     "check_weights",
+    "module_with_seed",
     "seed_generator",
     "to_numpy",
     "to_tensor",
     "validate_data",
 ]
+
+validate_data: Callable[..., Any] = validation.validate_data
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -43,16 +47,16 @@ def check_alpha(alpha: float) -> float:
     return float(alpha)
 
 
-def check_schedule(schedule: Any, t_end: float) -> str | int | list[float]:
-    """``"adaptive"``, a number of steps, or increasing times in (0, t_end]."""
+def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
+    """The times t of the steps; None leaves them to the flow."""
     if isinstance(schedule, str):
-        return schedule
+        return None
     if isinstance(schedule, bool | np.bool_):
         raise ValueError(
             f"schedule must be 'adaptive', a number of steps or a sequence of times, got {schedule}"
         )
     if np.ndim(schedule) == 0:
-        return int(schedule)
+        return [float(t) for t in np.linspace(0, t_end, int(schedule) + 1)[1:]]
     times = np.asarray(schedule, dtype=np.float64)
     increasing = times.ndim == 1 and times.size > 0 and bool((np.diff(times) > 0).all())
     if not (increasing and times[0] > 0 and times[-1] <= t_end):
@@ -60,7 +64,7 @@ def check_schedule(schedule: Any, t_end: float) -> str | int | list[float]:
             "schedule must be an increasing sequence of times in (0, t_end], here "
             f"(0, {t_end}]; got {schedule!r}"
         )
-    return times.tolist()
+    return [float(t) for t in times]
 
 
 def check_device(device: str) -> torch.device:
@@ -145,6 +149,27 @@ def seed_generator(random_state: Any) -> torch.Generator:
     """A generator of its own for torch, seeded by scikit-learn's rules; on the CPU always."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     return torch.Generator().manual_seed(int(seed))
+
+
+def module_with_seed(
+    factory: Callable[[int, int], torch.nn.Module], n_features: int, n_outputs: int, seed: int
+) -> torch.nn.Module:
+    """A module with reproducible random parameters; torch's global generator stays as it was.
+
+    Raises
+    ------
+    TypeError
+        If the factory makes something else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = factory(n_features, n_outputs)
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            "module must be a callable (n_features, n_outputs) -> torch.nn.Module; it returned "
+            f"{type(module).__name__}"
+        )
+    return module
 
 
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:

@@ -96,11 +96,6 @@ class CrossEntropy:
         difference = torch.softmax(self._logits(x), dim=1) - self.targets
         return self._scale(difference) / self.total_weight
 
-    def curvature(self, x: Tensor) -> Tensor:
-        """Blocks of N·∇ₓ²C, diag(p) − ppᵀ sample by sample, shape (n_samples, Q, Q)."""
-        p = torch.softmax(self._logits(x), dim=1)
-        return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-
     def minimizer(self, x: Tensor) -> Tensor:
         """log y − mean(log y) + mean(x), sample by sample: the flow conserves the mean logit.
 

@@ -128,7 +128,7 @@ class ModuleLinearization:
 
     def pull(self, u: Tensor) -> Tensor:
         """Dᵀ·u, shape (n_params,)."""
-        _, pullback = vjp(lambda theta: self.family.call(theta, self.X), self.theta)
+        pullback = vjp(lambda theta: self.family.call(theta, self.X), self.theta)[1]
         pulled: Tensor = pullback(u)[0]
         return pulled.detach()
 
