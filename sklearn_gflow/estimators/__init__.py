@@ -2,5 +2,12 @@
 
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
+from sklearn_gflow.estimators._scorers import collapse_scorer, deviation_scorer, ntk_rank_scorer
 
-__all__ = ["AdaptedFlowClassifier", "AdaptedFlowRegressor"]
+__all__ = [
+    "AdaptedFlowClassifier",
+    "AdaptedFlowRegressor",
+    "collapse_scorer",
+    "deviation_scorer",
+    "ntk_rank_scorer",
+]
