@@ -12,10 +12,11 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.schedule import Schedule
-from sklearn_gflow.dynamics.step import Stepper
+from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 from sklearn_gflow.geometry import (
     Cost,
+    CrossEntropy,
     FactorizationError,
     OutputMap,
     Tangent,
@@ -183,34 +184,33 @@ class _Loop:
                 point.tangent,
                 point.velocity,
                 solver=options.solver,
-                inverse_only=options.alpha == 1,
+                eigenvectors=options.alpha < 1 and isinstance(self.cost, CrossEntropy),
                 rcond=options.rcond,
                 ridge=self.ridge,
             )
         except FactorizationError as error:
             self.trajectory.detail = str(error)
             return Outcome.FACTORIZATION_FAILED
-        self.trajectory.solvers.append(factor.solver)
         self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
-        if _norm(factor.project(point.velocity)) <= options.tol * self.initial_residual:
-            return Outcome.EQUILIBRIUM
-        stepper = Stepper(
-            point,
-            factor,
-            self.output_map,
-            self.cost,
-            options.alpha,
-            self.trajectory.scale,
-            self.distance,
-        )
-        step = self.schedule.take(stepper)
+        step = self._step(point, factor)
+        self.trajectory.solvers.append(factor.solver)
         if isinstance(step, Outcome):
             return step
-        after = Point.at(self.output_map, self.cost, point.tau + step.h, step.theta)
+        after = Point.of(step.tangent, self.cost, point.tau + step.h, step.theta)
         columns = [observer.step(point, factor, after) for observer in self.observers]
         self._record(after, step.error, columns)
         self._count(point, after)
         return after
+
+    def _step(self, point: Point, factor: TangentFactor) -> Step | Outcome:
+        options = self.options
+        if _norm(factor.project(point.velocity)) <= options.tol * self.initial_residual:
+            return Outcome.EQUILIBRIUM
+        stepper = Stepper(
+            point, factor, self.output_map, self.cost,
+            options.alpha, self.trajectory.scale, self.distance,
+        )  # fmt: skip
+        return self.schedule.take(stepper)
 
     def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
         self.trajectory.record(point, error, keep_path=self.options.store_path)

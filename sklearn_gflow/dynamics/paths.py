@@ -182,9 +182,7 @@ class _Pilot:
             tangent = self.output_map.linearize(theta)
             velocity = self.path(min(s + h, end)) - self.path(s)
             try:
-                factor = factorize(
-                    tangent, velocity, solver=self.solver, inverse_only=True, rcond=self.rcond
-                )
+                factor = factorize(tangent, velocity, solver=self.solver, rcond=self.rcond)
             except FactorizationError:
                 return Outcome.FACTORIZATION_FAILED
             step = self._step(theta, tangent, factor, s, min(h, end - s))

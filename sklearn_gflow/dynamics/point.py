@@ -24,7 +24,11 @@ class Point:
     @classmethod
     def at(cls, output_map: OutputMap, cost: Cost, tau: float, theta: Tensor) -> Point:
         """Evaluate the output map and the cost at θ."""
-        tangent = output_map.linearize(theta)
+        return cls.of(output_map.linearize(theta), cost, tau, theta)
+
+    @classmethod
+    def of(cls, tangent: Tangent, cost: Cost, tau: float, theta: Tensor) -> Point:
+        """The point of an output map that is evaluated already."""
         x = tangent.outputs
         # −N∇ₓC: y − x for the squared error. The N turns s into τ.
         velocity = -cost.total_weight * cost.gradient(x)

@@ -249,7 +249,6 @@ class _System:
             point.tangent,
             point.velocity,
             solver=self.options.solver,
-            inverse_only=self.options.alpha == 1,
             rcond=self.options.rcond,
             ridge=self.ridge,
         )

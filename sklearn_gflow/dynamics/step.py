@@ -16,6 +16,7 @@ from sklearn_gflow.geometry import (
     Cost,
     CrossEntropy,
     OutputMap,
+    Tangent,
     TangentFactor,
 )
 
@@ -34,7 +35,7 @@ class Step:
 
     h: float
     theta: Tensor
-    outputs: Tensor
+    tangent: Tangent
     loss: float
     error: float
 
@@ -83,12 +84,13 @@ class Stepper:
         displacement, motion = self._frozen_flow(h)
         target = self.point.outputs + motion
         theta = self.point.theta + displacement
-        outputs = self.output_map.outputs(theta)
-        if self.alpha == 1 and bool(outputs.isfinite().all()):
-            theta = theta + self.factor.lift(PSEUDOINVERSE, target - outputs)
-            outputs = self.output_map.outputs(theta)
-        error = float(torch.linalg.vector_norm(outputs - target)) / self.distance
-        return Step(h, theta, outputs, self.cost.value(outputs), error)
+        if self.alpha == 1:
+            defect = target - self.output_map.outputs(theta)
+            theta = theta + self.factor.lift(PSEUDOINVERSE, defect)
+        # An accepted step is the next point: what that needs is evaluated here, once.
+        tangent = self.output_map.linearize(theta)
+        error = float(torch.linalg.vector_norm(tangent.outputs - target)) / self.distance
+        return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)
 
     def _frozen_flow(self, h: float) -> tuple[Tensor, Tensor]:
         """(Δθ, Δx = DΔθ) of the flow with D frozen."""

@@ -164,11 +164,7 @@ class BaseAdaptedFlow(BaseEstimator):
         self, X: Any, y: Any, sample_weight: ArrayLike | None, **check_y: Any
     ) -> tuple[Any, Any, np.ndarray | None]:
         """X, y and weights, without the rows whose weight is zero."""
-        if self.solver == "cholesky" and check_alpha(self.alpha) < 1:
-            raise ValueError(
-                f"solver='cholesky' serves alpha=1 alone, and alpha is {self.alpha}; "
-                "use solver='auto' or solver='eigh'"
-            )
+        check_alpha(self.alpha)
         X, y = validate_data(
             self,
             X,

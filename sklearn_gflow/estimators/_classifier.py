@@ -59,9 +59,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
         of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
     solver : {"auto", "cholesky", "eigh", "svd"}, default="auto"
-        How f(G) is applied. "auto" takes Cholesky at ``alpha=1`` and full rank, eigenvectors
-        otherwise, of the smaller of DDᵀ and DᵀD. "cholesky" asks for ``alpha=1``. "svd"
-        decomposes D, whose small singular values it resolves best.
+        How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
+        smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
+        DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
+        "svd" decomposes D, whose small singular values it resolves best.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.

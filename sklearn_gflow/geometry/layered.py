@@ -14,29 +14,29 @@ __all__ = ["ACTIVATIONS", "Activation", "LayeredLinearization", "LayeredNetwork"
 
 
 class Activation(NamedTuple):
-    """A scalar function σ and its derivative σ', both elementwise."""
+    """A scalar function σ and its derivative, both elementwise; ``slope(z, σ(z))`` is σ'(z)."""
 
     value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
 
 
-def _silu_slope(z: Tensor) -> Tensor:
+def _silu_slope(z: Tensor, a: Tensor) -> Tensor:
     sigmoid = torch.sigmoid(z)
-    return sigmoid * (1 + z * (1 - sigmoid))
+    return sigmoid + a * (1 - sigmoid)
 
 
-def _gelu_slope(z: Tensor) -> Tensor:
+def _gelu_slope(z: Tensor, a: Tensor) -> Tensor:
     density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
     return torch.special.ndtr(z) + z * density
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": Activation(torch.tanh, lambda z: 1 - torch.tanh(z).square_()),
+    "tanh": Activation(torch.tanh, lambda z, a: 1 - a * a),
     "silu": Activation(torch.nn.functional.silu, _silu_slope),
     "gelu": Activation(torch.nn.functional.gelu, _gelu_slope),
-    "softplus": Activation(torch.nn.functional.softplus, torch.sigmoid),
-    "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype)),
-    "identity": Activation(lambda z: z, torch.ones_like),
+    "softplus": Activation(torch.nn.functional.softplus, lambda z, a: torch.sigmoid(z)),
+    "relu": Activation(torch.relu, lambda z, a: (z > 0).to(z.dtype)),
+    "identity": Activation(lambda z: z, lambda z, a: torch.ones_like(z)),
 }
 
 # Rows of the Gram are made in panels of this many rows: the operands of one panel's
@@ -124,7 +124,7 @@ class LayeredNetwork:
         for W, b in layers[:-1]:
             z = torch.addmm(b, inputs[-1], W)
             inputs.append(self.activation.value(z))
-            slopes.append(self.activation.slope(z))
+            slopes.append(self.activation.slope(z, inputs[-1]))
         W, b = layers[-1]
         outputs = torch.addmm(b, inputs[-1], W)
         return LayeredLinearization(self, layers, inputs, slopes, outputs)
@@ -242,7 +242,8 @@ class LayeredLinearization:
         Q = self.network.n_outputs
         block = out.unflatten(0, (-1, Q)).unflatten(2, (-1, Q))  # (i, q, j, r)
         last = _inner(self.inputs[-1][rows], other.inputs[-1][columns])
-        block.zero_()
+        if Q > 1:
+            block.zero_()
         block.diagonal(dim1=1, dim2=3).copy_(last[..., None].expand(*last.shape, Q))
         for depth, (left, right) in enumerate(
             zip(self.sensitivities(), other.sensitivities(), strict=True)
