@@ -114,7 +114,9 @@ class Cholesky:
         self._krylov: Lanczos | None = None
 
     def apply(self, f: GramFunction, b: Tensor) -> Tensor:
-        """f(A)·b of a vector b; several f of one b share one Krylov space."""
+        """f(A)·b of a vector, or of columns; several f of one vector share one Krylov space."""
+        if b.ndim > 1 and f.smooth is not None:
+            return torch.stack([self.apply(f, column) for column in b.mT], dim=1)
         solved = f.inverse * self.solve(b) if f.inverse else torch.zeros_like(b)
         if f.smooth is None:
             return solved
@@ -229,6 +231,10 @@ class _ShiftedCholesky(Cholesky):
             u = u + _cholesky_solve(self.L, b - self.A @ u)
         return u
 
+    def project(self, b: Tensor) -> Tensor:
+        """AA⁺b: A takes out what the shifted solve puts into its kernel."""
+        return self.A @ self.solve(b)
+
     def residual(self, b: Tensor) -> float:
         """|b − A·solve(b)|/|b|."""
         size = torch.linalg.vector_norm(b)
@@ -245,8 +251,8 @@ def diagonal_in(left: Tensor, values: Tensor, right: Tensor, b: Tensor) -> Tenso
 
 def _cholesky_solve(L: Tensor, b: Tensor) -> Tensor:
     # Two triangular solves: for one right-hand side about ten times faster than potrs.
-    half = torch.linalg.solve_triangular(L, b[:, None], upper=False)
-    return torch.linalg.solve_triangular(L.mT, half, upper=True)[:, 0]
+    half = torch.linalg.solve_triangular(L, b.view(len(b), -1), upper=False)
+    return torch.linalg.solve_triangular(L.mT, half, upper=True).view_as(b)
 
 
 def _eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
@@ -302,7 +308,10 @@ def _cholesky(A: Tensor, threshold: float, ridge: float) -> Cholesky | None:
     smallest, largest = _extreme_eigenvalues(A, L)
     if not smallest > threshold**2 * largest:
         return None
-    return Cholesky(A, L, "cholesky", largest / smallest)
+    factor = Cholesky(A, L, "cholesky", largest / smallest)
+    if ridge:  # full rank is the ridge's, not A's
+        factor.rank = math.nan
+    return factor
 
 
 def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:

@@ -32,9 +32,16 @@ class Flow:
     def D(self):
         return oracles.jacobian(self.theta, self.X, self.sizes, self.activation)
 
+    def moved(self, theta):
+        """x(θ), by the oracle, flat and without weights."""
+        start, end = (
+            oracles.forward(p, self.X, self.sizes, self.activation) for p in (self.theta, theta)
+        )
+        return (end - start).reshape(-1)
+
     def stepper(self, alpha, *, scale=None, solver="auto"):
         point = Point.at(self.map, self.cost, 0.0, self.theta)
         scale = mean_diagonal(point.tangent) if scale is None else scale
-        factor = factorize(point.tangent, point.velocity, solver=solver, inverse_only=alpha == 1)
+        factor = factorize(point.tangent, point.velocity, solver=solver)
         distance = float(point.velocity.norm())
         return Stepper(point, factor, self.map, self.cost, alpha, scale, distance)

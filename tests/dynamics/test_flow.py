@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,7 +147,12 @@ class Shifted(LayeredNetwork):
     shift = 10.0
 
     def outputs(self, theta, X):
-        return super().outputs(theta, X) + self.shift
+        self.start = getattr(self, "start", theta)  # the first θ that it is asked for
+        at_start = torch.equal(theta, self.start)
+        return super().outputs(theta, X) + (0.0 if at_start else self.shift)
+
+    def linearize(self, theta, X):
+        return replace(super().linearize(theta, X), outputs=self.outputs(theta, X))
 
 
 class NotFinite(Shifted):
@@ -233,7 +239,7 @@ class TestOutcome:
             raise torch.linalg.LinAlgError("no luck")
 
         monkeypatch.setattr(torch.linalg, "eigh", fails)
-        path = flow(*Flow().pieces, Adaptive(1.0), FlowOptions(alpha=0.5))
+        path = flow(*Flow().pieces, Adaptive(1.0), FlowOptions(alpha=0.5, solver="eigh"))
         assert path.outcome is Outcome.FACTORIZATION_FAILED
         assert path.detail == "eigh: no luck"
         assert not path.outcome.complete
@@ -313,7 +319,8 @@ class TestTrajectory:
 
     def test_rank_and_condition_of_the_points(self):
         problem = Flow()
-        path = flow(*problem.pieces, equal_steps(2, 0.5), FlowOptions(alpha=0.5))
+        options = FlowOptions(alpha=0.5, solver="eigh")
+        path = flow(*problem.pieces, equal_steps(2, 0.5), options)
         sigma = torch.linalg.svdvals(problem.D)
         assert path.rank[:2] == [6, 6]
         assert path.condition[0] == pytest.approx(float(sigma[0] / sigma[-1]) ** 2)

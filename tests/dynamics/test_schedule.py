@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Step, equal_steps
+from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Point, Step, equal_steps
 from tests.dynamics.problems import Flow
 
 
@@ -23,9 +23,12 @@ class Scripted:
 
     @property
     def point(self):
-        inner = Flow().stepper(1.0).point
+        problem = Flow()
         return replace(
-            inner, tau=self.tau, loss=1.0, velocity=torch.tensor([self.residual]).double()
+            Point.at(problem.map, problem.cost, 0.0, problem.theta),
+            tau=self.tau,
+            loss=1.0,
+            velocity=torch.tensor([self.residual]).double(),
         )
 
     def step(self, h):

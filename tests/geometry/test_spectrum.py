@@ -13,6 +13,7 @@ from sklearn_gflow.geometry import (
     factorize,
     gram_spectrum,
     spectrum,
+    symmetric,
     tangent_spectrum,
     working_bytes,
 )
@@ -60,6 +61,7 @@ MATRICES = {  # D, rank
     "zero_with_fewer_parameters": (torch.zeros(6, 4, dtype=torch.float64), 0),
 }
 SOLVERS = ["auto", "cholesky", "eigh", "svd"]
+FULL_RANK = ["full_rank", "square", "fewer_parameters"]
 
 
 def normal(size, seed=0, dtype=torch.float64):
@@ -77,6 +79,12 @@ def close(actual, expected, tol=1e-9):
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", MATRICES)
 class TestEverySolverOnEveryRank:
+    @pytest.fixture(autouse=True)
+    def _cholesky_at_full_rank(self, name, solver, request):
+        """Asked for by name, Cholesky takes a jitter below full rank, which has its own tests."""
+        if solver == "cholesky" and name not in FULL_RANK:
+            request.getfixturevalue("monkeypatch").setattr(symmetric, "_JITTERS", ())
+
     def test_pseudoinverse(self, name, solver):
         D, _ = MATRICES[name]
         r = normal(len(D))
@@ -87,14 +95,14 @@ class TestEverySolverOnEveryRank:
         solver = "auto" if solver == "cholesky" else solver
         D, _ = MATRICES[name]
         r = normal(len(D))
-        factor = factorize(Dense(D), r, solver=solver, inverse_only=True)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=False)
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8))
 
     def test_projector(self, name, solver):
         D, _ = MATRICES[name]
         r = normal(len(D))
-        for inverse_only in (True, False):
-            factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        for eigenvectors in (True, False):
+            factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors)
             close(factor.project(r), oracles.project(D, r, 1e-8))
 
     def test_function_with_a_smooth_part(self, name, solver):
@@ -117,7 +125,7 @@ class TestEverySolverOnEveryRank:
 
     def test_rank_and_condition(self, name, solver):
         D, rank = MATRICES[name]
-        factor = factorize(Dense(D), normal(len(D)), solver=solver)
+        factor = factorize(Dense(D), normal(len(D)), solver=solver, eigenvectors=True)
         assert factor.rank == rank
         sigma = oracles.thin_svd(D, 1e-8)[1]
         expected = (sigma[0] / sigma[-1]) ** 2 if rank else math.inf
@@ -127,14 +135,14 @@ class TestEverySolverOnEveryRank:
         D, _ = MATRICES[name]
         r = normal(len(D))
         expected = oracles.lift(D, lambda lam: 1 / (lam + 0.2), r, 1e-8)
-        for inverse_only in (True, False):
-            factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only, ridge=0.2)
+        for eigenvectors in (True, False):
+            factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors, ridge=0.2)
             close(factor.lift(PSEUDOINVERSE, r), expected)
 
     def test_ridge_leaves_projector_and_rank(self, name, solver):
         D, rank = MATRICES[name]
         r = normal(len(D))
-        factor = factorize(Dense(D), r, solver=solver, ridge=0.2)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=True, ridge=0.2)
         close(factor.project(r), oracles.project(D, r, 1e-8))
         assert factor.rank == rank
 
@@ -176,17 +184,17 @@ class TestThreshold:
         D = torch.from_numpy(U * sigma @ V).to(dtype)
         r = normal(len(D), dtype=dtype)
         assert factorize(Dense(D), r, solver="svd").rank == 3
-        for inverse_only in (True, False):
-            assert factorize(Dense(D), r, inverse_only=inverse_only).rank == 2
+        for eigenvectors in (True, False):
+            assert factorize(Dense(D), r, eigenvectors=eigenvectors).rank == 2
 
     @pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
-    @pytest.mark.parametrize("inverse_only", [True, False])
+    @pytest.mark.parametrize("eigenvectors", [True, False])
     @pytest.mark.parametrize("shape", [(3, 20), (20, 3)])
-    def test_singular_values_below_rcond_are_zero(self, solver, inverse_only, shape):
+    def test_singular_values_below_rcond_are_zero(self, solver, eigenvectors, shape):
         U, _, V = oracles.thin_svd(normal(shape))
         D = torch.from_numpy(U * [1, 0.1, 0.01] @ V)
         r = normal(len(D))
-        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only, rcond=0.05)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors, rcond=0.05)
         assert factor.rank == 2
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 0.05))
         close(factor.project(r), oracles.project(D, r, 0.05))
@@ -208,32 +216,39 @@ class TestLadder:
     def test_positive_definite_takes_cholesky(self):
         for name, expected in [("full_rank", "cholesky"), ("fewer_parameters", "cholesky of DᵀD")]:
             D, rank = MATRICES[name]
-            factor = factorize(Dense(D), normal(len(D)), inverse_only=True)
+            factor = factorize(Dense(D), normal(len(D)), eigenvectors=False)
             assert (factor.solver, factor.rank) == (expected, rank)
 
     @pytest.mark.parametrize("name", ["duplicate_rows", "narrow_net", "zero"])
     def test_singular_takes_eigenvectors(self, name):
         D, rank = MATRICES[name]
-        factor = factorize(Dense(D), normal(len(D)), inverse_only=True)
+        factor = factorize(Dense(D), normal(len(D)), eigenvectors=False)
         assert (factor.solver, factor.rank) == ("eigh", rank)
 
     def test_below_the_threshold_takes_eigenvectors_though_cholesky_succeeds(self):
         D = torch.diag(torch.tensor([1.0, 1.0, 1e-3], dtype=torch.float64))
-        assert factorize(Dense(D), normal(3), inverse_only=True).solver == "cholesky"
-        factor = factorize(Dense(D), normal(3), inverse_only=True, rcond=1e-2)
+        assert factorize(Dense(D), normal(3), eigenvectors=False).solver == "cholesky"
+        factor = factorize(Dense(D), normal(3), eigenvectors=False, rcond=1e-2)
         assert (factor.solver, factor.rank) == ("eigh", 2)
 
     @pytest.mark.parametrize("solver", ["auto", "cholesky", "eigh"])
-    def test_functions_beyond_the_inverse_take_eigenvectors(self, solver):
+    def test_eigenvectors_where_they_are_asked_for(self, solver):
         D, _ = MATRICES["full_rank"]
-        assert factorize(Dense(D), normal(8), solver=solver).solver == "eigh"
+        factor = factorize(Dense(D), normal(8), solver=solver, eigenvectors=True)
+        assert factor.solver == "eigh"
         D, _ = MATRICES["fewer_parameters"]
-        assert factorize(Dense(D), normal(20), solver=solver).solver == "eigh of DᵀD"
+        factor = factorize(Dense(D), normal(20), solver=solver, eigenvectors=True)
+        assert factor.solver == "eigh of DᵀD"
+
+    def test_rank_of_a_damped_gram_stays_unknown(self):
+        D = duplicate_rows()
+        factor = factorize(Dense(D), normal(len(D)), ridge=0.2)
+        assert (factor.solver, math.isnan(factor.rank)) == ("cholesky", True)
 
     def test_singular_and_consistent_takes_jitter_where_cholesky_is_asked_for(self):
         D = duplicate_rows()
         r = D @ normal(D.shape[1])
-        factor = factorize(Dense(D), r, solver="cholesky", inverse_only=True)
+        factor = factorize(Dense(D), r, solver="cholesky", eigenvectors=False)
         assert factor.solver == "cholesky with jitter"
         assert math.isnan(factor.rank)
         assert math.isnan(factor.condition)
@@ -243,26 +258,41 @@ class TestLadder:
     def test_singular_and_inconsistent_takes_eigenvectors_where_cholesky_is_asked_for(self):
         D = duplicate_rows()
         r = normal(len(D))
-        factor = factorize(Dense(D), r, solver="cholesky", inverse_only=True)
+        factor = factorize(Dense(D), r, solver="cholesky", eigenvectors=False)
         assert (factor.solver, factor.rank) == ("eigh", 6)
 
     def test_condition_of_cholesky_is_an_estimate_from_below(self):
         for seed in range(5):
             D = oracles.matrix(40, 60, 40, seed=seed, condition=1e3)
-            factor = factorize(Dense(D), normal(40), inverse_only=True)
+            factor = factorize(Dense(D), normal(40), eigenvectors=False)
             assert factor.solver == "cholesky"
             assert 0.3e6 < factor.condition < 1.0001e6
 
-    def test_cholesky_factor_refuses_a_smooth_part(self):
-        D, _ = MATRICES["full_rank"]
-        factor = factorize(Dense(D), normal(8), inverse_only=True)
-        with pytest.raises(ValueError, match="applies multiples of the inverse only"):
-            factor.lift(GramFunction(1.0, torch.exp), normal(8))
+    @pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
+    def test_krylov_space_serves_every_smooth_function(self, dtype, tol):
+        D = oracles.matrix(60, 90, 60, seed=1, condition=1e2)
+        r = normal(60)
+        factor = factorize(Dense(D.to(dtype)), r.to(dtype))
+        b = r.to(dtype)
+        for kappa in (0.1, 30.0, 1e3):
+            f = GramFunction(0.3, lambda lam, k=kappa: -torch.expm1(-k * lam) / lam)
+            expected = oracles.lift(
+                D, lambda lam, k=kappa: (0.3 - np.expm1(-k * lam)) / lam, r, 1e-8
+            )
+            close(factor.lift(f, b), expected, tol)
+        assert factor.solver == "cholesky + lanczos"
+
+    def test_krylov_space_of_zero_and_of_an_eigenvector(self):
+        D = torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+        f = GramFunction(0.0, torch.exp)
+        for b in (torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 2.0, 0.0]).double()):
+            factor = factorize(Dense(D), b)
+            close(factor.apply(f, b), math.exp(4.0) * b, 1e-12)
 
     def test_cholesky_scales_with_the_inverse_part(self):
         D, _ = MATRICES["full_rank"]
         r = normal(8)
-        factor = factorize(Dense(D), r, inverse_only=True)
+        factor = factorize(Dense(D), r, eigenvectors=False)
         expected = 0.25 * torch.from_numpy(oracles.pinv_solve(D, r))
         close(factor.lift(GramFunction(0.25), r), expected)
 
@@ -277,7 +307,7 @@ class TestLadder:
         monkeypatch.setattr(torch.linalg, "eigh", fails_in_float32)
         D, _ = MATRICES["full_rank"]
         r = normal(8, dtype=torch.float32)
-        factor = factorize(Dense(D.float()), r)
+        factor = factorize(Dense(D.float()), r, solver="eigh")
         assert factor.solver == "eigh in float64"
         assert factor.lift(PSEUDOINVERSE, r).dtype == torch.float32
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r), 1e-2)
@@ -296,7 +326,7 @@ class TestLadder:
         monkeypatch.setattr(torch.linalg, "eigh", fails)
         D = MATRICES["full_rank"][0].to(dtype)
         with pytest.raises(FactorizationError, match=message):
-            factorize(Dense(D), normal(8, dtype=dtype))
+            factorize(Dense(D), normal(8, dtype=dtype), solver="eigh")
 
     @pytest.mark.parametrize("name", ["full_rank", "fewer_parameters"])
     def test_failed_svd_falls_back(self, monkeypatch, name):
@@ -337,6 +367,33 @@ class TestSpectrum:
         assert gram_spectrum(D @ D, rcond=0.5).rank == 1
 
 
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60)])
+@pytest.mark.parametrize("condition", [10.0, 1e3, 1e6])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda lam: torch.exp(-3 * lam),
+        lambda lam: -torch.expm1(-0.5 * lam) / lam,
+        lambda lam: -torch.expm1(-20 * lam) / lam,
+    ],
+)
+def test_krylov_space_against_the_decomposition(shape, condition, f):
+    """The smooth parts that flows ask for: e^{−κλ} and (1 − e^{−κλ})/λ."""
+    D = oracles.matrix(*shape, 60, seed=9, condition=condition)
+    r, other = normal(len(D)), normal(len(D), seed=5)
+    factor = factorize(Dense(D), r)
+    assert factor.solver.startswith("cholesky")
+
+    def expected(b):
+        return oracles.lift(D, lambda lam: f(torch.from_numpy(lam)).numpy(), b)
+
+    close(factor.lift(GramFunction(0.0, f), r), expected(r), 1e-7)
+    # The same function of another vector, and another function of the first.
+    close(factor.lift(GramFunction(0.0, f), other), expected(other), 1e-7)
+    both = expected(r) + 2 * oracles.pinv_solve(D, r)
+    close(factor.lift(GramFunction(2.0, f), r), both, 1e-6)
+
+
 def test_working_bytes():
     assert working_bytes(100, 1000, 8, "auto") == 3 * 8 * 100**2
     assert working_bytes(100, 1000, 4, "eigh") == 3 * 4 * 100**2
@@ -354,7 +411,7 @@ def tangents(draw):
 reproducibly = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
-@pytest.mark.parametrize("inverse_only", [True, False])
+@pytest.mark.parametrize("eigenvectors", [True, False])
 @pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
 class TestPenrose:
     """Identities of appendix A."""
@@ -362,11 +419,11 @@ class TestPenrose:
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
     def test_projector_is_idempotent_symmetric_and_fixes_the_range(
-        self, solver, inverse_only, D, seed
+        self, solver, eigenvectors, D, seed
     ):
         r, u = normal(len(D), seed), normal(len(D), seed + 1)
         # A vector that is not in the range: the factor then serves all vectors.
-        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors)
         P = factor.project
         close(P(P(r)), P(r), 1e-10)
         assert float(u @ P(r)) == pytest.approx(float(P(u) @ r), abs=1e-9)
@@ -375,16 +432,16 @@ class TestPenrose:
 
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
-    def test_jacobian_times_pseudoinverse_is_the_projector(self, solver, inverse_only, D, seed):
+    def test_jacobian_times_pseudoinverse_is_the_projector(self, solver, eigenvectors, D, seed):
         r = normal(len(D), seed)
-        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors)
         close(D @ factor.lift(PSEUDOINVERSE, r), factor.project(r), 1e-9)
 
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
-    def test_pseudoinverse_of_the_kernel_is_zero(self, solver, inverse_only, D, seed):
+    def test_pseudoinverse_of_the_kernel_is_zero(self, solver, eigenvectors, D, seed):
         r = normal(len(D), seed)
-        factor = factorize(Dense(D), r, solver=solver, inverse_only=inverse_only)
+        factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors)
         kernel = r - factor.project(r)
         assert float(factor.lift(PSEUDOINVERSE, kernel).norm()) <= 1e-8 * float(r.norm())
 
