@@ -16,7 +16,7 @@ from sklearn_gflow.dynamics.trajectory import Outcome
 
 __all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
 
-_MAX_REJECTIONS = 40
+_SHORTEST = 1e-13  # of the way that is left: shorter steps drown in rounding
 _SAFETY = 0.9
 _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
 
@@ -59,7 +59,7 @@ class Adaptive:
         size = float(torch.linalg.vector_norm(point.velocity)) / stepper.distance
         progress = min(-math.expm1(-remaining), self._allowed / size)
         best_error = math.inf
-        for _ in range(_MAX_REJECTIONS):
+        while progress > _SHORTEST:
             h = min(remaining, -math.log1p(-progress)) if progress < 1 else remaining
             step = stepper.step(h)
             ratio = (self.tolerance / step.error) ** (1 / stepper.order) if step.error else math.inf
