@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 # Rows of the Gram are made in panels of this many rows: the operands of one panel's
 # Hadamard product then stay in cache, and only the lower triangle is computed.
-_PANEL_ROWS = 512
+_PANEL_ROWS = 256
 
 
 class LayeredNetwork:
