@@ -63,7 +63,8 @@ def compare(
     X_train, X_test, y_train, y_test = data
     grid = {"model__alpha": ALPHAS, "model__t_end": T_ENDS}
     start = time.perf_counter()
-    search = GridSearchCV(in_pipeline(flow), grid, n_jobs=2).fit(X_train, y_train)
+    search = GridSearchCV(in_pipeline(flow), grid, n_jobs=2, error_score="raise")
+    search.fit(X_train, y_train)
     seconds = time.perf_counter() - start
 
     print(f"\n{name}: {len(X_train)} training rows, {len(X_test)} held out, score = {metric}")
