@@ -167,8 +167,7 @@ class _Loop:
             return Outcome.DIVERGED
         if _norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED
-        # At t_end = 1 the flow goes on at t = 1 until the residual is at its tolerance.
-        if point.tau >= self.schedule.tau_end < math.inf:
+        if self.schedule.ended(point.tau):
             return Outcome.REACHED_END
         if self.trajectory.n_steps >= options.max_iter:
             return Outcome.MAX_ITER

@@ -17,6 +17,7 @@ from sklearn_gflow.dynamics.trajectory import Outcome
 __all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
 
 _SHORTEST = 1e-13  # of the way that is left: shorter steps drown in rounding
+_ROUNDING = 1e-13
 _SAFETY = 0.9
 _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
 
@@ -24,9 +25,8 @@ _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
 class Schedule(Protocol):
     """Chooses the lengths of the steps."""
 
-    @property
-    def tau_end(self) -> float:
-        """End of the flow in τ; may be ∞."""
+    def ended(self, tau: float) -> bool:
+        """Whether a flow at τ has come to the end time."""
 
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the next step, or say why there is none."""
@@ -52,15 +52,20 @@ class Adaptive:
     tolerance: float = 0.05
     _allowed: float = math.inf  # displacement that the next step may have
 
+    def ended(self, tau: float) -> bool:
+        """Whether τ is at a finite end; at ∞ the flow goes on, by Gauss–Newton steps."""
+        return math.isfinite(self.tau_end) and _reached(tau, self.tau_end)
+
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the longest step that is accepted."""
         point = stepper.point
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
         size = float(torch.linalg.vector_norm(point.velocity)) / stepper.distance
-        progress = min(-math.expm1(-remaining), self._allowed / size)
+        whole = -math.expm1(-remaining)
+        progress = min(whole, self._allowed / size)
         best_error = math.inf
-        while progress > _SHORTEST:
-            h = min(remaining, -math.log1p(-progress)) if progress < 1 else remaining
+        while progress > _SHORTEST * whole:
+            h = -math.log1p(-progress) if progress < whole else remaining
             step = stepper.step(h)
             ratio = (self.tolerance / step.error) ** (1 / stepper.order) if step.error else math.inf
             if step.finite and step.error <= self.tolerance and step.loss <= point.loss:
@@ -86,10 +91,9 @@ class Fixed:
 
     taus: Sequence[float]
 
-    @property
-    def tau_end(self) -> float:
-        """The last of the times."""
-        return self.taus[-1]
+    def ended(self, tau: float) -> bool:
+        """Whether τ is at the last of the times."""
+        return _reached(tau, self.taus[-1])
 
     @classmethod
     def at_times(cls, times: Sequence[float]) -> Fixed:
@@ -99,8 +103,13 @@ class Fixed:
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Step to the next time."""
         tau = stepper.point.tau
-        step = stepper.step(next(end for end in self.taus if end > tau) - tau)
+        step = stepper.step(next(end for end in self.taus if not _reached(tau, end)) - tau)
         return step if step.finite else Outcome.DIVERGED
+
+
+def _reached(tau: float, end: float) -> bool:
+    # Sums of steps miss their end by rounding; a further step of that length would be noise.
+    return tau >= end * (1 - _ROUNDING)
 
 
 def equal_steps(n_steps: int, t_end: float) -> Fixed:

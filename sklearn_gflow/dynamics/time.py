@@ -13,7 +13,7 @@ __all__ = ["s_from_tau", "t_from_tau", "tau_from_t"]
 
 
 def t_from_tau(tau: ArrayLike) -> np.ndarray:
-    """T = 1 − e^{−τ}, in [0, 1]; τ = ∞ gives 1."""
+    """Reparametrised time t = 1 − e^{−τ}, in [0, 1]; τ = ∞ gives 1."""
     return -np.expm1(-np.asarray(tau, dtype=np.float64))
 
 
@@ -24,5 +24,5 @@ def tau_from_t(t: ArrayLike) -> np.ndarray:
 
 
 def s_from_tau(tau: ArrayLike, total_weight: float) -> np.ndarray:
-    """S = N·τ, the time of (2.3) and (2.27) for the cost (2.48)."""
+    """Flow time s = N·τ, the time of (2.3) and (2.27) for the cost (2.48)."""
     return total_weight * np.asarray(tau, dtype=np.float64)

@@ -33,7 +33,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     the second class. The flow is that of `AdaptedFlowRegressor` and starts at the class
     frequencies. Probabilities are the Euclidean projection of the outputs onto the simplex (for
     two classes: the output clipped to [0, 1]), mixed with one pseudo-sample spread evenly over
-    the classes, so that n samples never claim more than n/(n + 1).
+    the classes, so that no class gets probability zero.
 
     With ``loss="log_loss"`` outputs are logits, one a class. At ``alpha=1`` and full rank each
     sample's mean logit is conserved, so that with label smoothing the flow ends at

@@ -54,7 +54,7 @@ class GramFunction:
     smooth: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:
-        """F at the given positive eigenvalues."""
+        """Evaluate f at the given positive eigenvalues."""
         values = self.inverse / eigenvalues
         return values if self.smooth is None else values + self.smooth(eigenvalues)
 
