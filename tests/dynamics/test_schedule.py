@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Point, Step, equal_steps
+from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Point, Step, equal_steps, flow
 from tests.dynamics.problems import Flow
 
 
@@ -110,11 +110,29 @@ class TestAdaptive:
         ratios = [progress(b) / progress(a) for a, b in itertools.pairwise(stepper.tried)]
         assert all(0.0999 < ratio < 0.8001 for ratio in ratios)
 
+    @pytest.mark.parametrize("tau_end", [0.1 * k for k in range(1, 40)])
+    @pytest.mark.parametrize("tau", [0.0, 0.03, 0.07])
+    def test_longest_step_ends_the_flow_in_spite_of_rounding(self, tau_end, tau):
+        schedule = Adaptive(tau_end)
+        assert not schedule.ended(tau)
+        assert schedule.ended(tau + schedule.take(Scripted(tau=tau)).h)
+
+    def test_at_infinity_the_flow_goes_on(self):
+        assert not Adaptive(math.inf).ended(math.inf)
+        assert Adaptive(math.inf).take(Scripted(tau=math.inf)).h == math.inf
+
 
 class TestFixed:
+    def test_ends_at_the_last_time(self):
+        for taus in ([0.1, 0.3], [0.3, math.inf]):
+            schedule = Fixed(taus)
+            assert not schedule.ended(taus[0])
+            assert schedule.ended(taus[1])
+        assert Fixed([0.1, 0.3]).ended(0.1 + (0.3 - 0.1))  # an ulp beside 0.3
+
     def test_steps_to_the_times_in_turn(self):
         schedule = Fixed([0.5, 0.75, math.inf])
-        assert schedule.tau_end == math.inf
+        assert schedule.ended(math.inf)
         assert schedule.take(Scripted()).h == 0.5
         assert schedule.take(Scripted(tau=0.5)).h == 0.25
         assert schedule.take(Scripted(tau=0.75)).h == math.inf
@@ -135,3 +153,23 @@ class TestFixed:
     def test_equal_steps_are_equal_in_t(self):
         schedule = equal_steps(4, 0.8)
         assert [progress(tau) for tau in schedule.taus] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+class TestEnd:
+    @pytest.mark.parametrize(("count", "t_end"), [(206, 0.8), (123, 0.95)])
+    def test_rounding_adds_no_step(self, count, t_end):
+        path = flow(*Flow(3, (2, 1)).pieces, equal_steps(count, t_end))
+        assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, count)
+
+    def test_one_rounding_error_before_the_end_is_the_end(self):
+        end = 0.916290731874155
+        before = math.nextafter(end, 0)
+        assert Adaptive(end).ended(before)
+        assert Fixed([end]).ended(before)
+        assert not Adaptive(end).ended(end * (1 - 1e-9))
+
+    def test_times_up_to_one_end_there_and_adaptive_steps_go_on(self):
+        problem = Flow(8, (2, 3, 1), spread=3.0)
+        path = flow(*problem.pieces, equal_steps(2, 1.0))
+        assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, 2)
+        assert not Adaptive(math.inf).ended(math.inf)
