@@ -27,7 +27,7 @@ def regressor(**parameters):
 
 
 def classifier(**parameters):
-    return AdaptedFlowClassifier(**{"hidden_layer_sizes": (12,), "random_state": 0, **parameters})
+    return AdaptedFlowClassifier(**{"hidden_layer_sizes": (30,), "random_state": 0, **parameters})
 
 
 def example(estimator, **size):

@@ -140,12 +140,11 @@ class TestSolvers:
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize("widths", [(12,), (3,), ()])  # K = 61, 16, 4 and N = 20
     def test_agree(self, alpha, widths):
-        solvers = [*SOLVERS, "cholesky"] if alpha == 1 else SOLVERS
         predictions = [
             regressor(hidden_layer_sizes=widths, alpha=alpha, solver=solver, schedule=20, t_end=0.2)
             .fit(self.X, self.y)
             .predict(self.X)
-            for solver in solvers
+            for solver in [*SOLVERS, "cholesky"]
         ]
         for other in predictions[1:]:
             np.testing.assert_allclose(other, predictions[0], rtol=1e-6)
@@ -156,9 +155,9 @@ class TestSolvers:
             (1.0, (12,), "auto", "cholesky"),
             (1.0, (12,), "cholesky", "cholesky"),
             (1.0, (12,), "svd", "svd"),
-            (0.5, (12,), "auto", "eigh"),
+            (0.5, (12,), "auto", "cholesky + lanczos"),
             (1.0, (), "auto", "cholesky of DᵀD"),
-            (0.5, (), "auto", "eigh of DᵀD"),
+            (0.5, (), "eigh", "eigh of DᵀD"),
         ],
     )
     def test_are_named(self, alpha, widths, solver, used):
@@ -226,9 +225,8 @@ class TestSampleWeight:
         np.testing.assert_allclose(
             weighted.predict(self.NEW), copied.predict(self.NEW), rtol=1e-7, atol=1e-7
         )
-        if schedule != "adaptive":
-            np.testing.assert_allclose(weighted.loss_curve_, copied.loss_curve_, rtol=1e-7)
-            np.testing.assert_allclose(weighted.history_["s"], copied.history_["s"], rtol=1e-12)
+        np.testing.assert_allclose(weighted.loss_curve_, copied.loss_curve_, rtol=1e-6)
+        np.testing.assert_allclose(weighted.history_["s"], copied.history_["s"], rtol=1e-6)
 
     def test_common_factor_changes_the_clock_s_alone_in_the_adapted_flow(self):
         w = np.linspace(0.5, 2, 10)
@@ -325,6 +323,17 @@ class TestSchedule:
         np.testing.assert_allclose(model.history_["t"], [0, *times], atol=1e-14)
         assert model.t_ == pytest.approx(times[-1])
 
+    def test_no_seed_stalls_at_the_end(self):
+        for seed in range(30):
+            model = regressor(hidden_layer_sizes=(6,), random_state=seed).fit(self.X, self.y)
+            assert model.outcome_ == "reached t_end"
+
+    @pytest.mark.parametrize("schedule", [3, [0.5, 1.0]])
+    def test_the_end_of_time(self, schedule):
+        model = regressor(alpha=1.0, t_end=1.0, schedule=schedule).fit(self.X, self.y)
+        assert model.t_ == 1
+        assert model.outcome_ in ("reached t_end", "the relative residual fell to tol")
+
     def test_end(self):
         model = regressor(alpha=0.3, t_end=0.35).fit(self.X, self.y)
         assert model.t_ == pytest.approx(0.35, rel=1e-14)
@@ -376,7 +385,7 @@ class TestOptions:
         assert len(lines) == 4
         assert lines[0].startswith("start: loss = 0.5")
         assert f"loss = {model.loss_:.8g}" in lines[-1]
-        assert "eigh" in lines[-1]
+        assert "cholesky" in lines[-1]
 
     def test_silent_by_default(self, capsys):
         regressor().fit(self.X, self.y)
