@@ -93,7 +93,7 @@ def duplicated_inputs():
 
 
 def twin_units():
-    """Two hidden units are alike in every weight, and K = 21 < QN = 60: rank 21 − 5."""
+    """Two hidden units are alike in every weight, and K = 22 < QN = 60: rank 22 − 5."""
     problem = Problem.draw(30, (2, 4, 2), seed=4)
     W1, b1, W2 = problem.theta[:8].view(2, 4), problem.theta[8:12], problem.theta[12:20].view(4, 2)
     W1[:, 1], b1[1], W2[1] = W1[:, 0], b1[0], W2[0]
