@@ -174,7 +174,11 @@ class LayeredLinearization:
         delta = u
         for depth in reversed(range(len(self.layers))):
             parts += [delta.sum(0), (self.inputs[depth].mT @ delta).reshape(-1)]
-            if depth:
+            if not depth:
+                break
+            if self._sensitivities and u.shape[1] == 1:  # they hold the backward pass of a 1
+                delta = u * self._sensitivities[depth - 1][:, 0]
+            else:
                 delta = (delta @ self.layers[depth][0].mT).mul_(self.slopes[depth - 1])
         return torch.cat(parts[::-1])
 
