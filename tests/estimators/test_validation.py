@@ -93,6 +93,11 @@ class TestParameters:
         with pytest.raises(ValueError, match=message):
             small(estimator, schedule=times, t_end=0.7).fit(*example(estimator))
 
+    def test_module_that_is_none(self, estimator):
+        message = r"module must be a callable \(n_features, n_outputs\) -> .*it returned str"
+        with pytest.raises(TypeError, match=message):
+            small(estimator, module=lambda n_features, n_outputs: "net").fit(*example(estimator))
+
     def test_unknown_device(self, estimator):
         with pytest.raises(ValueError, match=r"device='abacus' is not available.*use device='cpu'"):
             small(estimator, device="abacus").fit(*example(estimator))

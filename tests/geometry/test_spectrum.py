@@ -255,6 +255,24 @@ class TestLadder:
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8), 1e-7)
         close(factor.project(r), r)
 
+    def test_jitter_is_taken_out_again(self):
+        D = oracles.matrix(6, 20, 6, seed=1, condition=1e3)
+        D = torch.cat([D, D[:3]])
+        r = D @ normal(20)
+        factor = factorize(Dense(D), r, solver="cholesky", eigenvectors=False)
+        assert factor.solver == "cholesky with jitter"
+        close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r, 1e-8), 1e-9)
+
+    @pytest.mark.parametrize(
+        "name", ["fewer_parameters", "fewer_parameters_and_rank", "one_parameter"]
+    )
+    def test_damping_leaves_projector_and_rank_on_the_side_of_parameters(self, name):
+        D, rank = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r, ridge=0.2)
+        close(factor.project(r), oracles.project(D, r, 1e-8))
+        assert factor.rank == rank
+
     def test_singular_and_inconsistent_takes_eigenvectors_where_cholesky_is_asked_for(self):
         D = duplicate_rows()
         r = normal(len(D))
