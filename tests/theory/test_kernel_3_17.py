@@ -97,10 +97,11 @@ def test_adapted_kernel_is_the_identity_at_full_rank(sizes, activation, solver, 
             np.testing.assert_allclose(blocks[i, j], expected, atol=1e-8)
 
 
+@pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
 @pytest.mark.parametrize("name", [name for name in RANKS if name != "full_rank"])
-def test_adapted_kernel_is_the_projector_otherwise(name, measured):
+def test_adapted_kernel_is_the_projector_otherwise(name, solver, measured):
     p, rank = RANKS[name]()
-    K = kernel_at(p, p.theta, 1.0)
+    K = kernel_at(p, p.theta, 1.0, solver)
     U, _, _ = oracles.thin_svd(p.D(), 1e-8)
     measured("K against P", np.abs(K - U @ U.T).max(), at_most=1e-8)
     measured("trace of K, less the rank", abs(np.trace(K) - rank), at_most=1e-8)

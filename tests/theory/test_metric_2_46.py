@@ -31,11 +31,16 @@ def problem(request):
     return RANKS[request.param]()
 
 
+@pytest.fixture(params=["auto", "eigh"])
+def solver(request):
+    return request.param
+
+
 @pytest.fixture(params=ALPHAS)
-def setting(problem, request):
+def setting(problem, solver, request):
     p, _ = problem
     tangent = p.map.linearize(p.theta)
-    metric = Metric(tangent, factor_at(tangent, solver="eigh"), request.param, SCALE)
+    metric = Metric(tangent, factor_at(tangent, solver=solver), request.param, SCALE)
     return p, metric, Dense(p.D(), request.param, SCALE)
 
 

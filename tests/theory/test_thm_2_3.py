@@ -9,7 +9,7 @@ from sklearn_gflow.geometry import SquaredError
 from tests import oracles
 from tests.theory.problems import ADAPTED, ALPHAS, RANKS, Problem, factor_at, normal, relative
 
-SOLVERS = ("eigh", "svd")
+SOLVERS = ("auto", "eigh", "svd")
 
 
 def fields(problem, cost, alpha, solver="eigh"):
