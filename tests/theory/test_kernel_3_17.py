@@ -26,7 +26,8 @@ def kernel_at(problem, theta, alpha, solver="eigh", scale=1.0):
 
 
 def test_blocks_are_products_of_jacobians_of_single_inputs(measured):
-    p = Problem.draw(5, (3, 7, 2), "silu", seed=51)
+    # Two hidden layers: with one, Θ(x, y) is symmetric, and a transposed block would pass.
+    p = Problem.draw(5, (3, 7, 5, 2), "silu", seed=51)
     others = normal(4, 3, seed=52)
     network = LayeredNetwork(p.sizes, p.activation)
     left, right = network.linearize(p.theta, p.X), network.linearize(p.theta, others)
@@ -34,6 +35,7 @@ def test_blocks_are_products_of_jacobians_of_single_inputs(measured):
     for kernel, first, second in pairs:
         blocks = kernel_blocks(kernel, 2)
         assert blocks.shape == (len(first), len(second), 2, 2)
+        assert not torch.allclose(blocks, blocks.mT)
         for i, x in enumerate(first):
             for j, y in enumerate(second):
                 Df = oracles.jacobian(p.theta, x[None], p.sizes, p.activation)
@@ -75,6 +77,13 @@ def test_definiteness_belongs_to_the_samples():
     assert positive_definite(p.map.linearize(p.theta).gram()).positive
     p.X[4] = p.X[0]
     assert not positive_definite(p.map.linearize(p.theta).gram()).positive
+
+
+def test_margin_below_rounding_is_no_definiteness():
+    """A positive smallest eigenvalue proves nothing where rounding could have made it."""
+    found = positive_definite(torch.diag(torch.tensor([1.0, 1e-18], dtype=torch.float64)))
+    assert found.margin == pytest.approx(1e-18)
+    assert not found.positive
 
 
 # -- (3.17) -----------------------------------------------------------------------------------
