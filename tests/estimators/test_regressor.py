@@ -261,7 +261,7 @@ class TestSizes:
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize(
         ("n", "n_features", "widths"),
-        [(15, 1, (8,)), (15, 3, (1,)), (2, 3, (5,)), (2, 1, ()), (12, 40, (6,)), (15, 3, 7)],
+        [(15, 1, (30,)), (15, 3, (1,)), (2, 3, (5,)), (2, 1, ()), (12, 40, (6,)), (15, 3, 7)],
     )
     def test_small_and_odd_problems_fit(self, n, n_features, widths, alpha):
         X, y = table(n, n_features)
