@@ -692,9 +692,9 @@ peers get the targets y + f_θ₀(X), which is the same problem. Each loss is st
 is computed, in the same way for all, and a run ends at the target. Only the whole `fit` goes on to
 its own tolerance, and computes rank, Gram and spectrum at the end; its row is the time of the call.
 
-Each peer runs with its best setting on that problem; the repetitions alternate between the
-competitors in one process, and medians are given. A peer that missed the target ran once. "J, G or
-∇C" counts Jacobians, Grams or gradients, "losses" the evaluations of the loss (for the whole `fit`:
+Each peer runs with the best of the settings listed below its table; the repetitions alternate
+between the competitors in one process, and medians are given. A peer that missed the target ran
+once. "J, G or ∇C" counts Jacobians, Grams or gradients, "losses" the evaluations of the loss (for the whole `fit`:
 points of the path).
 
 `least_squares` gets the exact Jacobian, in closed form in NumPy: as a dense matrix or as products.
