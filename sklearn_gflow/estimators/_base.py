@@ -104,6 +104,7 @@ class BaseAdaptedFlow(BaseEstimator):
     initial_output_: np.ndarray
     target_mean_: np.ndarray
     target_scale_: np.ndarray
+    _activation: str
     _sizes: tuple[int, ...]
     _theta: np.ndarray
     _theta_reference: np.ndarray
@@ -191,12 +192,9 @@ class BaseAdaptedFlow(BaseEstimator):
             network = LayeredNetwork(
                 (n_features, *self._hidden_widths(), n_outputs), self.activation
             )
-            self._sizes = network.sizes
             return network, network.initial(generator)
         module = module_with_seed(self.module, n_features, n_outputs, generator.initial_seed())
         family = ModuleFamily(self._placed(module), n_outputs)
-        self._sizes = (n_features, n_outputs)
-        self._module_state = {name: to_numpy(value) for name, value in module.state_dict().items()}
         return family, family.initial()
 
     def _hidden_widths(self) -> list[int]:
@@ -219,9 +217,10 @@ class BaseAdaptedFlow(BaseEstimator):
         n_samples, n_outputs = data.targets.shape
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         check_gram_memory(n_samples, n_outputs, family.n_params, self.dtype, self.solver, device)
+        sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
         if not self._continues():
             self._theta = self._theta_reference = to_numpy(initial)
-        elif len(self._theta) != family.n_params:
+        elif len(self._theta) != family.n_params or sizes != self._sizes:
             raise ValueError(
                 "warm_start=True continues from the last fit, but its network has "
                 f"{len(self._theta)} parameters and this one {family.n_params}; set "
@@ -231,6 +230,10 @@ class BaseAdaptedFlow(BaseEstimator):
         def tensor(array: np.ndarray) -> Tensor:
             return to_tensor(array, self.dtype, device)
 
+        self._sizes, self._activation = sizes, self.activation
+        if isinstance(family, ModuleFamily):
+            state = family.module.state_dict()
+            self._module_state = {name: to_numpy(value) for name, value in state.items()}
         X, theta = tensor(data.X), tensor(self._theta)
         weights = None if data.weights is None else tensor(data.weights)
         if isinstance(family, ModuleFamily):
@@ -354,7 +357,7 @@ class BaseAdaptedFlow(BaseEstimator):
     def _fitted_family(self) -> LayeredNetwork | ModuleFamily:
         """The family again: fitted state is arrays, so that it crosses machines and pickles."""
         if self.module is None:
-            return LayeredNetwork(self._sizes, self.activation)
+            return LayeredNetwork(self._sizes, self._activation)
         n_features, n_outputs = self._sizes
         module = module_with_seed(self.module, n_features, n_outputs, 0)
         state = {name: torch.from_numpy(value) for name, value in self._module_state.items()}

@@ -228,12 +228,18 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     def _validate(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> TrainingData:
         X, y, weights = self._validate_rows(X, y, sample_weight, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if self._continues() and targets.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"warm_start=True continues from the last fit, which had {self.n_outputs_} "
+                f"outputs, and y has {targets.shape[1]}; set warm_start=False"
+            )
         if not self._continues():
             self.target_mean_ = np.average(targets, axis=0, weights=weights)
             deviation = targets - self.target_mean_
             scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))
-            # A constant column has no scale; rounding leaves up to eps·|mean| of it.
-            constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(self.target_mean_)
+            # A constant column has no scale, and the rounding of its mean is no target.
+            constant = np.ptp(targets, axis=0) == 0
+            self.target_mean_ = np.where(constant, targets[0], self.target_mean_)
             self.target_scale_ = np.where(constant, 1.0, scale)
         self._y_ndim = np.ndim(y)
         scaled = (targets - self.target_mean_) / self.target_scale_

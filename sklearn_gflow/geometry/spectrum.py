@@ -250,7 +250,7 @@ def factorize(
         must solve for it before it is accepted.
     solver : {"auto", "cholesky", "eigh", "svd"}
         "auto" and "cholesky" try a Cholesky factorisation and turn to eigenvectors where D has
-        not full rank; "cholesky" first tries a jitter of 1e2, 1e3
+        not full rank; "cholesky", with G and without ``rcond``, first tries a jitter of 1e2, 1e3
         and 1e4 times eps times the mean of the diagonal, with the residual as the judge.
         G is used for Q·N ≤ K, else DᵀD. "svd" decomposes D.
     eigenvectors : bool
@@ -281,6 +281,8 @@ def factorize(
             return fallback
     threshold = relative_threshold(rcond, dtype, min(size, n_params), squared=True)
     method = "eigh" if eigenvectors else solver
+    if method == "cholesky" and rcond is not None:  # a jitter would not truncate at rcond
+        method = "auto"
     if size <= n_params:
         G = tangent.gram()
         return _RowSide(
@@ -288,6 +290,8 @@ def factorize(
             factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge),
         )
     D = tangent.jacobian()
+    if method == "cholesky":  # the residual certifies D⁺ where Dᵀ is applied last, not here
+        method = "auto"
     if ridge:  # the projector of a damped Cholesky factor of DᵀD would be damped too
         method = "eigh"
     return _ParameterSide(

@@ -457,3 +457,30 @@ class TestOptions:
         np.testing.assert_allclose(
             on_gpu.predict(self.X), regressor(alpha=1.0).fit(self.X, self.y).predict(self.X)
         )
+
+
+class TestContinued:
+    @pytest.mark.parametrize("n_outputs", [1, 2])
+    def test_other_outputs_are_refused_and_leave_the_model_as_it_was(self, n_outputs):
+        generator = np.random.default_rng(0)
+        X, Y = generator.normal(size=(12, 3)), generator.normal(size=(12, 3))
+        model = AdaptedFlowRegressor((5,), warm_start=True, random_state=0).fit(X, Y)
+        before = model.predict(X)
+        with pytest.raises(ValueError, match=f"had 3 outputs, and y has {n_outputs}"):
+            model.fit(X, Y[:, :n_outputs])
+        np.testing.assert_array_equal(model.predict(X), before)
+
+    def test_activation_of_the_fit_serves_predictions(self):
+        generator = np.random.default_rng(0)
+        X, y = generator.normal(size=(12, 3)), generator.normal(size=12)
+        model = AdaptedFlowRegressor((5,), random_state=0).fit(X, y)
+        before = model.predict(X)
+        np.testing.assert_array_equal(model.set_params(activation="relu").predict(X), before)
+
+    @pytest.mark.parametrize("value", [3.7, 0.1])
+    @pytest.mark.parametrize("n", [7, 12, 13])
+    def test_constant_target_is_met_at_the_start(self, n, value):
+        X = np.random.default_rng(0).normal(size=(n, 3))
+        model = AdaptedFlowRegressor((5,), alpha=1.0, random_state=0).fit(X, np.full(n, value))
+        assert model.n_iter_ == 0
+        np.testing.assert_array_equal(model.predict(X), value)
