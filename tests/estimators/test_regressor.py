@@ -7,6 +7,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_gflow import AdaptedFlowRegressor
 from tests import oracles
 from tests.estimators.data import ALPHAS, regressor, table
 
