@@ -408,8 +408,8 @@ def _minimize_with(options: dict) -> AbstractContextManager:
 def lm_settings() -> dict[str, Runner]:
     """Damping strategies, start values, factors and solvers of torch-levenberg-marquardt.
 
-    Its Jacobian without vmap is left out: on the two smaller problems it took more than twice the
-    time, and at 2,000 rows it would hold 2,000 × 2,000 × 128 numbers, 4 GB, a layer.
+    Its Jacobian without vmap is left out: on the two smaller problems it took about twice the
+    best time or more, and at 2,000 rows it would hold 2,000 × 2,000 × 128 numbers, 4 GB, a layer.
     """
     damping: dict[str, dict] = {
         "as it comes (1e-3, ÷10, ×10)": {},
