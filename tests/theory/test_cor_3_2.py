@@ -77,6 +77,18 @@ def test_measures_of_neural_collapse_follow(measured):
     assert last.nearest_mean_disagreement == 0
 
 
+def test_variability_within_against_between(measured):
+    """NC1 = tr(Σ_W Σ_B⁺)/C, from loops and numpy's pseudoinverse."""
+    _, outputs = training()
+    for x in outputs[:4]:
+        means = np.array([x[j == LABELS].mean(0) for j in range(3)])
+        within = sum(np.outer(v, v) for v in x - means[LABELS]) / len(x)
+        between = sum(np.outer(v, v) for v in means - means.mean(0)) / 3
+        expected = np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / 3
+        found = neural_collapse(x, LABELS).within_between
+        measured("NC1 against loops", abs(found / expected - 1), at_most=1e-9)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_through_the_classifier(weighted, measured):
     """The model starts at the class frequencies: nothing is within the classes, and stays so."""

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_gflow.dynamics import Fixed, FlowOptions, flow, reference_flow
+from sklearn_gflow.dynamics import (
+    Fixed,
+    FlowOptions,
+    Point,
+    exponential,
+    flow,
+    reference_flow,
+)
 from tests import oracles
-from tests.theory.problems import Problem, adapted_flow, off_the_line, relative
+from tests.theory.problems import Problem, adapted_flow, factor_at, off_the_line, relative
 
 TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 0.999)
 ARCHITECTURES = {
@@ -133,6 +140,19 @@ def test_order_without_the_chord(alpha, measured):
     outputs, parameters = exponential_orders(nearby("one hidden layer, tanh"), alpha)
     measured("slope in x at α < 1, less 1", abs(outputs - 1), at_most=0.1)
     measured("slope in θ at α < 1, less 1", abs(parameters - 1), at_most=0.1)
+
+
+@pytest.mark.parametrize("h", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_step_is_exact_for_frozen_jacobian(alpha, h, measured):
+    """x + Δx = x + (1 − e^{−h(α + (1−α)G/c)})Pr against one dense matrix exponential, any h."""
+    p, c = problem("one hidden layer, tanh"), 4.0
+    point = Point.at(p.map, p.cost, 0.0, p.theta)
+    factor = factor_at(point.tangent, point.velocity)
+    delta = factor.lift(exponential(alpha, h, c), point.velocity)
+    expected, motion = oracles.frozen_flow(p.D(), p.target - p.outputs(), h, alpha, c)
+    measured("Δx of the frozen flow", relative(point.tangent.push(delta), motion), at_most=1e-9)
+    measured("Δθ of the frozen flow", relative(delta, expected), at_most=1e-8)
 
 
 def test_exponential_flow_comes_to_the_line(measured):
