@@ -77,8 +77,7 @@ class Metric:
     tangent : Tangent
         x(θ) and D.
     factor : TangentFactor
-        Of ``tangent``; a Cholesky factor serves for ``raise_index``, and for ``lower_index`` at
-        α = 1 or α = 0.
+        Of ``tangent``.
     alpha : float
         α in [0, 1].
     scale : float

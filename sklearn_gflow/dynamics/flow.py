@@ -111,6 +111,7 @@ def flow(
     loop = _Loop(
         output_map, cost, schedule, options, observers, trajectory,
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
+        limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
         initial_residual=_norm(point.velocity),
     )  # fmt: skip
@@ -144,6 +145,7 @@ class _Loop:
     observers: Sequence[Observer]
     trajectory: Trajectory
     ridge: float
+    limit: Tensor
     distance: float
     initial_residual: float
     patience: int = 0
@@ -207,7 +209,7 @@ class _Loop:
             return Outcome.EQUILIBRIUM
         stepper = Stepper(
             point, factor, self.output_map, self.cost,
-            options.alpha, self.trajectory.scale, self.distance,
+            options.alpha, self.trajectory.scale, self.limit, self.distance,
         )  # fmt: skip
         return self.schedule.take(stepper)
 

@@ -58,8 +58,7 @@ def cross_entropy_motion(
     ∇ₓC is not linear in x, and the spectrum of G makes the equation stiff. With κ = ½, which
     bounds the curvature of the cost, x' = −κ m(G) x + m(G) P n(x) has a mild remainder n, and
     exponential steps of second order (Cox and Matthews, 2002) carry it to the end: the first
-    of their two stages is `exponential` with h·κ in place of h. At α = 1 and full rank the
-    limit h = ∞ is the cost's own.
+    of their two stages is `exponential` with h·κ in place of h.
 
     Parameters
     ----------
@@ -76,8 +75,6 @@ def cross_entropy_motion(
     -------
     Tensor of shape (Q·N,)
     """
-    if alpha == 1 and math.isinf(h) and factor.rank == len(x):
-        return cost.minimizer(x) - x
 
     def spread(weight: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
         """weight(m(G)) P v."""

@@ -62,6 +62,8 @@ class Stepper:
         As for the flow.
     alpha, scale : float
         α and c.
+    limit : Tensor of shape (Q·N,)
+        Where Euclidean gradient flow from x₀ ends: y for the squared error.
     distance : float
         |y − x₀|, the unit of errors.
     """
@@ -72,6 +74,7 @@ class Stepper:
     cost: Cost
     alpha: float
     scale: float
+    limit: Tensor
     distance: float
 
     @property
@@ -95,9 +98,7 @@ class Stepper:
     def _frozen_flow(self, h: float) -> tuple[Tensor, Tensor]:
         """(Δθ, Δx = DΔθ) of the flow with D frozen."""
         if isinstance(self.cost, CrossEntropy):
-            motion = cross_entropy_motion(
-                self.point.outputs, self.factor, self.cost, self.alpha, h, self.scale
-            )
+            motion = self._cross_entropy_motion(self.cost, h)
             return self.factor.lift(PSEUDOINVERSE, motion), motion
         f = exponential(self.alpha, h, self.scale)
         if f.smooth is None:  # one direction for all h: a shorter step costs no solve
@@ -105,6 +106,14 @@ class Stepper:
             return f.inverse * displacement, f.inverse * motion
         displacement = self.factor.lift(f, self.point.velocity)
         return displacement, self.point.tangent.push(displacement)
+
+    def _cross_entropy_motion(self, cost: CrossEntropy, h: float) -> Tensor:
+        x = self.point.outputs
+        if self.alpha == 1 and math.isinf(h) and self.factor.rank == len(x):
+            # The way is known to its end. The limit is that of x₀: the flow conserves mean
+            # logits, but the errors of the steps before did not.
+            return self.limit - x
+        return cross_entropy_motion(x, self.factor, cost, self.alpha, h, self.scale)
 
     @cached_property
     def _gauss_newton(self) -> tuple[Tensor, Tensor]:

@@ -44,4 +44,6 @@ class Flow:
         scale = mean_diagonal(point.tangent) if scale is None else scale
         factor = factorize(point.tangent, point.velocity, solver=solver)
         distance = float(point.velocity.norm())
-        return Stepper(point, factor, self.map, self.cost, alpha, scale, distance)
+        return Stepper(
+            point, factor, self.map, self.cost, alpha, scale, self.cost.targets, distance
+        )
