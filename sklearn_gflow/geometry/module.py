@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, jvp, vjp, vmap
+from torch.func import functional_call, jacrev, vjp, vmap
 
 __all__ = ["ModuleFamily", "ModuleLinearization"]
 
@@ -123,8 +123,12 @@ class ModuleLinearization:
 
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (n_samples, n_outputs)."""
-        moved: Tensor = jvp(lambda theta: self.family.call(theta, self.X), (self.theta,), (v,))[1]
-        return moved.detach()
+        # u ↦ Dᵀu is linear, and its own pullback is D: more layers have second derivatives in
+        # reverse mode than have a forward mode.
+        pullback = vjp(lambda theta: self.family.call(theta, self.X), self.theta)[1]
+        push = vjp(lambda u: pullback(u)[0], torch.zeros_like(self.outputs))[1]
+        pushed: Tensor = push(v)[0]
+        return pushed.detach()
 
     def pull(self, u: Tensor) -> Tensor:
         """Dᵀ·u, shape (n_params,)."""

@@ -1,15 +1,4 @@
-import warnings
-
 import pytest
-import torch
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _forward_mode():
-    """The first forward derivative of a process makes torch load what it deprecates itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(()),), (torch.ones(()),))
 
 
 @pytest.fixture
