@@ -95,7 +95,9 @@ def test_words_live_in_their_files(name):
     if name not in ("geometry/layered.py", "geometry/module.py"):
         assert not words & {"jvp", "vjp", "jacrev", "jacfwd", "backward", "autograd"}
     if room(name) != "estimators":
-        assert not words & {"warn", "from_numpy"}
+        assert "warn" not in words
+        if name != "geometry/symmetric.py":  # LAPACK, on the CPU
+            assert "from_numpy" not in words
 
 
 @pytest.mark.parametrize("name", FILES)

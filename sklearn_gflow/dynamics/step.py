@@ -117,5 +117,8 @@ class Stepper:
 
     @cached_property
     def _gauss_newton(self) -> tuple[Tensor, Tensor]:
-        displacement = self.factor.lift(PSEUDOINVERSE, self.point.velocity)
-        return displacement, self.point.tangent.push(displacement)
+        velocity = self.point.velocity
+        displacement = self.factor.lift(PSEUDOINVERSE, velocity)
+        if self.factor.damped:
+            return displacement, self.point.tangent.push(displacement)
+        return displacement, self.factor.project(velocity)  # DD⁺ = P

@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 # Rows of the Gram are made in panels of this many rows: the operands of one panel's
 # Hadamard product then stay in cache, and only the lower triangle is computed.
-_PANEL_ROWS = 256
+_PANEL_ROWS = 192
 
 
 class LayeredNetwork:
@@ -185,13 +185,13 @@ class LayeredLinearization:
     def sensitivities(self) -> list[Tensor]:
         """δ_l^q = ∂x_q/∂z_l of the hidden layers, each of shape (n_samples, n_outputs, n_l)."""
         if not self._sensitivities:
-            W = self.layers[-1][0]
-            delta = W.mT.expand(len(self.outputs), -1, -1)  # ∂x_q/∂a: the same for all samples
+            delta = self.layers[-1][0].mT  # ∂x_q/∂a: the same for all samples
             for depth in reversed(range(len(self.slopes))):
                 delta = delta * self.slopes[depth][:, None, :]
                 self._sensitivities.insert(0, delta)
-                if depth:
-                    delta = delta @ self.layers[depth][0].mT
+                if depth:  # one product of matrices, where a batch would be as many as samples
+                    rows = delta.flatten(0, 1) @ self.layers[depth][0].mT
+                    delta = rows.unflatten(0, delta.shape[:2])
         return self._sensitivities
 
     def gram(self) -> Tensor:

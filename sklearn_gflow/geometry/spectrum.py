@@ -136,12 +136,15 @@ class TangentFactor(ABC):
         Rank of D by the threshold; NaN where the back end does not see it.
     condition : float
         λ_max/λ_min of G over its range; an estimate from below for Cholesky.
+    damped : bool
+        Whether a ridge stands in f: D⁺ is then that of a ridge regression, and DD⁺ ≠ P.
     tried : str
         Back ends that failed before.
     """
 
     rank: float
     condition: float
+    damped: bool
     tried: str = ""
 
     @property
@@ -165,8 +168,8 @@ class TangentFactor(ABC):
 class _RowSide(TangentFactor):
     """Through G = DDᵀ, for Q·N ≤ K."""
 
-    def __init__(self, tangent: Tangent, factor: SymmetricFactor) -> None:
-        self.tangent, self.factor = tangent, factor
+    def __init__(self, tangent: Tangent, factor: SymmetricFactor, *, damped: bool) -> None:
+        self.tangent, self.factor, self.damped = tangent, factor, damped
         self.rank, self.condition = factor.rank, factor.condition
 
     @property
@@ -186,8 +189,8 @@ class _RowSide(TangentFactor):
 class _ParameterSide(TangentFactor):
     """Through DᵀD, for K < Q·N: Dᵀ f(DDᵀ) = f(DᵀD) Dᵀ."""
 
-    def __init__(self, D: Tensor, factor: SymmetricFactor) -> None:
-        self.D, self.factor = D, factor
+    def __init__(self, D: Tensor, factor: SymmetricFactor, *, damped: bool) -> None:
+        self.D, self.factor, self.damped = D, factor, damped
         self.rank, self.condition = factor.rank, factor.condition
 
     @property
@@ -213,7 +216,7 @@ class _Svd(TangentFactor):
         threshold = relative_threshold(rcond, D.dtype, max(D.shape), squared=False)
         _, self.rank, self.condition, _ = summarize(sigma.square(), threshold)
         self.U, self.sigma, self.Vh = U[:, : self.rank], sigma[: self.rank], Vh[: self.rank]
-        self.ridge = ridge
+        self.ridge, self.damped = ridge, ridge > 0
 
     @property
     def solver(self) -> str:
@@ -288,6 +291,7 @@ def factorize(
         return _RowSide(
             tangent,
             factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge),
+            damped=ridge > 0,
         )
     D = tangent.jacobian()
     if method == "cholesky":  # the residual certifies D⁺ where Dᵀ is applied last, not here
@@ -297,6 +301,7 @@ def factorize(
     return _ParameterSide(
         D,
         factor_symmetric(D.mT @ D, D.mT @ probe, solver=method, threshold=threshold, ridge=ridge),
+        damped=ridge > 0,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -282,9 +283,10 @@ def _extreme_eigenvalues(A: Tensor, L: Tensor) -> tuple[float, float]:
     high = low = start / torch.linalg.vector_norm(start)
     for _ in range(_ESTIMATE_ITERATIONS):
         high = torch.nn.functional.normalize(A @ high, dim=0)
-        low = torch.nn.functional.normalize(_cholesky_solve(L, low), dim=0)
-    half = L.mT @ low  # lowᵀ A low = |Lᵀ low|², free of cancellation
-    return float(half @ half), float(high @ (A @ high))
+        solved = _cholesky_solve(L, low)
+        smallest = float(low @ solved) / float(solved @ solved)  # Rayleigh quotient of A⁻¹low
+        low = torch.nn.functional.normalize(solved, dim=0)
+    return smallest, float(high @ (A @ high))
 
 
 def factor_symmetric(
@@ -302,8 +304,8 @@ def factor_symmetric(
 
 def _cholesky(A: Tensor, threshold: float, ridge: float) -> Cholesky | None:
     A = _shift(A, ridge)
-    L, info = torch.linalg.cholesky_ex(A)
-    if int(info):
+    L = _triangle(A)
+    if L is None:
         return None
     smallest, largest = _extreme_eigenvalues(A, L)
     if not smallest > threshold**2 * largest:
@@ -318,12 +320,26 @@ def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None
     A = _shift(A, ridge)
     unit = float(A.diagonal().mean()) * torch.finfo(A.dtype).eps
     for jitter in _JITTERS:
-        L, info = torch.linalg.cholesky_ex(_shift(A, jitter * unit))
-        if int(info) == 0:
+        L = _triangle(_shift(A, jitter * unit))
+        if L is not None:
             factor = _ShiftedCholesky(A, L, "cholesky with jitter")
             if factor.residual(probe) <= _CERTIFIED_RESIDUAL:
                 return factor
     return None
+
+
+def _triangle(A: Tensor) -> Tensor | None:
+    """L of A = LLᵀ, its upper triangle undefined; None where A is not positive definite.
+
+    On the CPU by SciPy's LAPACK, which takes about two thirds of the time of torch's.
+    """
+    if A.device.type != "cpu":
+        L, info = torch.linalg.cholesky_ex(A)
+        return None if int(info) else L
+    columns = A.clone().numpy().T  # A is symmetric: LAPACK's column order costs no transposition
+    (potrf,) = scipy.linalg.get_lapack_funcs(("potrf",), (columns,))
+    L, info = potrf(columns, lower=True, clean=False, overwrite_a=True)
+    return None if info else torch.from_numpy(L)
 
 
 def _shift(A: Tensor, amount: float) -> Tensor:
