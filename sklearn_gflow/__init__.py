@@ -1,13 +1,17 @@
 """Neural networks trained by the gradient flows of Chen & Muñoz Ewald, in scikit-learn's form."""
 
-from sklearn_gflow.estimators import (
-    AdaptedFlowClassifier,
-    AdaptedFlowRegressor,
-    collapse_scorer,
-    deviation_scorer,
-    ntk_rank_scorer,
-)
-from sklearn_gflow.exceptions import GramMemoryError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklearn_gflow.estimators import (
+        AdaptedFlowClassifier,
+        AdaptedFlowRegressor,
+        collapse_scorer,
+        deviation_scorer,
+        ntk_rank_scorer,
+    )
+    from sklearn_gflow.exceptions import GramMemoryError
 
 __version__ = "0.1.0"
 
@@ -20,3 +24,19 @@ __all__ = [
     "deviation_scorer",
     "ntk_rank_scorer",
 ]
+
+_ROOMS = ("geometry", "dynamics", "diagnostics", "estimators", "exceptions")
+
+
+def __getattr__(name: str) -> Any:
+    # torch and scikit-learn take seconds to load: they wait until a name is asked for.
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = "exceptions" if name == "GramMemoryError" else "estimators"
+    return getattr(import_module(f"{__name__}.{room}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])

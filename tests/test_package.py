@@ -1,6 +1,8 @@
 import importlib.metadata
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
@@ -117,3 +119,15 @@ def test_estimators_share_their_parameters_and_defaults():
 
 def test_kernel_is_documented():
     assert [p.name for p in FunctionDoc(BaseAdaptedFlow.ntk)["Parameters"]] == ["X", "Y"]
+
+
+def test_import_loads_nothing_until_a_name_is_used():
+    code = (
+        "import sys, sklearn_gflow; early = {'torch', 'sklearn', 'scipy'} & set(sys.modules);"
+        "assert not early, early; sklearn_gflow.geometry.OutputMap;"
+        "assert 'torch' in sys.modules and 'sklearn' not in sys.modules;"
+        "from sklearn_gflow import *; assert AdaptedFlowRegressor.__name__ in dir(sklearn_gflow)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sklearn_gflow.nothing  # noqa: B018

@@ -331,9 +331,10 @@ def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None
 def _triangle(A: Tensor) -> Tensor | None:
     """L of A = LLᵀ, its upper triangle undefined; None where A is not positive definite.
 
-    On the CPU by SciPy's LAPACK, which takes about two thirds of the time of torch's.
+    On one core by SciPy's LAPACK, which takes about two thirds of the time of torch's. On more,
+    the threads of the two libraries would wait for each other.
     """
-    if A.device.type != "cpu":
+    if A.device.type != "cpu" or torch.get_num_threads() > 1:
         L, info = torch.linalg.cholesky_ex(A)
         return None if int(info) else L
     columns = A.clone().numpy().T  # A is symmetric: LAPACK's column order costs no transposition
