@@ -107,11 +107,14 @@ class Cholesky:
     """A = LLᵀ, of full rank by the threshold; any f of a vector, the smooth part by Lanczos.
 
     The condition is an estimate from below, by a few steps of power and inverse iteration.
+    With a ridge in A, the full rank is the ridge's: the rank of A without it stays unknown (NaN).
     """
 
-    def __init__(self, A: Tensor, L: Tensor, name: str, condition: float) -> None:
-        self.A, self.L, self.name, self.condition = A, L, name, condition
-        self.rank: float = len(L)
+    def __init__(
+        self, A: Tensor, L: Tensor, name: str, condition: float, ridge: float = 0.0
+    ) -> None:
+        self.A, self.L, self.name, self.condition, self.ridge = A, L, name, condition, ridge
+        self.rank: float = math.nan if ridge else len(L)
         self._krylov: Lanczos | None = None
 
     def apply(self, f: GramFunction, b: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ class Cholesky:
         solved = f.inverse * self.solve(b) if f.inverse else torch.zeros_like(b)
         if f.smooth is None:
             return solved
-        if self._krylov is None or self._krylov.b is not b:
+        if self._krylov is None or not torch.equal(self._krylov.b, b):
             self._krylov = Lanczos(self.A, b)
             self.name = f"{self.name.removesuffix(_AND_LANCZOS)}{_AND_LANCZOS}"
         return solved + self._krylov.apply(f.smooth)
@@ -131,8 +134,8 @@ class Cholesky:
         return _cholesky_solve(self.L, b)
 
     def project(self, b: Tensor) -> Tensor:
-        """AA⁻¹b = b."""
-        return b
+        """AA⁻¹b = b; with a ridge (A − ridge)A⁻¹b, what ridge regression fits to b."""
+        return b - self.ridge * self.solve(b) if self.ridge else b
 
 
 class Lanczos:
@@ -310,10 +313,7 @@ def _cholesky(A: Tensor, threshold: float, ridge: float) -> Cholesky | None:
     smallest, largest = _extreme_eigenvalues(A, L)
     if not smallest > threshold**2 * largest:
         return None
-    factor = Cholesky(A, L, "cholesky", largest / smallest)
-    if ridge:  # full rank is the ridge's, not A's
-        factor.rank = math.nan
-    return factor
+    return Cholesky(A, L, "cholesky", largest / smallest, ridge)
 
 
 def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:

@@ -197,6 +197,16 @@ class TestOutcome:
         assert path.loss[-1] == pytest.approx(2 * 1.5**2 / 10, rel=1e-6)
         assert path.rank[-1] == 4
 
+    @pytest.mark.parametrize("alpha", ALPHAS)
+    def test_damped_equilibrium(self, alpha):
+        X = oracles.problem(4, (2, 1))[1]
+        y = torch.tensor([1.0, -1, 2, 0, 3], dtype=torch.float64)[:, None]
+        problem = Flow(sizes=(2, 12, 1), X=X[[0, 1, 2, 3, 3]], y=y)
+        options = FlowOptions(alpha=alpha, damping=0.01, tol=1e-7)
+        path = flow(*problem.pieces, Adaptive(math.inf), options)
+        assert path.outcome is Outcome.EQUILIBRIUM
+        assert path.loss[-1] == pytest.approx(2 * 1.5**2 / 10, rel=1e-6)
+
     def test_equilibria_do_not_depend_on_alpha(self):
         problem = Flow(7, (2, 1))
         expected = oracles.pinv_solve(problem.D, problem.y.reshape(-1))

@@ -245,6 +245,30 @@ class TestLadder:
         factor = factorize(Dense(D), normal(len(D)), ridge=0.2)
         assert (factor.solver, math.isnan(factor.rank)) == ("cholesky", True)
 
+    def test_damped_cholesky_projects_as_ridge_regression_fits(self):
+        D = duplicate_rows()
+        r = normal(len(D))
+        U, sigma, _ = oracles.thin_svd(D, 1e-8)
+        hat = (U * (sigma**2 / (sigma**2 + 0.2))) @ U.T
+        factor = factorize(Dense(D), r, ridge=0.2)
+        assert factor.damped
+        close(factor.project(r), hat @ r.numpy(), 1e-10)
+
+    @pytest.mark.parametrize("name", ["full_rank", "fewer_parameters"])
+    def test_all_functions_of_a_vector_share_one_krylov_space(self, name, monkeypatch):
+        products = []
+        extend = symmetric.Lanczos._extend
+        monkeypatch.setattr(
+            symmetric.Lanczos, "_extend", lambda krylov: products.append(krylov) or extend(krylov)
+        )
+        D, _ = MATRICES[name]
+        r = normal(len(D))
+        factor = factorize(Dense(D), r)
+        factor.lift(GramFunction(0.0, lambda lam: torch.exp(-lam)), r)
+        made = len(products)
+        factor.lift(GramFunction(0.0, lambda lam: torch.exp(-0.99 * lam)), r)
+        assert len(products) == made > 0
+
     def test_singular_and_consistent_takes_jitter_where_cholesky_is_asked_for(self):
         D = duplicate_rows()
         r = D @ normal(D.shape[1])
