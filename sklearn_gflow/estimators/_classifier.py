@@ -15,8 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.dynamics import Trajectory
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainingData
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainedFlow, TrainingData
 from sklearn_gflow.estimators._validation import Interval, StrOptions, _fit_context, to_numpy
 from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
 
@@ -192,6 +191,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
+        batch_size: Any = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
         metric_scale: str | float = "trace",
@@ -204,6 +204,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
+        shuffle: bool = True,
         random_state: Any = None,
         verbose: bool = False,
         device: str = "cpu",
@@ -216,6 +217,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.schedule = schedule
         self.method = method
         self.solver = solver
+        self.batch_size = batch_size
         self.rcond = rcond
         self.damping = damping
         self.metric_scale = metric_scale
@@ -228,6 +230,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
+        self.shuffle = shuffle
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
@@ -259,10 +262,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data, index = self._validate(X, y, sample_weight)
-        output_map, cost, trajectory = self._train(data)
-        self._expose(output_map, trajectory)
-        self._expose_collapse(data, index, output_map, trajectory)
-        self._expose_limit(cost, trajectory)
+        trained = self._train(data, index)
+        self._expose(trained)
+        weights = None if data.weights is None else data.weights[trained.rows]
+        self._expose_collapse(index[trained.rows], weights, trained)
+        self._expose_limit(trained)
         return self
 
     def _validate(
@@ -316,17 +320,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         return super()._cost(output_map, targets)
 
     def _expose_collapse(
-        self,
-        data: TrainingData,
-        index: np.ndarray,
-        output_map: OutputMap,
-        trajectory: Trajectory,
+        self, index: np.ndarray, weights: np.ndarray | None, trained: TrainedFlow
     ) -> None:
         """Within and between classes along the path; neural collapse at the solution."""
+        output_map, trajectory = trained.output_map, trained.trajectory
         path = [to_numpy(output_map.unscale(x)) for x in trajectory.outputs]
         points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
         targets = self._class_targets()
-        splits = [collapse(point, index, targets, data.weights) for point in points]
+        splits = [collapse(point, index, targets, weights) for point in points]
         self.collapse_ = splits[-1]
         self.history_["within_class"] = np.array([split.within for split in splits])
         self.history_["between_class"] = np.array([split.between for split in splits])
@@ -337,14 +338,15 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             layers["hidden"] = to_numpy(last_inputs), self.coefs_[-1]
         self.neural_collapse_ = {
             name: neural_collapse(
-                features, index, sample_weight=data.weights, weights=W, predicted=predicted
+                features, index, sample_weight=weights, weights=W, predicted=predicted
             )
             for name, (features, W) in layers.items()
         }
 
-    def _expose_limit(self, cost: Cost, trajectory: Trajectory) -> None:
-        first, last = trajectory.outputs[0], trajectory.outputs[-1]
-        limit = cost.minimizer(first)
+    def _expose_limit(self, trained: TrainedFlow) -> None:
+        outputs = trained.trajectory.outputs
+        first, last = outputs[0], outputs[-1]
+        limit = trained.cost.minimizer(first)
         if self.loss == "log_loss" and self.label_smoothing == 0:
             self.limit_distance_ = np.nan
         else:

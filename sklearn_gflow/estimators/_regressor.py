@@ -160,6 +160,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
+        batch_size: Any = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
         metric_scale: str | float = "trace",
@@ -169,6 +170,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
+        shuffle: bool = True,
         random_state: Any = None,
         verbose: bool = False,
         device: str = "cpu",
@@ -181,6 +183,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.schedule = schedule
         self.method = method
         self.solver = solver
+        self.batch_size = batch_size
         self.rcond = rcond
         self.damping = damping
         self.metric_scale = metric_scale
@@ -190,6 +193,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
+        self.shuffle = shuffle
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
@@ -221,8 +225,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data = self._validate(X, y, sample_weight)
-        output_map, _, trajectory = self._train(data)
-        self._expose(output_map, trajectory)
+        self._expose(self._train(data))
         return self
 
     def _validate(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> TrainingData:
