@@ -216,9 +216,9 @@ class TestEnds:
 
     def test_converged(self):
         problem = Flow(n=6, sizes=(2, 30, 1))
-        done = run(problem, [Epoch(0.5, 0.5)] * 400, BlockOptions(3), tol=0.1)
+        done = run(problem, [Epoch(0.5, 0.5)] * 400, BlockOptions(6), tol=1e-3)
         assert done.outcome is Outcome.CONVERGED
-        assert math.sqrt(done.loss[-1] / done.loss[0]) <= 0.1
+        assert math.sqrt(done.loss[-1] / done.loss[0]) <= 1e-3
 
     def test_stalled(self):
         problem = Flow(n=8)
