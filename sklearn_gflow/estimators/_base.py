@@ -68,8 +68,7 @@ __all__ = ["BaseAdaptedFlow", "TrainedFlow", "TrainingData"]
 
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 4
-# What blocks need where the user leaves it open; tuned on validation parts of the tables in
-# docs/benchmarks/blocks.md.
+# What blocks need where the user leaves it open; tuned on validation parts of tables.
 _BLOCK_DAMPING = 0.01
 _BLOCK_MOMENTUM = 0.5
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
