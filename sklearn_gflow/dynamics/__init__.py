@@ -1,5 +1,14 @@
 """The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
 
+from sklearn_gflow.dynamics.blocks import (
+    BlockOptions,
+    Epoch,
+    EpochObserver,
+    RowSource,
+    block_flow,
+    decaying_epochs,
+    timed_epochs,
+)
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.frozen import exponential
@@ -14,18 +23,24 @@ from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 __all__ = [
     "METHODS",
     "Adaptive",
+    "BlockOptions",
     "Companion",
+    "Epoch",
+    "EpochObserver",
     "Fixed",
     "FlowOptions",
     "Metric",
     "Observer",
     "Outcome",
     "Point",
+    "RowSource",
     "Schedule",
     "Steering",
     "Step",
     "Stepper",
     "Trajectory",
+    "block_flow",
+    "decaying_epochs",
     "equal_steps",
     "exponential",
     "family_function",
@@ -41,4 +56,5 @@ __all__ = [
     "sampled_path",
     "t_from_tau",
     "tau_from_t",
+    "timed_epochs",
 ]

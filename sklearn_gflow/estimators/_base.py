@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -18,19 +18,26 @@ from sklearn_gflow.diagnostics import Deviation, KernelDrift
 from sklearn_gflow.dynamics import (
     METHODS,
     Adaptive,
+    BlockOptions,
+    Epoch,
     Fixed,
     FlowOptions,
     Observer,
     Outcome,
     Point,
     Trajectory,
+    block_flow,
+    decaying_epochs,
     flow,
     reference_flow,
     tau_from_t,
+    timed_epochs,
 )
+from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
+    block_rows,
     check_alpha,
     check_device,
     check_fitted_data,
@@ -57,29 +64,37 @@ from sklearn_gflow.geometry import (
     tangent_spectrum,
 )
 
-__all__ = ["BaseAdaptedFlow", "TrainingData"]
+__all__ = ["BaseAdaptedFlow", "TrainedFlow", "TrainingData"]
 
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 4
+# What blocks need where the user leaves it open; tuned on validation parts of tables.
+_BLOCK_DAMPING = 0.01
+_BLOCK_MOMENTUM = 0.5
+_SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
+_PROBE_ROWS, _KERNEL_SIZE = 2000, 500  # rows with recorded outputs, outputs in the Gram
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Rows of positive weight, with targets as the network sees them.
+class TrainedFlow:
+    """A flow that ended, and the rows on which its outputs and its kernel are known.
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features)
-    targets : ndarray of shape (n_samples, n_outputs)
-    weights : ndarray of shape (n_samples,) or None
-    start : ndarray of shape (n_outputs,)
-        Output of the model for every input, before training.
+    output_map, cost
+        Of the rows whose outputs ``trajectory`` recorded.
+    trajectory : Trajectory
+    rows : ndarray of int
+        Those rows among the training rows: all, or in blocks a subsample.
+    kernel_rows : ndarray of int
+        The first ones of them, whose Gram is exposed.
     """
 
-    X: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray | None
-    start: np.ndarray
+    output_map: OutputMap
+    cost: Cost
+    trajectory: Trajectory
+    rows: np.ndarray
+    kernel_rows: np.ndarray
 
 
 class _Progress:
@@ -94,6 +109,10 @@ class _Progress:
             f"tau = {after.tau:.6g}, loss = {after.loss:.8g}, "
             f"rank = {factor.rank}, condition = {factor.condition:.3g} ({factor.solver})"
         )
+        return {}
+
+    def epoch(self, tau: float, loss: float, theta: Tensor) -> dict[str, float]:
+        print(f"tau = {tau:.6g}, loss = {loss:.8g}")
         return {}
 
 
@@ -122,6 +141,11 @@ class BaseAdaptedFlow(BaseEstimator):
         ],
         "method": [StrOptions({"exponential", *METHODS})],
         "solver": [StrOptions(set(SOLVERS))],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "rcond": [Interval(Real, 0, 1, closed="left"), None],
         "damping": [Interval(Real, 0, None, closed="left")],
         "metric_scale": [StrOptions({"trace"}), Interval(Real, 0, None, closed="neither")],
@@ -131,6 +155,7 @@ class BaseAdaptedFlow(BaseEstimator):
         "module": [callable, None],
         "store_gram": [StrOptions({"auto"}), "boolean"],
         "warm_start": ["boolean"],
+        "shuffle": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str],
@@ -211,12 +236,20 @@ class BaseAdaptedFlow(BaseEstimator):
         dtype = to_tensor([0.0], self.dtype, torch.device("cpu")).dtype
         return module.to(device=check_device(self.device), dtype=dtype)
 
-    def _build(self, data: TrainingData) -> tuple[OutputMap, Cost, Tensor]:
-        """The output map, the cost on it, and the start θ."""
+    def _build(
+        self, data: TrainingData
+    ) -> tuple[LayeredNetwork | ModuleFamily, Tensor, int | None]:
+        """The family, the start θ, and the rows of a block (None: full batch)."""
         device = check_device(self.device)
         n_samples, n_outputs = data.targets.shape
         family, initial = self._new_family(data.X.shape[1], n_outputs)
-        check_gram_memory(n_samples, n_outputs, family.n_params, self.dtype, self.solver, device)
+        rows = block_rows(
+            self.batch_size, n_samples, n_outputs, family.n_params,
+            solver=self.solver, method=self.method,
+        )  # fmt: skip
+        check_gram_memory(
+            n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
+        )
         sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
         if not self._continues():
             self._theta = self._theta_reference = to_numpy(initial)
@@ -226,22 +259,19 @@ class BaseAdaptedFlow(BaseEstimator):
                 f"{len(self._theta)} parameters and this one {family.n_params}; set "
                 "warm_start=False or keep hidden_layer_sizes and the data's shape"
             )
-
-        def tensor(array: np.ndarray) -> Tensor:
-            return to_tensor(array, self.dtype, device)
-
         self._sizes, self._activation = sizes, self.activation
+        theta = to_tensor(self._theta, self.dtype, device)
         if isinstance(family, ModuleFamily):
             state = family.module.state_dict()
             self._module_state = {name: to_numpy(value) for name, value in state.items()}
-        X, theta = tensor(data.X), tensor(self._theta)
-        weights = None if data.weights is None else tensor(data.weights)
-        if isinstance(family, ModuleFamily):
-            family.check_rows(theta, X[:2])
-        # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
-        offset = family.outputs(tensor(self._theta_reference), X) - tensor(data.start)
-        output_map = OutputMap(family, X, offset, weights)
-        return output_map, self._cost(output_map, tensor(data.targets)), theta
+            family.check_rows(theta, to_tensor(data.X[:2], self.dtype, device))
+        return family, theta, rows
+
+    def _rows(
+        self, family: LayeredNetwork | ModuleFamily, data: TrainingData, dtype: str
+    ) -> TableRows:
+        reference = to_tensor(self._theta_reference, dtype, check_device(self.device))
+        return TableRows(family, data, reference, dtype, self._cost)
 
     def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
         return SquaredError(output_map.scale(targets), output_map.total_weight)
@@ -263,8 +293,19 @@ class BaseAdaptedFlow(BaseEstimator):
             n_iter_no_change=self.n_iter_no_change,
         )
 
-    def _train(self, data: TrainingData) -> tuple[OutputMap, Cost, Trajectory]:
-        output_map, cost, theta = self._build(data)
+    def _train(self, data: TrainingData, labels: np.ndarray | None = None) -> TrainedFlow:
+        family, theta, batch_size = self._build(data)
+        if batch_size is None:
+            trained = self._train_at_once(family, data, theta)
+        else:
+            trained = self._train_in_blocks(family, data, theta, batch_size, labels)
+        self._report(trained.trajectory)
+        return trained
+
+    def _train_at_once(
+        self, family: LayeredNetwork | ModuleFamily, data: TrainingData, theta: Tensor
+    ) -> TrainedFlow:
+        output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
         options, times = self._options(), check_schedule(self.schedule, self.t_end)
         observers: list[Observer] = [KernelDrift(_DRIFT_PROBES)]
         if self.verbose:
@@ -283,8 +324,50 @@ class BaseAdaptedFlow(BaseEstimator):
                 method=self.method, t_end=self.t_end, times=times,
                 companions=deviations, observers=observers,
             )  # fmt: skip
-        self._report(trajectory)
-        return output_map, cost, trajectory
+        rows = np.arange(len(data.X))
+        return TrainedFlow(output_map, cost, trajectory, rows, rows)
+
+    def _train_in_blocks(
+        self,
+        family: LayeredNetwork | ModuleFamily,
+        data: TrainingData,
+        theta: Tensor,
+        batch_size: int,
+        labels: np.ndarray | None,
+    ) -> TrainedFlow:
+        options = self._options()
+        options = replace(options, damping=options.damping or _BLOCK_DAMPING)
+        generator = seed_generator(self.random_state)
+        rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
+        probe = self._rows(family, data.take(rows), self.dtype)
+        kernel_rows = rows[: max(1, _KERNEL_SIZE // family.n_outputs)]
+        kernel, _ = probe.block(slice(0, len(kernel_rows)))
+        output_map, cost = probe.block(slice(None))
+        trajectory = block_flow(
+            self._rows(family, data, self._block_dtype(family, options.damping)),
+            theta,
+            self._epochs(),
+            options,
+            BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, generator.initial_seed()),
+            probe=(output_map, cost),
+            kernel=kernel,
+            observers=[_Progress()] if self.verbose else [],
+        )
+        return TrainedFlow(output_map, cost, trajectory, rows, kernel_rows)
+
+    def _block_dtype(self, family: LayeredNetwork | ModuleFamily, damping: float) -> str:
+        """Precision of the steps; θ itself stays in that of the user."""
+        harmless = damping >= _SINGLE_PRECISION_DAMPING and isinstance(family, LayeredNetwork)
+        return "float32" if harmless else self.dtype
+
+    def _epochs(self) -> list[Epoch]:
+        """The way in blocks; without an end or a number of epochs, ``max_iter`` is that number."""
+        times, tau_end = check_schedule(self.schedule, self.t_end), float(tau_from_t(self.t_end))
+        if times is None:
+            return decaying_epochs(tau_end, self.max_iter if self.t_end == 1 else None)
+        if np.ndim(self.schedule) == 0:
+            return decaying_epochs(tau_end, len(times))
+        return timed_epochs([float(tau) for tau in tau_from_t(times)])
 
     def _report(self, trajectory: Trajectory) -> None:
         """Turn the outcome of a flow into an error or a warning, where it is one."""
@@ -305,7 +388,8 @@ class BaseAdaptedFlow(BaseEstimator):
 
     # -- expose ------------------------------------------------------------------------------
 
-    def _expose(self, output_map: OutputMap, trajectory: Trajectory) -> None:
+    def _expose(self, trained: TrainedFlow) -> None:
+        output_map, trajectory = trained.output_map, trained.trajectory
         theta = trajectory.theta
         self._theta = to_numpy(theta)
         self.n_outputs_ = self._sizes[-1]
@@ -319,15 +403,14 @@ class BaseAdaptedFlow(BaseEstimator):
             parameters = family.parameters(theta)
             self.parameters_ = {name: to_numpy(value) for name, value in parameters.items()}
         self._expose_path(trajectory)
-        self._expose_kernel(output_map, theta)
+        self._expose_kernel(trained)
         self.history_["rank"][-1] = self.ntk_rank_
         self.history_["condition"][-1] = self.ntk_condition_
 
     def _expose_path(self, trajectory: Trajectory) -> None:
-        missing = np.full(len(trajectory.tau), np.nan)
-        self.history_ = {
-            "deviation": missing, "predicted_deviation": missing.copy(), **trajectory.history()
-        }  # fmt: skip
+        names = ("deviation", "predicted_deviation", "ntk_drift")
+        missing = {name: np.full(len(trajectory.tau), np.nan) for name in names}
+        self.history_ = {**missing, **trajectory.history()}
         self.deviation_ = float(self.history_["deviation"][-1])
         self.predicted_deviation_ = float(self.history_["predicted_deviation"][-1])
         self.loss_curve_ = self.history_["loss"].tolist()
@@ -340,12 +423,16 @@ class BaseAdaptedFlow(BaseEstimator):
         if trajectory.detail:
             self.outcome_ += f" ({trajectory.detail})"
 
-    def _expose_kernel(self, output_map: OutputMap, theta: Tensor) -> None:
+    def _expose_kernel(self, trained: TrainedFlow) -> None:
         """The Gram on the training rows, its spectrum and rank, at the solution."""
-        linearization = output_map.family.linearize(theta, output_map.X)
+        output_map, theta = trained.output_map, trained.trajectory.theta
+        self.kernel_rows_ = trained.kernel_rows
+        X = output_map.X[: len(trained.kernel_rows)]
+        linearization = output_map.family.linearize(theta, X)
         store = self.store_gram
         if store == "auto":
-            store = theta.element_size() * output_map.size**2 <= _STORED_GRAM_BYTES
+            size = linearization.outputs.numel()
+            store = theta.element_size() * size**2 <= _STORED_GRAM_BYTES
         gram = linearization.gram() if store else None
         spectrum = tangent_spectrum(linearization, gram=gram, rcond=self.rcond)
         self.ntk_gram_ = None if gram is None else to_numpy(gram)

@@ -15,8 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.dynamics import Trajectory
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainingData
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainedFlow, TrainingData
 from sklearn_gflow.estimators._validation import Interval, StrOptions, _fit_context, to_numpy
 from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
 
@@ -63,16 +62,25 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
         DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
         "svd" decomposes D, whose small singular values it resolves best.
+    batch_size : "auto", int or None, default="auto"
+        None: full batch. An int: random blocks of at most that many rows, each of which flows
+        for a short time in every epoch; a block of all rows is the full batch. "auto": full
+        batch up to 2,000 outputs (rows × outputs; more in small networks), else blocks of 256
+        rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (12
+        epochs for 0.95), and an int ``schedule`` is the number of epochs. An epoch that raises
+        the loss is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are
+        computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
     damping : float, default=0.0
-        Ridge added to the Gram, relative to the mean of its diagonal.
+        Ridge added to the Gram, relative to the mean of its diagonal. In blocks 0.0 stands
+        for 0.01.
     metric_scale : "trace" or float, default="trace"
         c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
         1.0 is the field of the paper.
     max_iter : int, default=500
-        Largest number of accepted steps.
+        Largest number of accepted steps, of epochs in blocks; there ``t_end=1`` takes that many.
     tol : float, default=1e-10
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
@@ -92,6 +100,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
     warm_start : bool, default=False
         Continue from the last solution instead of a new start. The classes must be the same.
+    shuffle : bool, default=True
+        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
     random_state : int, RandomState instance or None, default=None
         Seed of the start θ₀.
     verbose : bool, default=False
@@ -136,6 +146,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Why the flow stopped.
     solver_ : str
         Back ends used, fallbacks included.
+    kernel_rows_ : ndarray of int
+        Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
+        condition belong: all, or in blocks a random subsample of at most 500 outputs.
     ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
         sample-major. None when not stored.
@@ -192,6 +205,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
+        batch_size: Any = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
         metric_scale: str | float = "trace",
@@ -204,6 +218,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
+        shuffle: bool = True,
         random_state: Any = None,
         verbose: bool = False,
         device: str = "cpu",
@@ -216,6 +231,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.schedule = schedule
         self.method = method
         self.solver = solver
+        self.batch_size = batch_size
         self.rcond = rcond
         self.damping = damping
         self.metric_scale = metric_scale
@@ -228,6 +244,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
+        self.shuffle = shuffle
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
@@ -259,10 +276,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data, index = self._validate(X, y, sample_weight)
-        output_map, cost, trajectory = self._train(data)
-        self._expose(output_map, trajectory)
-        self._expose_collapse(data, index, output_map, trajectory)
-        self._expose_limit(cost, trajectory)
+        trained = self._train(data, index)
+        self._expose(trained)
+        weights = None if data.weights is None else data.weights[trained.rows]
+        self._expose_collapse(index[trained.rows], weights, trained)
+        self._expose_limit(trained)
         return self
 
     def _validate(
@@ -316,17 +334,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         return super()._cost(output_map, targets)
 
     def _expose_collapse(
-        self,
-        data: TrainingData,
-        index: np.ndarray,
-        output_map: OutputMap,
-        trajectory: Trajectory,
+        self, index: np.ndarray, weights: np.ndarray | None, trained: TrainedFlow
     ) -> None:
         """Within and between classes along the path; neural collapse at the solution."""
+        output_map, trajectory = trained.output_map, trained.trajectory
         path = [to_numpy(output_map.unscale(x)) for x in trajectory.outputs]
         points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
         targets = self._class_targets()
-        splits = [collapse(point, index, targets, data.weights) for point in points]
+        splits = [collapse(point, index, targets, weights) for point in points]
         self.collapse_ = splits[-1]
         self.history_["within_class"] = np.array([split.within for split in splits])
         self.history_["between_class"] = np.array([split.between for split in splits])
@@ -337,14 +352,15 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             layers["hidden"] = to_numpy(last_inputs), self.coefs_[-1]
         self.neural_collapse_ = {
             name: neural_collapse(
-                features, index, sample_weight=data.weights, weights=W, predicted=predicted
+                features, index, sample_weight=weights, weights=W, predicted=predicted
             )
             for name, (features, W) in layers.items()
         }
 
-    def _expose_limit(self, cost: Cost, trajectory: Trajectory) -> None:
-        first, last = trajectory.outputs[0], trajectory.outputs[-1]
-        limit = cost.minimizer(first)
+    def _expose_limit(self, trained: TrainedFlow) -> None:
+        outputs = trained.trajectory.outputs
+        first, last = outputs[0], outputs[-1]
+        limit = trained.cost.minimizer(first)
         if self.loss == "log_loss" and self.label_smoothing == 0:
             self.limit_distance_ = np.nan
         else:

@@ -52,16 +52,25 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
         DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
         "svd" decomposes D, whose small singular values it resolves best.
+    batch_size : "auto", int or None, default="auto"
+        None: full batch. An int: random blocks of at most that many rows, each of which flows
+        for a short time in every epoch; a block of all rows is the full batch. "auto": full
+        batch up to 2,000 outputs (rows × outputs; more in small networks), else blocks of 256
+        rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (12
+        epochs for 0.95), and an int ``schedule`` is the number of epochs. An epoch that raises
+        the loss is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are
+        computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
     damping : float, default=0.0
-        Ridge added to the Gram, relative to the mean of its diagonal.
+        Ridge added to the Gram, relative to the mean of its diagonal. In blocks 0.0 stands
+        for 0.01.
     metric_scale : "trace" or float, default="trace"
         c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
         1.0 is the field of the paper.
     max_iter : int, default=500
-        Largest number of accepted steps.
+        Largest number of accepted steps, of epochs in blocks; there ``t_end=1`` takes that many.
     tol : float, default=1e-10
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
@@ -76,6 +85,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     warm_start : bool, default=False
         Continue from the last solution instead of a new start; the scaling of the targets is
         kept too.
+    shuffle : bool, default=True
+        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
     random_state : int, RandomState instance or None, default=None
         Seed of the start θ₀.
     verbose : bool, default=False
@@ -108,6 +119,9 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Why the flow stopped.
     solver_ : str
         Back ends used, fallbacks included.
+    kernel_rows_ : ndarray of int
+        Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
+        condition belong: all, or in blocks a random subsample of at most 500 outputs.
     ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
         sample-major. None when not stored.
@@ -160,6 +174,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
+        batch_size: Any = "auto",
         rcond: float | None = None,
         damping: float = 0.0,
         metric_scale: str | float = "trace",
@@ -169,6 +184,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         module: Any = None,
         store_gram: str | bool = "auto",
         warm_start: bool = False,
+        shuffle: bool = True,
         random_state: Any = None,
         verbose: bool = False,
         device: str = "cpu",
@@ -181,6 +197,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.schedule = schedule
         self.method = method
         self.solver = solver
+        self.batch_size = batch_size
         self.rcond = rcond
         self.damping = damping
         self.metric_scale = metric_scale
@@ -190,6 +207,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.module = module
         self.store_gram = store_gram
         self.warm_start = warm_start
+        self.shuffle = shuffle
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
@@ -221,8 +239,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data = self._validate(X, y, sample_weight)
-        output_map, _, trajectory = self._train(data)
-        self._expose(output_map, trajectory)
+        self._expose(self._train(data))
         return self
 
     def _validate(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> TrainingData:

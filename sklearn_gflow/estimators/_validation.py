@@ -22,6 +22,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "block_rows",
     "check_alpha",
     "check_device",
     "check_fitted_data",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 validate_data: Callable[..., Any] = validation.validate_data
+
+_FULL_BATCH_SIZE = 2000
+_BLOCK_ROWS = 256
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -106,8 +110,43 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray 
     return weights
 
 
+def block_rows(
+    batch_size: Any, n_samples: int, n_outputs: int, n_params: int, *, solver: str, method: str
+) -> int | None:
+    """Rows of a block; None for the full batch, which a block of all rows is too.
+
+    "auto" takes the full batch while the matrix that is factorised and the one that it is made
+    of have at most ``_FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
+    parameters.
+
+    Raises
+    ------
+    ValueError
+        If blocks are asked for together with something that has the full batch only.
+    """
+    size = n_samples * n_outputs
+    if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
+        return None
+    if batch_size == "auto":
+        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2
+        return None if small or method != "exponential" else _BLOCK_ROWS
+    if method != "exponential":
+        raise ValueError(
+            f"method={method!r} integrates the full batch; set batch_size=None, or "
+            "method='exponential' for blocks"
+        )
+    return int(batch_size)
+
+
 def check_gram_memory(
-    n_samples: int, n_outputs: int, n_params: int, dtype: str, solver: str, device: torch.device
+    n_samples: int,
+    n_outputs: int,
+    n_params: int,
+    dtype: str,
+    solver: str,
+    device: torch.device,
+    *,
+    batch_size: int | None = None,
 ) -> None:
     """Refuse a Gram that would not fit, before anything of its size is allocated.
 
@@ -116,18 +155,21 @@ def check_gram_memory(
     GramMemoryError
         Naming the bytes and the parameters to change.
     """
-    size = n_samples * n_outputs
-    needed = working_bytes(size, n_params, 8 if dtype == "float64" else 4, solver)
+    rows = n_samples if batch_size is None else batch_size
+    needed = working_bytes(rows * n_outputs, n_params, 8 if dtype == "float64" else 4, solver)
     available = _available_bytes(device)
     if needed <= available:
         return
-    cures = ["fit on fewer rows (max_samples of BaggingRegressor or BaggingClassifier)"]
+    if batch_size is None:
+        kind, cures = "full-batch training", ["set batch_size, to 'auto' for instance"]
+    else:
+        kind, cures = "training in blocks", ["lower batch_size"]
     if dtype == "float64":
         cures.insert(0, "set dtype='float32'")
     if solver == "svd":
         cures.insert(0, "set solver='auto'")
     raise GramMemoryError(
-        f"full-batch training on {n_samples} rows × {n_outputs} outputs needs {needed} bytes "
+        f"{kind} on {rows} rows × {n_outputs} outputs needs {needed} bytes "
         f"for the Gram and its factorisation, and {available} bytes are available on {device}; "
         + ", or ".join(cures)
     )

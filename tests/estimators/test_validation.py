@@ -309,9 +309,9 @@ class TestMemory:
         X, y = table(100_000, 1)  # a Gram of 80 GB, and more parameters than rows
         message = r"100000 rows × 1 outputs needs 240000000000 bytes .* bytes are available on cpu"
         with pytest.raises(GramMemoryError, match=message) as caught:
-            regressor(hidden_layer_sizes=(300, 400)).fit(X, y)
+            regressor(hidden_layer_sizes=(300, 400), batch_size=None).fit(X, y)
         assert "set dtype='float32'" in str(caught.value)
-        assert "fewer rows" in str(caught.value)
+        assert "set batch_size, to 'auto' for instance" in str(caught.value)
 
     @pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
     @pytest.mark.usefixtures("megabyte")
@@ -328,7 +328,7 @@ class TestMemory:
     def test_bytes_follow_what_is_formed(self):
         X, y = table(1000)
         for parameters, needed, cure in [
-            ({"dtype": "float32", "hidden_layer_sizes": (300,)}, 12_000_000, "fewer rows"),
+            ({"dtype": "float32", "hidden_layer_sizes": (300,)}, 12_000_000, "set batch_size"),
             ({"solver": "svd", "hidden_layer_sizes": (300,)}, 24 * 1000 * 1501, "solver='auto'"),
             ({"hidden_layer_sizes": (100,)}, 8 * (1000 * 501 + 3 * 501**2), "dtype='float32'"),
         ]:
@@ -342,6 +342,15 @@ class TestMemory:
         X, y = classes(300)
         with pytest.raises(GramMemoryError, match=r"300 rows × 3 outputs needs 19440000 bytes"):
             classifier(hidden_layer_sizes=(200,)).fit(X, y)
+
+    @pytest.mark.usefixtures("megabyte")
+    def test_blocks_are_the_cure_and_have_their_own_bound(self):
+        X, y = table(1000)
+        parameters = {"hidden_layer_sizes": (300,), "t_end": 0.1}
+        regressor(batch_size=100, **parameters).fit(X, y)
+        message = r"training in blocks on 500 rows .* needs 6000000 bytes .*; .* lower batch_size"
+        with pytest.raises(GramMemoryError, match=message):
+            regressor(batch_size=500, **parameters).fit(X, y)
 
     def test_enough_is_enough(self, monkeypatch):
         X, y = table(20)

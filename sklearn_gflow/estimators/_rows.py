@@ -1,0 +1,121 @@
+"""Training rows: as one table for the full batch, or handed out in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_gflow.estimators._validation import to_tensor
+from sklearn_gflow.geometry import Cost, Family, OutputMap
+
+__all__ = ["TableRows", "TrainingData", "subsample"]
+
+_CHUNK = 8192  # rows that are evaluated at once
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows of positive weight, with targets as the network sees them.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        May be mapped from disk: blocks of rows are read as they are needed.
+    targets : ndarray of shape (n_samples, n_outputs)
+    weights : ndarray of shape (n_samples,) or None
+    start : ndarray of shape (n_outputs,)
+        Output of the model for every input, before training.
+    """
+
+    X: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    start: np.ndarray
+
+    def take(self, rows: np.ndarray) -> TrainingData:
+        """Some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return TrainingData(self.X[rows], self.targets[rows], weights, self.start)
+
+
+class TableRows:
+    """The rows of a table as the blocks of a flow; they become tensors block by block.
+
+    Parameters
+    ----------
+    family : Family
+        The functions f_θ.
+    data : TrainingData
+        The rows.
+    reference : Tensor of shape (K,)
+        θ₀, in the precision and on the device of the blocks.
+    dtype : str
+        That precision.
+    make_cost : callable
+        ``(output map, targets) -> Cost``.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        data: TrainingData,
+        reference: Tensor,
+        dtype: str,
+        make_cost: Callable[[OutputMap, Tensor], Cost],
+    ) -> None:
+        self.family, self.data, self.make_cost = family, data, make_cost
+        self.dtype, self.device = dtype, reference.device
+        # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
+        start = self._tensor(data.start)
+        parts = [family.outputs(reference, self._tensor(data.X[rows])) for rows in self._chunks()]
+        self.offset = torch.cat(parts) - start
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return len(self.data.X)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights."""
+        weights = self.data.weights
+        return float(self.n_samples if weights is None else weights.sum())
+
+    def block(self, rows: Tensor | slice) -> tuple[OutputMap, Cost]:
+        """The output map of some rows and the cost on it."""
+        index = rows if isinstance(rows, slice) else rows.numpy()
+        weights = self.data.weights
+        output_map = OutputMap(
+            self.family,
+            self._tensor(self.data.X[index]),
+            self.offset[rows],
+            None if weights is None else self._tensor(weights[index]),
+        )
+        return output_map, self.make_cost(output_map, self._tensor(self.data.targets[index]))
+
+    def _chunks(self) -> Iterator[slice]:
+        for start in range(0, self.n_samples, _CHUNK):
+            yield slice(start, start + _CHUNK)
+
+    def _tensor(self, array: Any) -> Tensor:
+        return to_tensor(array, self.dtype, self.device)
+
+
+def subsample(
+    n_samples: int, size: int, generator: torch.Generator, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Indices of ``size`` random rows, in random order; all of them if there are no more.
+
+    One row of each label comes first, whatever ``size``.
+    """
+    order = torch.randperm(n_samples, generator=generator).numpy()
+    if labels is not None:
+        _, first = np.unique(labels[order], return_index=True)
+        order = np.concatenate([order[first], np.delete(order, first)])
+        size = max(size, len(first))
+    return order[:size]
