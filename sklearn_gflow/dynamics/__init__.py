@@ -1,8 +1,16 @@
 """The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
 
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.flow import (
+    FlowOptions,
+    Monitor,
+    Observer,
+    flow,
+    mean_diagonal,
+    metric_scale,
+)
 from sklearn_gflow.dynamics.frozen import exponential
+from sklearn_gflow.dynamics.monitor import BestPoint
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
@@ -14,10 +22,12 @@ from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 __all__ = [
     "METHODS",
     "Adaptive",
+    "BestPoint",
     "Companion",
     "Fixed",
     "FlowOptions",
     "Metric",
+    "Monitor",
     "Observer",
     "Outcome",
     "Point",
