@@ -128,6 +128,29 @@ def reference_flow(theta, X, sizes, activation, y, *, alpha, c, tau_end, weights
     return torch.from_numpy(path.y[:, -1])
 
 
+def left_out_residuals(D, y, weights, *, alpha, tau, c, estimated_mean=True):
+    """y − x at each row, shape (n, Q), of the flow with this D on all other rows, one refit a row.
+
+    D has the shape (n, Q, K) and no weights in it. Each refit integrates
+    θ' = (α D_w⁺ + (1−α)/c D_wᵀ) r_w over τ exactly, in the SVD of the D_w of its own rows.
+    """
+    D, y, w = (np.asarray(array, dtype=np.float64) for array in (D, y, weights))
+    n, n_outputs, K = D.shape
+    residuals = []
+    for i in range(n):
+        rest = np.arange(n) != i
+        mean = (
+            np.average(y[rest], axis=0, weights=w[rest]) if estimated_mean else np.zeros(n_outputs)
+        )
+        root = np.repeat(np.sqrt(w[rest]), n_outputs)
+        r = root * (y[rest] - mean).reshape(-1)
+        U, sigma, Vh = thin_svd(root[:, None] * D[rest].reshape(-1, K), rtol=1e-10)
+        rate = alpha + (1 - alpha) * sigma**2 / c
+        theta = Vh.T @ (-np.expm1(-tau * rate) / sigma * (U.T @ r))
+        residuals.append(y[i] - mean - D[i] @ theta)
+    return np.array(residuals)
+
+
 def matrix(rows, columns, rank, *, seed=0, condition=100.0):
     """A matrix of the given rank with singular values from 1 down to 1/condition."""
     rng = np.random.default_rng(seed)

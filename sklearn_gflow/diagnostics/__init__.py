@@ -10,12 +10,14 @@ from sklearn_gflow.diagnostics.kernel import (
     kernel_drift,
     positive_definite,
 )
+from sklearn_gflow.diagnostics.leave_one_out import LeaveOneOut
 
 __all__ = [
     "Collapse",
     "Definiteness",
     "Deviation",
     "KernelDrift",
+    "LeaveOneOut",
     "NeuralCollapse",
     "adapted_kernel",
     "collapse",

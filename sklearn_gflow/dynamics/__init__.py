@@ -10,8 +10,16 @@ from sklearn_gflow.dynamics.blocks import (
     timed_epochs,
 )
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, Observer, flow, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.flow import (
+    FlowOptions,
+    Monitor,
+    Observer,
+    flow,
+    mean_diagonal,
+    metric_scale,
+)
 from sklearn_gflow.dynamics.frozen import exponential
+from sklearn_gflow.dynamics.monitor import BestPoint
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
@@ -23,6 +31,7 @@ from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 __all__ = [
     "METHODS",
     "Adaptive",
+    "BestPoint",
     "BlockOptions",
     "Companion",
     "Epoch",
@@ -30,6 +39,7 @@ __all__ = [
     "Fixed",
     "FlowOptions",
     "Metric",
+    "Monitor",
     "Observer",
     "Outcome",
     "Point",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.flow import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
+from sklearn_gflow.dynamics.monitor import BestPoint
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
 from sklearn_gflow.geometry import (
@@ -167,6 +168,7 @@ def block_flow(
     probe: tuple[OutputMap, Cost],
     kernel: OutputMap | None = None,
     observers: Sequence[EpochObserver] = (),
+    monitor: BestPoint | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -194,6 +196,8 @@ def block_flow(
         Of the rows whose Gram gives rank and condition after each epoch.
     observers : sequence of EpochObserver
         Sources of further columns.
+    monitor : BestPoint, optional
+        Judges the start and the end of every epoch, chooses the solution, may end the flow.
 
     Returns
     -------
@@ -203,11 +207,13 @@ def block_flow(
     """
     point = Point.at(*probe, 0.0, theta)
     loop = _BlockLoop(
-        source, options, blocks, probe, kernel, observers,
+        source, options, blocks, probe, kernel, observers, monitor,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
     )  # fmt: skip
     loop.run(theta)
+    if monitor is not None:
+        loop.trajectory.selected = monitor.best
     return loop.trajectory
 
 
@@ -221,6 +227,7 @@ class _BlockLoop:
     probe: tuple[OutputMap, Cost]
     kernel: OutputMap | None
     observers: Sequence[EpochObserver]
+    monitor: BestPoint | None
     trajectory: Trajectory
     left: list[Epoch]  # the next one is the last of the list
     undone: int = 0
@@ -270,6 +277,8 @@ class _BlockLoop:
             return Outcome.MAX_ITER
         if self.patience >= self.options.n_iter_no_change:
             return Outcome.STALLED
+        if self.monitor is not None and self.monitor.finished:
+            return Outcome.EARLY_STOPPED
         return None
 
     def _epoch(self, theta: Tensor, epoch: Epoch) -> Tensor:
@@ -371,5 +380,10 @@ class _BlockLoop:
             self.trajectory.rank[-1] = spectrum.rank
             self.trajectory.condition[-1] = spectrum.condition
         self.trajectory.add_columns({"undone": float(self.undone)})
+        if self.monitor is not None:
+            judged = (
+                self.monitor.see(point) if self.trajectory.n_steps else self.monitor.start(point)
+            )
+            self.trajectory.add_columns(judged)
         for observer in self.observers:
             self.trajectory.add_columns(observer.epoch(tau, loss, theta))

@@ -28,13 +28,28 @@ __all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale"]
 
 
 class Observer(Protocol):
-    """Reads further columns off a flow while the factorisations are at hand."""
+    """Reads further columns off a flow while the factorisations are at hand.
+
+    A column has a value at every point or at none.
+    """
 
     def start(self, point: Point) -> Mapping[str, float]:
         """Columns at the start."""
 
     def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
-        """Columns at ``after``, reached from ``before`` with the factor of ``before``."""
+        """Columns at ``after``, reached from ``before`` with the factor of that step's D."""
+
+
+class Monitor(Observer, Protocol):
+    """An observer that chooses the solution among the points, and may end the flow."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the flow may end."""
+
+    @property
+    def best(self) -> tuple[int, Tensor]:
+        """Index and θ of the best point up to now."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,7 @@ def flow(
     schedule: Schedule,
     options: FlowOptions = FlowOptions(),
     observers: Sequence[Observer] = (),
+    monitor: Monitor | None = None,
 ) -> Trajectory:
     """Follow θ' = −(α(DᵀD)⁺ + (1−α)1)∇θC (2.31)–(2.32) from θ.
 
@@ -100,22 +116,28 @@ def flow(
         α, solver, tolerances.
     observers : sequence of Observer
         Sources of further columns.
+    monitor : Monitor, optional
+        Chooses the solution, and may end the flow.
 
     Returns
     -------
     Trajectory
         Failure is an outcome of it, never an exception.
     """
+    if monitor is not None:
+        observers = (*observers, monitor)
     point = Point.at(output_map, cost, 0.0, theta)
     trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
     loop = _Loop(
-        output_map, cost, schedule, options, observers, trajectory,
+        output_map, cost, schedule, options, observers, monitor, trajectory,
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
         initial_residual=_norm(point.velocity),
     )  # fmt: skip
     loop.run(point)
+    if monitor is not None:
+        trajectory.selected = monitor.best
     return trajectory
 
 
@@ -143,6 +165,7 @@ class _Loop:
     schedule: Schedule
     options: FlowOptions
     observers: Sequence[Observer]
+    monitor: Monitor | None
     trajectory: Trajectory
     ridge: float
     limit: Tensor
@@ -169,6 +192,8 @@ class _Loop:
             return Outcome.DIVERGED
         if _norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED
+        if self._monitor_finished():
+            return Outcome.EARLY_STOPPED
         if self.schedule.ended(point.tau):
             return Outcome.REACHED_END
         if self.trajectory.n_steps >= options.max_iter:
@@ -178,7 +203,7 @@ class _Loop:
         return None
 
     def _advance(self, point: Point) -> Point | Outcome:
-        """Factorise, check for an equilibrium, step, record."""
+        """Factorise, check for an equilibrium, step, record the marks and the end."""
         options = self.options
         try:
             factor = factorize(
@@ -193,25 +218,36 @@ class _Loop:
             self.trajectory.detail = str(error)
             return Outcome.FACTORIZATION_FAILED
         self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
-        step = self._step(point, factor)
-        self.trajectory.solvers.append(factor.solver)
-        if isinstance(step, Outcome):
-            return step
-        after = Point.of(step.tangent, self.cost, point.tau + step.h, step.theta)
-        columns = [observer.step(point, factor, after) for observer in self.observers]
-        self._record(after, step.error, columns)
-        self._count(point, after)
-        return after
-
-    def _step(self, point: Point, factor: TangentFactor) -> Step | Outcome:
-        options = self.options
         if _norm(factor.project(point.velocity)) <= options.tol * self.initial_residual:
+            self.trajectory.solvers.append(factor.solver)
             return Outcome.EQUILIBRIUM
         stepper = Stepper(
             point, factor, self.output_map, self.cost,
             options.alpha, self.trajectory.scale, self.limit, self.distance,
         )  # fmt: skip
-        return self.schedule.take(stepper)
+        step = self.schedule.take(stepper)
+        self.trajectory.solvers.append(factor.solver)
+        if isinstance(step, Outcome):
+            return step
+        after = self._follow(stepper, step)
+        self._count(point, after)
+        return after
+
+    def _follow(self, stepper: Stepper, step: Step) -> Point:
+        """Record the marks of a step and its end, unless the monitor is content before."""
+        point, start = stepper.point, stepper.point.tau
+        marks = self.schedule.marks_within(start, start + step.h)
+        for part in (*(stepper.step(mark - start) for mark in marks), step):
+            after = Point.of(part.tangent, self.cost, start + part.h, part.theta)
+            columns = [observer.step(point, stepper.factor, after) for observer in self.observers]
+            self._record(after, part.error, columns)
+            point = after
+            if self._monitor_finished():
+                break
+        return point
+
+    def _monitor_finished(self) -> bool:
+        return self.monitor is not None and self.monitor.finished
 
     def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
         self.trajectory.record(point, error, keep_path=self.options.store_path)

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from sklearn_gflow.dynamics.fields import parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, Observer, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.flow import FlowOptions, Monitor, Observer, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.step import Point
 from sklearn_gflow.dynamics.time import t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
@@ -60,6 +60,7 @@ def reference_flow(
     atol: float = 1e-9,
     companions: Sequence[Companion] = (),
     observers: Sequence[Observer] = (),
+    monitor: Monitor | None = None,
 ) -> Trajectory:
     """Integrate θ' = V_θ,α (2.37) by `scipy.integrate.solve_ivp`.
 
@@ -88,6 +89,8 @@ def reference_flow(
         Further states to integrate.
     observers : sequence of Observer
         Sources of further columns, shown the reported points.
+    monitor : Monitor, optional
+        Chooses the solution among the reported points, and may end the report.
 
     Returns
     -------
@@ -126,7 +129,7 @@ def reference_flow(
         failed = system.trajectory()
         failed.outcome, failed.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return failed
-    return system.read(solution, observers, method, end)
+    return system.read(solution, observers, monitor, method, end)
 
 
 @dataclass
@@ -211,10 +214,17 @@ class _System:
         return residual - self.options.tol * self.initial_residual
 
     def read(
-        self, solution: Any, observers: Sequence[Observer], method: str, end: float
+        self,
+        solution: Any,
+        observers: Sequence[Observer],
+        monitor: Monitor | None,
+        method: str,
+        end: float,
     ) -> Trajectory:
         """Evaluate the reported points again, with rank and condition."""
         trajectory = self.trajectory()
+        if monitor is not None:
+            observers = (*observers, monitor)
         before: tuple[Point, TangentFactor] | None = None
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
@@ -226,11 +236,17 @@ class _System:
                 seen = observer.step(*before, point) if before else observer.start(point)
                 trajectory.add_columns(seen)
             before = point, factor
+            if monitor is not None and monitor.finished:
+                break
         trajectory.solvers.append(method)
+        if monitor is not None:
+            trajectory.selected = monitor.best
         converged, limited = (len(times) > 0 for times in solution.t_events)
         if not solution.success:
             trajectory.outcome = Outcome.STEP_UNDERFLOW
             trajectory.detail = str(solution.message)
+        elif monitor is not None and monitor.finished:
+            trajectory.outcome = Outcome.EARLY_STOPPED
         elif converged:
             trajectory.outcome = Outcome.CONVERGED
         elif limited and solution.t[-1] < end:

@@ -31,6 +31,9 @@ class Schedule(Protocol):
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the next step, or say why there is none."""
 
+    def marks_within(self, start: float, end: float) -> Sequence[float]:
+        """Times inside a step from start to end that are recorded too."""
+
 
 @dataclass
 class Adaptive:
@@ -46,10 +49,14 @@ class Adaptive:
         End of the flow; may be ∞.
     tolerance : float
         Accepted error of one step. A step that raises the loss is never accepted.
+    marks : sequence of float
+        Increasing times to record, on the way of a step: shorter steps with the factor of the
+        whole one, more exact than it is, and without a Gram.
     """
 
     tau_end: float
     tolerance: float = 0.05
+    marks: Sequence[float] = ()
     _allowed: float = math.inf  # displacement that the next step may have
 
     def ended(self, tau: float) -> bool:
@@ -78,6 +85,11 @@ class Adaptive:
             return Outcome.DIVERGED
         return Outcome.STALLED if best_error <= self.tolerance else Outcome.STEP_UNDERFLOW
 
+    def marks_within(self, start: float, end: float) -> list[float]:
+        """The marks after start and before end."""
+        after = (mark for mark in self.marks if not _reached(start, mark))
+        return [mark for mark in after if not _reached(mark, end)]
+
 
 @dataclass
 class Fixed:
@@ -105,6 +117,10 @@ class Fixed:
         tau = stepper.point.tau
         step = stepper.step(next(end for end in self.taus if not _reached(tau, end)) - tau)
         return step if step.finite else Outcome.DIVERGED
+
+    def marks_within(self, start: float, end: float) -> Sequence[float]:
+        """None: the steps are the times."""
+        return ()
 
 
 def _reached(tau: float, end: float) -> bool:

@@ -28,16 +28,19 @@ class Outcome(Enum):
     STEP_UNDERFLOW = "no step, however short, met the step tolerance"
     DIVERGED = "outputs or loss became non-finite"
     FACTORIZATION_FAILED = "the Gram could not be factorised"
+    EARLY_STOPPED = "the score stopped improving"
 
     @property
     def complete(self) -> bool:
-        """Whether the flow came to its end: the end time, zero loss, or an equilibrium."""
-        return self in (Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM)
+        """Whether the flow came to its end: the time, zero loss, an equilibrium, a monitor's."""
+        return self in (
+            Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED
+        )  # fmt: skip
 
 
 @dataclass
 class Trajectory:
-    """The record of a flow. Index 0 is the start, index k the point after k accepted steps.
+    """The record of a flow. Index 0 is the start; a point follows for every step and mark.
 
     Attributes
     ----------
@@ -48,8 +51,8 @@ class Trajectory:
     tau, loss, step_error : list of float
         Time τ = s/N, cost (2.48), and error of the step that led there (NaN at the start).
     rank, condition : list of float
-        Of D at the point; NaN where it was not computed (at the last point, unless the flow
-        ended in an equilibrium).
+        Of D at the point; NaN where it was not computed (at marks, and at the last point
+        unless the flow ended in an equilibrium).
     outputs : list of Tensor of shape (Q·N,)
         x(θ) along the path.
     thetas : list of Tensor of shape (K,)
@@ -62,6 +65,8 @@ class Trajectory:
         Why the flow stopped.
     detail : str
         What the outcome does not say: steps that raised the loss, the error of a factorisation.
+    selected : (int, Tensor) or None
+        Index and θ of the solution, where a monitor chose it; otherwise it is the last point.
     """
 
     total_weight: float
@@ -77,6 +82,7 @@ class Trajectory:
     thetas: list[Tensor] = field(default_factory=list)
     solvers: list[str] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
+    selected: tuple[int, Tensor] | None = None
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
         """Append a point; rank and condition stay NaN until they are known."""
@@ -97,13 +103,18 @@ class Trajectory:
 
     @property
     def n_steps(self) -> int:
-        """Number of accepted steps."""
+        """Number of recorded points after the start."""
         return len(self.tau) - 1
 
     @property
+    def solution(self) -> int:
+        """Index of the solution: the last point, or the one that a monitor chose."""
+        return self.n_steps if self.selected is None else self.selected[0]
+
+    @property
     def theta(self) -> Tensor:
-        """θ at the end."""
-        return self.thetas[-1]
+        """θ at the solution."""
+        return self.thetas[-1] if self.selected is None else self.selected[1]
 
     @property
     def t(self) -> np.ndarray:

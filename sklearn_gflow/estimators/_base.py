@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -14,10 +16,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_gflow.diagnostics import Deviation, KernelDrift
+from sklearn_gflow.diagnostics import Deviation, KernelDrift, LeaveOneOut
 from sklearn_gflow.dynamics import (
     METHODS,
     Adaptive,
+    BestPoint,
     BlockOptions,
     Epoch,
     Fixed,
@@ -25,15 +28,18 @@ from sklearn_gflow.dynamics import (
     Observer,
     Outcome,
     Point,
+    Schedule,
     Trajectory,
     block_flow,
     decaying_epochs,
     flow,
+    metric_scale,
     reference_flow,
+    t_from_tau,
     tau_from_t,
     timed_epochs,
 )
-from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
+from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
@@ -44,6 +50,7 @@ from sklearn_gflow.estimators._validation import (
     check_gram_memory,
     check_schedule,
     check_weights,
+    hold_out,
     module_with_seed,
     seed_generator,
     to_numpy,
@@ -64,10 +71,12 @@ from sklearn_gflow.geometry import (
     tangent_spectrum,
 )
 
-__all__ = ["BaseAdaptedFlow", "TrainedFlow", "TrainingData"]
+__all__ = ["BaseAdaptedFlow", "Rows", "TrainedFlow", "TrainingData"]
 
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 4
+# Times τ at which a path is scored, besides its own steps: dense enough to stop at the best.
+MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
 # What blocks need where the user leaves it open; tuned on validation parts of tables.
 _BLOCK_DAMPING = 0.01
 _BLOCK_MOMENTUM = 0.5
@@ -152,8 +161,11 @@ class BaseAdaptedFlow(BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"loo"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "module": [callable, None],
         "store_gram": [StrOptions({"auto"}), "boolean"],
+        "store_path": ["boolean"],
         "warm_start": ["boolean"],
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
@@ -188,7 +200,7 @@ class BaseAdaptedFlow(BaseEstimator):
 
     def _validate_rows(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, **check_y: Any
-    ) -> tuple[Any, Any, np.ndarray | None]:
+    ) -> Rows:
         """X, y and weights, without the rows whose weight is zero."""
         check_alpha(self.alpha)
         X, y = validate_data(
@@ -202,9 +214,47 @@ class BaseAdaptedFlow(BaseEstimator):
         )
         weights = check_weights(sample_weight, X)
         if weights is None or weights.all():
-            return X, y, weights
-        present = weights > 0
-        return X[present], y[present], weights[present]
+            return Rows(X, y, weights)
+        return Rows(X, y, weights).take(weights > 0)
+
+    def _split(
+        self, rows: Rows, X_val: Any, y_val: Any, labels: np.ndarray | None, **check_y: Any
+    ) -> tuple[Rows, Rows | None]:
+        """Rows to train on, and those that say when to stop: held out, or the user's own."""
+        by_split = self.early_stopping and not isinstance(self.early_stopping, str)
+        if X_val is None and y_val is None:
+            if not by_split:
+                return rows, None
+            training, held_out = hold_out(
+                len(rows.X), self.validation_fraction, self.random_state, labels
+            )
+            return rows.take(training), rows.take(held_out)
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val belong together; hand over both or neither")
+        if not by_split:
+            raise ValueError(
+                "X_val and y_val are only used by early_stopping=True, and it is "
+                f"{self.early_stopping!r}; set early_stopping=True or leave them out"
+            )
+        X_val, y_val = validate_data(
+            self, X_val, y_val, dtype=[np.float64, np.float32], order="C", reset=False, **check_y
+        )
+        return rows, Rows(X_val, y_val, None)
+
+    def _check_leave_one_out(self) -> None:
+        """Refuse the settings whose frozen flow is not the one that is left out of."""
+        unfit = {
+            "loss='log_loss'": getattr(self, "loss", "squared_error") != "squared_error",
+            "damping > 0": self.damping > 0,
+            "warm_start=True after a fit": self._continues(),
+        }
+        for setting, met in unfit.items():
+            if met:
+                raise ValueError(
+                    "early_stopping='loo' needs the squared error, no damping, and a start that "
+                    f"has not seen the targets, not {setting}; change it or set "
+                    "early_stopping=True"
+                )
 
     # -- build -------------------------------------------------------------------------------
 
@@ -244,9 +294,13 @@ class BaseAdaptedFlow(BaseEstimator):
         n_samples, n_outputs = data.targets.shape
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
-            self.batch_size, n_samples, n_outputs, family.n_params,
-            solver=self.solver, method=self.method,
-        )  # fmt: skip
+            self.batch_size, n_samples, n_outputs, family.n_params, method=self.method
+        )
+        if rows is not None and isinstance(self.early_stopping, str):
+            raise ValueError(
+                "early_stopping='loo' needs the Gram of all rows, and this table is fitted in "
+                f"blocks of {rows}; set early_stopping=True, or batch_size=None"
+            )
         check_gram_memory(
             n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
         )
@@ -291,39 +345,59 @@ class BaseAdaptedFlow(BaseEstimator):
             tol=self.tol,
             max_iter=self.max_iter,
             n_iter_no_change=self.n_iter_no_change,
+            store_path=bool(self.store_path),
         )
 
-    def _train(self, data: TrainingData, labels: np.ndarray | None = None) -> TrainedFlow:
+    def _train(
+        self,
+        data: TrainingData,
+        held_out: TrainingData | None,
+        labels: np.ndarray | None = None,
+    ) -> TrainedFlow:
         family, theta, batch_size = self._build(data)
+        monitor = None if held_out is None else self._monitor(family, held_out)
         if batch_size is None:
-            trained = self._train_at_once(family, data, theta)
+            trained = self._train_at_once(family, data, theta, monitor)
         else:
-            trained = self._train_in_blocks(family, data, theta, batch_size, labels)
+            trained = self._train_in_blocks(family, data, theta, batch_size, labels, monitor)
         self._report(trained.trajectory)
         return trained
 
     def _train_at_once(
-        self, family: LayeredNetwork | ModuleFamily, data: TrainingData, theta: Tensor
+        self,
+        family: LayeredNetwork | ModuleFamily,
+        data: TrainingData,
+        theta: Tensor,
+        monitor: BestPoint | None,
     ) -> TrainedFlow:
         output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
         options, times = self._options(), check_schedule(self.schedule, self.t_end)
+        t_end, at_start = self.t_end, False
+        if isinstance(self.early_stopping, str):
+            best = self._leave_one_out_time(output_map, cost, theta, data, times)
+            t_end, at_start = best or float(self.loo_times_[1]), best == 0
         observers: list[Observer] = [KernelDrift(_DRIFT_PROBES)]
         if self.verbose:
             observers.append(_Progress())
         deviations = []
         if isinstance(cost, SquaredError):
             deviations.append(Deviation(cost.targets, options.alpha))
+        if times is not None:
+            times = [t for t in times if t <= t_end]
         if self.method == "exponential":
-            schedule = (
-                Adaptive(float(tau_from_t(self.t_end))) if times is None else Fixed.at_times(times)
-            )
-            trajectory = flow(output_map, cost, theta, schedule, options, [*observers, *deviations])
+            schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=MARKS if monitor else ())
+            if times is not None:
+                schedule = Fixed.at_times(times)
+            observers += deviations
+            trajectory = flow(output_map, cost, theta, schedule, options, observers, monitor)
         else:
             trajectory = reference_flow(
                 output_map, cost, theta, options,
-                method=self.method, t_end=self.t_end, times=times,
-                companions=deviations, observers=observers,
+                method=self.method, t_end=t_end, times=times,
+                companions=deviations, observers=observers, monitor=monitor,
             )  # fmt: skip
+        if at_start:
+            trajectory.selected = 0, theta
         rows = np.arange(len(data.X))
         return TrainedFlow(output_map, cost, trajectory, rows, rows)
 
@@ -334,6 +408,7 @@ class BaseAdaptedFlow(BaseEstimator):
         theta: Tensor,
         batch_size: int,
         labels: np.ndarray | None,
+        monitor: BestPoint | None,
     ) -> TrainedFlow:
         options = self._options()
         options = replace(options, damping=options.damping or _BLOCK_DAMPING)
@@ -352,6 +427,7 @@ class BaseAdaptedFlow(BaseEstimator):
             probe=(output_map, cost),
             kernel=kernel,
             observers=[_Progress()] if self.verbose else [],
+            monitor=monitor,
         )
         return TrainedFlow(output_map, cost, trajectory, rows, kernel_rows)
 
@@ -368,6 +444,54 @@ class BaseAdaptedFlow(BaseEstimator):
         if np.ndim(self.schedule) == 0:
             return decaying_epochs(tau_end, len(times))
         return timed_epochs([float(tau) for tau in tau_from_t(times)])
+
+    # -- when to stop ------------------------------------------------------------------------
+
+    def _monitor(self, family: LayeredNetwork | ModuleFamily, held_out: TrainingData) -> BestPoint:
+        """Judges every point of the path by rows that it is not trained on."""
+        device = check_device(self.device)
+        X = to_tensor(held_out.X, self.dtype, device)
+        reference = family.outputs(to_tensor(self._theta_reference, self.dtype, device), X)
+
+        def judge(point: Point) -> tuple[float, float]:
+            model = to_numpy(family.outputs(point.theta, X) - reference)
+            return self._judge(held_out.start + model, held_out)
+
+        return BestPoint(judge, "validation", self.n_iter_no_change, self.tol)
+
+    def _leave_one_out_time(
+        self,
+        output_map: OutputMap,
+        cost: Cost,
+        theta: Tensor,
+        data: TrainingData,
+        times: list[float] | None,
+    ) -> float:
+        """The time t with the best leave-one-out predictions; keeps what all times scored.
+
+        The scores come from the start alone, so that the flow need not go further than this.
+        """
+        self._check_leave_one_out()
+        start = Point.at(output_map, cost, 0.0, theta)
+        options = self._options()
+        left_out = LeaveOneOut.at(start, rcond=options.rcond)
+        scale = metric_scale(start.tangent, options)
+        if times is None:
+            times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
+        self.loo_times_ = np.array([0.0, *times])
+        judged = [
+            self._judge(
+                data.targets - to_numpy(left_out.residuals(options.alpha, float(tau), scale)), data
+            )
+            for tau in tau_from_t(self.loo_times_)
+        ]
+        self.loo_scores_, self.loo_losses_ = np.array(judged).T
+        best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
+        return float(self.loo_times_[best])
+
+    @abstractmethod
+    def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
+        """(score, cost) of outputs for the given rows, the score being that of ``score``."""
 
     def _report(self, trajectory: Trajectory) -> None:
         """Turn the outcome of a flow into an error or a warning, where it is one."""
@@ -403,25 +527,39 @@ class BaseAdaptedFlow(BaseEstimator):
             parameters = family.parameters(theta)
             self.parameters_ = {name: to_numpy(value) for name, value in parameters.items()}
         self._expose_path(trajectory)
+        self._expose_scores(trajectory)
         self._expose_kernel(trained)
-        self.history_["rank"][-1] = self.ntk_rank_
-        self.history_["condition"][-1] = self.ntk_condition_
+        self.history_["rank"][trajectory.solution] = self.ntk_rank_
+        self.history_["condition"][trajectory.solution] = self.ntk_condition_
 
     def _expose_path(self, trajectory: Trajectory) -> None:
         names = ("deviation", "predicted_deviation", "ntk_drift")
         missing = {name: np.full(len(trajectory.tau), np.nan) for name in names}
         self.history_ = {**missing, **trajectory.history()}
-        self.deviation_ = float(self.history_["deviation"][-1])
-        self.predicted_deviation_ = float(self.history_["predicted_deviation"][-1])
+        solution = trajectory.solution
+        self.deviation_ = float(self.history_["deviation"][solution])
+        self.predicted_deviation_ = float(self.history_["predicted_deviation"][solution])
         self.loss_curve_ = self.history_["loss"].tolist()
-        self.loss_ = self.loss_curve_[-1]
+        self.loss_ = self.loss_curve_[solution]
         self.best_loss_ = min(self.loss_curve_)
         self.n_iter_ = trajectory.n_steps
-        self.t_ = float(trajectory.t[-1])
+        self.t_ = float(trajectory.t[solution])
+        self._theta_path = (
+            np.stack([to_numpy(theta) for theta in trajectory.thetas]) if self.store_path else None
+        )
         self.solver_ = trajectory.solver
         self.outcome_ = trajectory.outcome.value
         if trajectory.detail:
             self.outcome_ += f" ({trajectory.detail})"
+
+    def _expose_scores(self, trajectory: Trajectory) -> None:
+        """What the points of the path scored on rows held out, where there were any."""
+        for name in ("validation_scores_", "best_validation_score_"):
+            if hasattr(self, name):  # of an earlier fit
+                delattr(self, name)
+        if "validation_score" in self.history_:
+            self.validation_scores_ = self.history_["validation_score"]
+            self.best_validation_score_ = float(self.validation_scores_[trajectory.solution])
 
     def _expose_kernel(self, trained: TrainedFlow) -> None:
         """The Gram on the training rows, its spectrum and rank, at the solution."""
@@ -457,12 +595,26 @@ class BaseAdaptedFlow(BaseEstimator):
         return self._fitted_family().linearize(theta, to_tensor(X, self.dtype, device))
 
     def _model(self, X: ArrayLike) -> np.ndarray:
-        """f_θ(X) − f_θ₀(X), shape (n_samples, n_outputs)."""
+        """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
+        return next(self._models(X, self._theta[None]))
+
+    def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
+        """f_θ(X) − f_θ₀(X) at every recorded point."""
+        check_is_fitted(self)
+        if self._theta_path is None:
+            raise ValueError(
+                "staged predictions need the parameters along the path; set store_path=True "
+                "before fit"
+            )
+        return self._models(X, self._theta_path)
+
+    def _models(self, X: ArrayLike, thetas: np.ndarray) -> Iterator[np.ndarray]:
         inputs = to_tensor(check_fitted_data(self, X), self.dtype, check_device(self.device))
         family = self._fitted_family()
-        theta, reference = (
-            to_tensor(parameters, self.dtype, inputs.device)
-            for parameters in (self._theta, self._theta_reference)
+        reference = family.outputs(
+            to_tensor(self._theta_reference, self.dtype, inputs.device), inputs
         )
-        return to_numpy(family.outputs(theta, inputs) - family.outputs(reference, inputs))
+        for theta in thetas:
+            outputs = family.outputs(to_tensor(theta, self.dtype, inputs.device), inputs)
+            yield to_numpy(outputs - reference)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainedFlow, TrainingData
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, Rows, TrainedFlow, TrainingData
 from sklearn_gflow.estimators._validation import Interval, StrOptions, _fit_context, to_numpy
 from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
 
@@ -85,7 +87,16 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
         The flow ends after this many steps in a row that lower the relative residual by less
-        than ``tol``. Of the exponential method.
+        than ``tol``. Of the exponential method. With ``early_stopping`` also: after this many
+        points of the path in a row that raise the score by less than ``tol``.
+    early_stopping : bool or "loo", default=False
+        How to choose the best point of the path up to ``t_end``. True: by the score on rows
+        held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
+        linearised flow, in closed form, at the price of one eigendecomposition; the flow then
+        ends at the best time, and all rows are trained on. Needs the squared error, no
+        ``damping``, and no ``warm_start``.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by ``early_stopping=True``, class by class.
     loss : {"squared_error", "log_loss"}, default="squared_error"
         C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).
     label_smoothing : float, default=0.0
@@ -98,6 +109,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         A callable defined at the top of a module lets the estimator be pickled.
     store_gram : "auto" or bool, default="auto"
         Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
+    store_path : bool, default=False
+        Whether to keep the parameters at every point of the path, for ``staged_predict``.
     warm_start : bool, default=False
         Continue from the last solution instead of a new start. The classes must be the same.
     shuffle : bool, default=True
@@ -130,8 +143,17 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
         (|G − G₀|/|G₀|, estimated by random probes), "within_class" and
         "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
-        a mode does not compute it. Rank and condition at the last index are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below.
+        a mode does not compute it. Rank and condition at the solution are those of the
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below. With
+        ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
+        on past the solution.
+    validation_scores_ : ndarray of shape (n_iter_ + 1,)
+        With ``early_stopping=True``: score on the held-out rows at every point of the path.
+    best_validation_score_ : float
+        At the solution.
+    loo_times_, loo_scores_, loo_losses_ : ndarray of shape (n_times,)
+        With ``early_stopping="loo"``: times t that were tried, 0 the first, and score and C of
+        the leave-one-out predictions there.
     deviation_, predicted_deviation_ : float
         |x̃(t) − line(t)|/|y − x₀| at the end: measured, and by Prop. 2.5.
     loss_curve_ : list of float
@@ -139,9 +161,10 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     loss_, best_loss_ : float
         At the solution; the least.
     n_iter_ : int
-        Accepted steps.
+        Points of the path after the start: accepted steps, and with ``early_stopping=True``
+        further points on their way, also past the solution.
     t_ : float
-        Time reached.
+        Time of the solution.
     outcome_ : str
         Why the flow stopped.
     solver_ : str
@@ -212,11 +235,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         max_iter: int = 500,
         tol: float = 1e-10,
         n_iter_no_change: int = 10,
+        early_stopping: bool | str = False,
+        validation_fraction: float = 0.1,
         loss: str = "squared_error",
         label_smoothing: float = 0.0,
         class_weight: Any = None,
         module: Any = None,
         store_gram: str | bool = "auto",
+        store_path: bool = False,
         warm_start: bool = False,
         shuffle: bool = True,
         random_state: Any = None,
@@ -238,11 +264,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.module = module
         self.store_gram = store_gram
+        self.store_path = store_path
         self.warm_start = warm_start
         self.shuffle = shuffle
         self.random_state = random_state
@@ -251,7 +280,15 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Follow the flow from a random start to ``t_end``.
 
         Parameters
@@ -262,6 +299,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             Labels of any type that can be sorted.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence.
+        X_val, y_val : array-like, optional
+            Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
 
         Returns
         -------
@@ -275,8 +314,12 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        data, index = self._validate(X, y, sample_weight)
-        trained = self._train(data, index)
+        rows, held_out = self._validate(X, y, sample_weight, X_val, y_val)
+        self._fit_start(rows)
+        data, index = self._with_targets(rows), self._index(rows.y)
+        trained = self._train(
+            data, None if held_out is None else self._with_targets(held_out), labels=index
+        )
         self._expose(trained)
         weights = None if data.weights is None else data.weights[trained.rows]
         self._expose_collapse(index[trained.rows], weights, trained)
@@ -284,13 +327,24 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         return self
 
     def _validate(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None
-    ) -> tuple[TrainingData, np.ndarray]:
-        """Training data and the class index of each row."""
-        X, y, weights = self._validate_rows(X, y, sample_weight)
-        check_classification_targets(y)
-        y = column_or_1d(y, warn=True)
-        classes, index = np.unique(y, return_inverse=True)
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
+    ) -> tuple[Rows, Rows | None]:
+        """Rows to train on, and to stop by."""
+        rows = self._validate_rows(X, y, sample_weight)
+        check_classification_targets(rows.y)
+        rows = replace(rows, y=column_or_1d(rows.y, warn=True))
+        self._fit_classes(rows.y)
+        rows, held_out = self._split(rows, X_val, y_val, labels=rows.y)
+        if held_out is not None:
+            unknown = np.setdiff1d(held_out.y, self.classes_)
+            if len(unknown):
+                raise ValueError(
+                    f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
+                )
+        return rows, held_out
+
+    def _fit_classes(self, y: np.ndarray) -> None:
+        classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError(
                 "AdaptedFlowClassifier needs samples of at least 2 classes with positive "
@@ -301,23 +355,47 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
                 "warm_start=True needs the classes of the last fit: "
                 f"{self.classes_.tolist()}; y has {classes.tolist()}"
             )
-        # The strength of a claim follows the samples, not the emphasis put on a class.
-        self._n_seen = float(len(X) if weights is None else weights.sum())
-        if self.class_weight is not None:
-            by_class = compute_sample_weight(self.class_weight, y)
-            if not (by_class > 0).all():
-                raise ValueError(
-                    "class_weight must be positive for every class in y; leave out the rows of "
-                    "a class instead of giving it the weight zero"
-                )
-            weights = by_class if weights is None else weights * by_class
-        continues = self._continues()
         self.classes_ = classes
-        targets = self._class_targets()[index]
-        if not continues:
-            mean = np.average(targets, axis=0, weights=weights)
+
+    def _index(self, y: np.ndarray) -> np.ndarray:
+        """Index of each label among the classes."""
+        return np.searchsorted(self.classes_, y)
+
+    def _fit_start(self, rows: Rows) -> None:
+        """Class frequencies, and the number of samples that probabilities rest on."""
+        # The strength of a claim follows the samples, not the emphasis put on a class.
+        self._n_seen = float(len(rows.X) if rows.weights is None else rows.weights.sum())
+        if not self._continues():
+            targets = self._class_targets()[self._index(rows.y)]
+            mean = np.average(targets, axis=0, weights=self._emphasised(rows))
             self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
-        return TrainingData(X, targets, weights, start=self.initial_output_), index
+
+    def _emphasised(self, rows: Rows) -> np.ndarray | None:
+        """Weights of the rows times those of their classes."""
+        if self.class_weight is None:
+            return rows.weights
+        by_class = compute_sample_weight(self.class_weight, rows.y)
+        if not (by_class > 0).all():
+            raise ValueError(
+                "class_weight must be positive for every class in y; leave out the rows of "
+                "a class instead of giving it the weight zero"
+            )
+        return by_class if rows.weights is None else rows.weights * by_class
+
+    def _with_targets(self, rows: Rows) -> TrainingData:
+        targets = self._class_targets()[self._index(rows.y)]
+        return TrainingData(rows.X, targets, self._emphasised(rows), start=self.initial_output_)
+
+    def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        right = self._decide(self._scores(outputs)) == self._decide(self._scores(rows.targets))
+        if self.loss == "log_loss":
+            losses = -(rows.targets * log_softmax(outputs, axis=1)).sum(axis=1)
+        else:
+            losses = ((rows.targets - outputs) ** 2).sum(axis=1) / 2
+        score, loss = np.average(np.stack([right, losses]), axis=1, weights=rows.weights)
+        return float(score), float(loss)
 
     def _class_targets(self) -> np.ndarray:
         """y_j of each class, smoothed: one-hot, or 0 and 1 for two classes and squared error."""
@@ -342,11 +420,12 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
         targets = self._class_targets()
         splits = [collapse(point, index, targets, weights) for point in points]
-        self.collapse_ = splits[-1]
+        self.collapse_ = splits[trajectory.solution]
         self.history_["within_class"] = np.array([split.within for split in splits])
         self.history_["between_class"] = np.array([split.between for split in splits])
-        predicted = self._decide(self._scores(path[-1]))
-        layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (path[-1], None)}
+        outputs = path[trajectory.solution]
+        predicted = self._decide(self._scores(outputs))
+        layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}
         if isinstance(output_map.family, LayeredNetwork):
             last_inputs = output_map.family.linearize(trajectory.theta, output_map.X).inputs[-1]
             layers["hidden"] = to_numpy(last_inputs), self.coefs_[-1]
@@ -359,7 +438,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
 
     def _expose_limit(self, trained: TrainedFlow) -> None:
         outputs = trained.trajectory.outputs
-        first, last = outputs[0], outputs[-1]
+        first, last = outputs[0], outputs[trained.trajectory.solution]
         limit = trained.cost.minimizer(first)
         if self.loss == "log_loss" and self.label_smoothing == 0:
             self.limit_distance_ = np.nan
@@ -381,8 +460,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             For two classes the output minus ½, or the difference of the logits, positive for
             ``classes_[1]``; otherwise the outputs, whose largest decides.
         """
-        outputs = self._model(X)
-        return self._scores((outputs + self.initial_output_).astype(outputs.dtype))
+        return self._confidences(self._model(X))
+
+    def _confidences(self, model: np.ndarray) -> np.ndarray:
+        """Scores of outputs that lack the start."""
+        return self._scores((model + self.initial_output_).astype(model.dtype))
 
     def _scores(self, outputs: np.ndarray) -> np.ndarray:
         if self._has_one_output():
@@ -421,7 +503,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         ndarray of shape (n_samples, n_classes)
             Positive, rows sum to one; columns in the order of ``classes_``.
         """
-        scores = self.decision_function(X)
+        return self._probabilities(self.decision_function(X))
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         if self.loss == "log_loss":
             if scores.ndim == 1:
                 scores = np.stack([np.zeros_like(scores), scores], axis=1)
@@ -444,6 +528,48 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
+
+    def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
+        """Predict labels at every point of the path, the start first; needs ``store_path``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,)
+            Labels at the time ``history_["t"][k]``.
+
+        Raises
+        ------
+        ValueError
+            If the path was not stored.
+        """
+        for model in self._staged_models(X):
+            yield self.classes_[self._decide(self._confidences(model))]
+
+    def staged_predict_proba(self, X: ArrayLike) -> Iterator[np.ndarray]:
+        """Predict class probabilities at every point of the path, the start first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Yields
+        ------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities at the time ``history_["t"][k]``.
+
+        Raises
+        ------
+        ValueError
+            If the path was not stored.
+        """
+        for model in self._staged_models(X):
+            yield self._probabilities(self._confidences(model))
 
 
 def _project_to_simplex(points: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainingData
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, Rows, TrainingData
 from sklearn_gflow.estimators._validation import _fit_context
 
 __all__ = ["AdaptedFlowRegressor"]
@@ -75,13 +77,24 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Residual, relative to the one at the start, at which the flow has converged.
     n_iter_no_change : int, default=10
         The flow ends after this many steps in a row that lower the relative residual by less
-        than ``tol``. Of the exponential method.
+        than ``tol``. Of the exponential method. With ``early_stopping`` also: after this many
+        points of the path in a row that raise the score by less than ``tol``.
+    early_stopping : bool or "loo", default=False
+        How to choose the best point of the path up to ``t_end``. True: by the score on rows
+        held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
+        linearised flow, in closed form, at the price of one eigendecomposition; the flow then
+        ends at the best time, and all rows are trained on. Needs the squared error, no
+        ``damping``, and no ``warm_start``.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by ``early_stopping=True``.
     module : callable or None, default=None
         ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
         output must depend on its own input alone. Jacobian rows are then formed in chunks.
         A callable defined at the top of a module lets the estimator be pickled.
     store_gram : "auto" or bool, default="auto"
         Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
+    store_path : bool, default=False
+        Whether to keep the parameters at every point of the path, for ``staged_predict``.
     warm_start : bool, default=False
         Continue from the last solution instead of a new start; the scaling of the targets is
         kept too.
@@ -103,8 +116,17 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         (distance from the frozen-D flow), "deviation" from the straight line and
         "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
         (|G − G₀|/|G₀|, estimated by random probes). Index 0 is the start; NaN where
-        a mode does not compute it. Rank and condition at the last index are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below.
+        a mode does not compute it. Rank and condition at the solution are those of the
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below. With
+        ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
+        on past the solution.
+    validation_scores_ : ndarray of shape (n_iter_ + 1,)
+        With ``early_stopping=True``: score on the held-out rows at every point of the path.
+    best_validation_score_ : float
+        At the solution.
+    loo_times_, loo_scores_, loo_losses_ : ndarray of shape (n_times,)
+        With ``early_stopping="loo"``: times t that were tried, 0 the first, and score and C of
+        the leave-one-out predictions there.
     deviation_, predicted_deviation_ : float
         |x̃(t) − line(t)|/|y − x₀| at the end: measured, and by Prop. 2.5.
     loss_curve_ : list of float
@@ -112,9 +134,10 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     loss_, best_loss_ : float
         At the solution; the least.
     n_iter_ : int
-        Accepted steps.
+        Points of the path after the start: accepted steps, and with ``early_stopping=True``
+        further points on their way, also past the solution.
     t_ : float
-        Time reached.
+        Time of the solution.
     outcome_ : str
         Why the flow stopped.
     solver_ : str
@@ -181,8 +204,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         max_iter: int = 500,
         tol: float = 1e-10,
         n_iter_no_change: int = 10,
+        early_stopping: bool | str = False,
+        validation_fraction: float = 0.1,
         module: Any = None,
         store_gram: str | bool = "auto",
+        store_path: bool = False,
         warm_start: bool = False,
         shuffle: bool = True,
         random_state: Any = None,
@@ -204,8 +230,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.module = module
         self.store_gram = store_gram
+        self.store_path = store_path
         self.warm_start = warm_start
         self.shuffle = shuffle
         self.random_state = random_state
@@ -214,7 +243,15 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Follow the flow from a random start to ``t_end``.
 
         Parameters
@@ -225,6 +262,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence.
+        X_val, y_val : array-like, optional
+            Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
 
         Returns
         -------
@@ -238,13 +277,35 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        data = self._validate(X, y, sample_weight)
-        self._expose(self._train(data))
+        data, held_out = self._validate(X, y, sample_weight, X_val, y_val)
+        self._expose(self._train(data, held_out))
         return self
 
-    def _validate(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> TrainingData:
-        X, y, weights = self._validate_rows(X, y, sample_weight, multi_output=True, y_numeric=True)
-        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    def _validate(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
+    ) -> tuple[TrainingData, TrainingData | None]:
+        """Rows to train on, and to stop by."""
+        check_y = {"multi_output": True, "y_numeric": True}
+        rows = self._validate_rows(X, y, sample_weight, **check_y)
+        rows, held_out = self._split(rows, X_val, y_val, labels=None, **check_y)
+        self._fit_scaling(rows)
+        if held_out is None:
+            return self._scaled(rows), None
+        if held_out.y.shape[1:] != rows.y.shape[1:]:
+            raise ValueError(
+                f"y_val must have the outputs of y, shape (n, *{rows.y.shape[1:]}); got shape "
+                f"{held_out.y.shape}"
+            )
+        if len(held_out.X) < 2:
+            raise ValueError(
+                "early_stopping=True needs at least 2 rows to score; raise validation_fraction, "
+                "or hand over more rows in X_val and y_val"
+            )
+        return self._scaled(rows), self._scaled(held_out)
+
+    def _fit_scaling(self, rows: Rows) -> None:
+        """Mean and scale of the targets; those of the last fit where it is continued."""
+        targets, weights = _columns(rows.y), rows.weights
         if self._continues() and targets.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"warm_start=True continues from the last fit, which had {self.n_outputs_} "
@@ -258,9 +319,18 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             constant = np.ptp(targets, axis=0) == 0
             self.target_mean_ = np.where(constant, targets[0], self.target_mean_)
             self.target_scale_ = np.where(constant, 1.0, scale)
-        self._y_ndim = np.ndim(y)
-        scaled = (targets - self.target_mean_) / self.target_scale_
-        return TrainingData(X, scaled, weights, start=np.zeros(targets.shape[1]))
+        self._y_ndim = np.ndim(rows.y)
+
+    def _scaled(self, rows: Rows) -> TrainingData:
+        targets = (_columns(rows.y) - self.target_mean_) / self.target_scale_
+        return TrainingData(rows.X, targets, rows.weights, start=np.zeros(targets.shape[1]))
+
+    def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        squares = ((rows.targets - outputs) ** 2).sum(axis=1)
+        loss = float(np.average(squares, weights=rows.weights) / 2)
+        return float(r2_score(rows.targets, outputs, sample_weight=rows.weights)), loss
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict targets.
@@ -275,7 +345,30 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             As y had it in ``fit``.
         """
-        model = self._model(X)
+        return self._predictions(self._model(X))
+
+    def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
+        """Predict targets at every point of the path, the start first; needs ``store_path``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions at the time ``history_["t"][k]``.
+
+        Raises
+        ------
+        ValueError
+            If the path was not stored.
+        """
+        for model in self._staged_models(X):
+            yield self._predictions(model)
+
+    def _predictions(self, model: np.ndarray) -> np.ndarray:
         predicted = self.target_mean_ + self.target_scale_ * model
         predicted = predicted.astype(model.dtype)
         return predicted[:, 0] if self._y_ndim == 1 else predicted
@@ -284,3 +377,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _columns(y: np.ndarray) -> np.ndarray:
+    return np.asarray(y, dtype=np.float64).reshape(len(y), -1)

@@ -13,9 +13,23 @@ from torch import Tensor
 from sklearn_gflow.estimators._validation import to_tensor
 from sklearn_gflow.geometry import Cost, Family, OutputMap
 
-__all__ = ["TableRows", "TrainingData", "subsample"]
+__all__ = ["Rows", "TableRows", "TrainingData", "subsample"]
 
 _CHUNK = 8192  # rows that are evaluated at once
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of positive weight as the user gave them."""
+
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Some of the rows."""
+        weights = None if self.weights is None else self.weights[index]
+        return Rows(self.X[index], self.y[index], weights)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, validation
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
@@ -29,6 +30,7 @@ __all__ = [
     "check_gram_memory",
     "check_schedule",
     "check_weights",
+    "hold_out",
     "module_with_seed",
     "seed_generator",
     "to_numpy",
@@ -111,7 +113,7 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray 
 
 
 def block_rows(
-    batch_size: Any, n_samples: int, n_outputs: int, n_params: int, *, solver: str, method: str
+    batch_size: Any, n_samples: int, n_outputs: int, n_params: int, *, method: str
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
@@ -136,6 +138,29 @@ def block_rows(
             "method='exponential' for blocks"
         )
     return int(batch_size)
+
+
+def hold_out(
+    n_samples: int, fraction: float, random_state: Any, labels: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the rows to train on and of those held out; by class where there are labels.
+
+    Raises
+    ------
+    ValueError
+        If a part would be empty, or a class absent from one.
+    """
+    try:
+        training, held_out = train_test_split(
+            np.arange(n_samples), test_size=fraction, random_state=random_state, stratify=labels
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_samples} "
+            f"rows ({error}); change validation_fraction, hand over X_val and y_val, or set "
+            "early_stopping='loo', which needs no split"
+        ) from error
+    return np.sort(training), np.sort(held_out)
 
 
 def check_gram_memory(

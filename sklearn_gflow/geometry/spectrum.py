@@ -21,6 +21,7 @@ from sklearn_gflow.geometry.symmetric import (
     Spectrum,
     SymmetricFactor,
     diagonal_in,
+    eigh_somewhere,
     factor_symmetric,
     summarize,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Spectrum",
     "TangentFactor",
     "factorize",
+    "gram_eigenvectors",
     "gram_spectrum",
     "relative_threshold",
     "tangent_spectrum",
@@ -92,6 +94,35 @@ def gram_spectrum(gram: Tensor, *, rcond: float | None = None) -> Spectrum:
     ascending = torch.linalg.eigvalsh(gram)
     threshold = relative_threshold(rcond, gram.dtype, len(gram), squared=True)
     return summarize(ascending.flip(0), threshold)
+
+
+def gram_eigenvectors(gram: Tensor, *, rcond: float | None = None) -> tuple[Tensor, Tensor]:
+    """(Λ, V) of G = VΛVᵀ.
+
+    Parameters
+    ----------
+    gram : Tensor of shape (m, m)
+        Symmetric, positive semidefinite.
+    rcond : float or None
+        See `relative_threshold`.
+
+    Returns
+    -------
+    eigenvalues : Tensor of shape (m,)
+        Ascending; zero where they do not count towards the rank.
+    vectors : Tensor of shape (m, m)
+        Orthonormal columns.
+
+    Raises
+    ------
+    FactorizationError
+        If they could not be had in any precision on any device.
+    """
+    eigenvalues, V, _ = eigh_somewhere(gram)
+    threshold = relative_threshold(rcond, gram.dtype, len(gram), squared=True)
+    rank = summarize(eigenvalues.flip(0), threshold).rank
+    eigenvalues[: len(eigenvalues) - rank] = 0
+    return eigenvalues, V
 
 
 def tangent_spectrum(

@@ -19,6 +19,7 @@ __all__ = [
     "Spectrum",
     "SymmetricFactor",
     "diagonal_in",
+    "eigh_somewhere",
     "factor_symmetric",
     "summarize",
 ]
@@ -85,7 +86,7 @@ class Eigh:
     """A = V diag(λ) Vᵀ on its range: any f, rank revealed. The ridge enters f alone."""
 
     def __init__(self, A: Tensor, threshold: float, ridge: float) -> None:
-        eigenvalues, V, self.name = _eigh_somewhere(A)
+        eigenvalues, V, self.name = eigh_somewhere(A)
         _, self.rank, self.condition, _ = summarize(eigenvalues.flip(0), threshold)
         start = len(eigenvalues) - self.rank
         self.eigenvalues, self.V, self.ridge = eigenvalues[start:], V[:, start:], ridge
@@ -259,7 +260,7 @@ def _cholesky_solve(L: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(L.mT, half, upper=True).view_as(b)
 
 
-def _eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
+def eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
     """Eigendecomposition of A; in float64, then on the CPU, where the first try fails.
 
     Divide-and-conquer drivers have failed on low-rank float32 matrices, on CUDA above all.

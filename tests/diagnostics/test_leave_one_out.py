@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_gflow.diagnostics import LeaveOneOut
+from sklearn_gflow.dynamics import Point
+from sklearn_gflow.geometry import LayeredNetwork, OutputMap, SquaredError
+from tests import oracles
+
+ALPHAS = [0.0, 0.01, 0.3, 1.0]
+TAUS = [0.0, 1e-3, 0.7, 20.0, math.inf]
+C = 2.5
+RNG = np.random.default_rng(0)
+
+
+def features(n, n_outputs, K, condition=30.0):
+    """D of shape (n, Q, K) with singular values from 1 to 1/condition."""
+    rank = min(n * n_outputs, K)
+    return oracles.matrix(n * n_outputs, K, rank, condition=condition).reshape(n, n_outputs, K)
+
+
+def copied(D):
+    """Rows 0 and 1 of the inputs twice: D has not full rank, and each copy tells of the other."""
+    return torch.cat([D, D[:2]])
+
+
+CASES = {
+    "full_rank": features(9, 1, 30),
+    "two_outputs": features(6, 2, 40),
+    "fewer_parameters": features(12, 1, 5),
+    "two_outputs_fewer_parameters": features(7, 2, 6),
+    "copies": copied(features(7, 1, 30)),
+    "stiff": features(9, 1, 30, condition=1e4),
+}
+
+
+def closed_form(D, y, weights, *, estimated_mean=True):
+    _, n_outputs, K = D.shape
+    root = torch.from_numpy(np.repeat(np.sqrt(weights), n_outputs))
+    weighted = root[:, None] * D.reshape(-1, K)
+    eigenvalues, V = torch.linalg.eigh(weighted @ weighted.mT)
+    eigenvalues[eigenvalues < 1e-13 * eigenvalues[-1]] = 0
+    w = torch.from_numpy(weights)
+    mean = np.average(y, axis=0, weights=weights) if estimated_mean else 0.0
+    return LeaveOneOut(eigenvalues, V, torch.from_numpy(y - mean), w, estimated_mean)
+
+
+@pytest.mark.parametrize("tau", TAUS)
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_refits_of_the_linear_model(name, weighted, alpha, tau):
+    D = CASES[name]
+    y = np.random.default_rng(1).normal(size=D.shape[:2]) + 3
+    weights = np.random.default_rng(2).uniform(0.2, 3, len(y)) if weighted else np.ones(len(y))
+    refits = oracles.left_out_residuals(D, y, weights, alpha=alpha, tau=tau, c=C)
+    found = closed_form(D, y, weights).residuals(alpha, tau, C)
+    np.testing.assert_allclose(found, refits, rtol=1e-8, atol=1e-8 * np.abs(refits).max())
+
+
+def test_without_an_estimated_mean():
+    D, y, weights = CASES["two_outputs"], np.ones((6, 2)), np.ones(6)
+    refits = oracles.left_out_residuals(
+        D, y, weights, alpha=0.3, tau=1.0, c=C, estimated_mean=False
+    )
+    found = closed_form(D, y, weights, estimated_mean=False).residuals(0.3, 1.0, C)
+    np.testing.assert_allclose(found, refits, rtol=1e-9)
+
+
+def test_interpolant_is_the_shortcut_of_kernel_regression():
+    D, y, weights = CASES["full_rank"], RNG.normal(size=(9, 1)), np.ones(9)
+    G = (D[:, 0] @ D[:, 0].mT).numpy()
+    inverse = np.linalg.inv(G)
+    expected = (inverse @ y)[:, 0] / np.diag(inverse)
+    found = closed_form(D, y, weights, estimated_mean=False).residuals(0.5, math.inf, C)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-9)
+
+
+def test_weight_counts_as_copies_left_out_together():
+    D, y = features(5, 1, 20), RNG.normal(size=(5, 1))
+    weights = np.array([1.0, 3.0, 1.0, 2.0, 1.0])
+    rows = np.repeat(np.arange(5), weights.astype(int))
+    found = closed_form(D, y, weights).residuals(0.1, 2.0, C)
+    for i in range(5):
+        kept = rows[rows != i]
+        # One more row, of a target that the others cannot see, is the place of row i.
+        new_D, new_y = torch.cat([D[kept], D[i][None]]), np.concatenate([y[kept], y[[i]]])
+        ones = np.ones(len(new_y))
+        last = oracles.left_out_residuals(new_D, new_y, ones, alpha=0.1, tau=2.0, c=C)[-1]
+        np.testing.assert_allclose(found[i], last, rtol=1e-9)
+
+
+def test_shortcut_of_the_propagator_is_another_quantity():
+    """At α = 1 and full rank r_i/R_ii is the target itself; leaving out predicts better."""
+    theta, X = oracles.problem(40, (2, 60, 1))
+    y = torch.sin(X[:, :1])
+    D = oracles.jacobian(theta, X, (2, 60, 1), "tanh")[:, None]
+    left_out = closed_form(D, y.numpy(), np.ones(40)).residuals(1.0, 3.0, C)
+    assert float(left_out.square().mean()) < 0.2 * float(y.var())
+
+
+def test_at_a_point_of_a_network():
+    sizes, weights = (2, 20, 2), torch.linspace(0.5, 2, 8, dtype=torch.float64)
+    theta, X = oracles.problem(8, sizes)
+    network = LayeredNetwork(sizes)
+    output_map = OutputMap(network, X, network.outputs(theta, X), weights)
+    y = torch.from_numpy(RNG.normal(size=(8, 2)))
+    centred = y - (weights[:, None] * y).sum(0) / weights.sum()
+    cost = SquaredError(output_map.scale(centred), output_map.total_weight)
+    found = LeaveOneOut.at(Point.at(output_map, cost, 0.0, theta)).residuals(0.1, 1.5, C)
+    D = oracles.jacobian(theta, X, sizes, "tanh").reshape(8, 2, -1)
+    expected = oracles.left_out_residuals(D, y, weights, alpha=0.1, tau=1.5, c=C)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_nothing_to_learn_from():
+    y = np.arange(4.0)[:, None]
+    found = closed_form(torch.zeros(4, 1, 3), y, np.ones(4)).residuals(0.5, 2.0, C)
+    np.testing.assert_allclose(found[:, 0], (y[:, 0] - y.mean()) * 4 / 3)

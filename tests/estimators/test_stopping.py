@@ -1,0 +1,238 @@
+"""Early stopping, by rows held out and by leave-one-out, and predictions along the path."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.preprocessing import StandardScaler
+
+from tests import oracles
+from tests.estimators.data import ESTIMATORS, classifier, example, regressor, small, table
+from tests.estimators.test_regressor import model_of
+
+
+def scorer(estimator):
+    return accuracy_score if estimator is ESTIMATORS[1] else r2_score
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+class TestPath:
+    def test_staged_predictions_end_at_the_solution(self, estimator):
+        X, y = example(estimator)
+        model = small(estimator, store_path=True, schedule=5).fit(X, y)
+        stages = list(model.staged_predict(X))
+        assert len(stages) == len(model.history_["t"]) == 6
+        np.testing.assert_array_equal(stages[-1], model.predict(X))
+
+    def test_stages_are_fits_that_end_there(self, estimator):
+        X, y = example(estimator)
+        times = [0.2, 0.4, 0.7]
+        model = small(estimator, store_path=True, schedule=times).fit(X, y)
+        for k, stage in enumerate(model.staged_predict(X)):
+            if k:
+                alone = small(estimator, schedule=times[:k]).fit(X, y)
+                np.testing.assert_array_equal(stage, alone.predict(X))
+
+    def test_path_must_be_stored(self, estimator):
+        model = small(estimator).fit(*example(estimator))
+        with pytest.raises(ValueError, match="set store_path=True before fit"):
+            next(model.staged_predict(example(estimator)[0]))
+
+
+def test_stages_start_at_the_mean():
+    X, y = table()
+    stages = regressor(store_path=True).fit(X, y).staged_predict(X)
+    np.testing.assert_allclose(next(stages), y.mean())
+
+
+def test_staged_probabilities():
+    X, y = example(ESTIMATORS[1])
+    model = classifier(store_path=True, schedule=4).fit(X, y)
+    stages = list(model.staged_predict_proba(X))
+    np.testing.assert_allclose(stages[0], np.broadcast_to(1 / 3, stages[0].shape))
+    np.testing.assert_array_equal(stages[-1], model.predict_proba(X))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+class TestHeldOut:
+    def own(self, estimator, **parameters):
+        X, y = example(estimator, n=60)
+        model = small(estimator, early_stopping=True, alpha=0.5, store_path=True, **parameters)
+        return model.fit(X[:40], y[:40], X_val=X[40:], y_val=y[40:]), X, y
+
+    def test_scores_are_those_of_the_staged_predictions(self, estimator):
+        model, X, y = self.own(estimator)
+        expected = [scorer(estimator)(y[40:], stage) for stage in model.staged_predict(X[40:])]
+        np.testing.assert_allclose(model.validation_scores_, expected, atol=1e-12)
+
+    def test_best_point_is_restored(self, estimator):
+        model, X, _ = self.own(estimator)
+        best = int(np.argmax(np.round(model.validation_scores_, 12)))
+        tied = model.validation_scores_ == model.validation_scores_[best]
+        best = int(np.where(tied, model.history_["validation_loss"], np.inf).argmin())
+        np.testing.assert_array_equal(list(model.staged_predict(X))[best], model.predict(X))
+        assert model.t_ == model.history_["t"][best]
+        assert model.loss_ == model.loss_curve_[best]
+        assert model.deviation_ == model.history_["deviation"][best]
+        assert model.history_["rank"][best] == model.ntk_rank_
+        assert model.best_validation_score_ == model.validation_scores_.max()
+        assert model.n_iter_ == len(model.loss_curve_) - 1
+        if estimator is ESTIMATORS[1]:
+            parts = model.collapse_
+            assert parts.within + parts.between == pytest.approx(model.loss_)
+
+    def test_patience(self, estimator):
+        model, _, _ = self.own(estimator, n_iter_no_change=2)
+        longer, _, _ = self.own(estimator, n_iter_no_change=50)
+        assert model.n_iter_ <= longer.n_iter_
+        assert model.outcome_ == "the score stopped improving"
+        assert longer.t_ <= 0.95
+
+    def test_split_is_reproducible_and_takes_rows_away(self, estimator):
+        X, y = example(estimator, n=60)
+        one, two = (
+            small(estimator, early_stopping=True, validation_fraction=0.25).fit(X, y)
+            for _ in range(2)
+        )
+        np.testing.assert_array_equal(one.predict(X), two.predict(X))
+        assert len(one.ntk_eigenvalues_) == 45 * one.n_outputs_
+
+    def test_weight_counts_in_the_score(self, estimator):
+        """Held-out rows of a tiny weight decide nothing, whatever their targets are."""
+        X, y = example(estimator, n=60)
+        weights = np.ones(60)
+        wrong = y.copy()
+        plain = small(estimator, early_stopping=True, validation_fraction=0.5)
+        rows = np.arange(0, 60, 7)
+        weights[rows] = 1e-12
+        wrong[rows] = y[rows][::-1]
+        first = plain.fit(X, y, sample_weight=weights).validation_scores_
+        if estimator is ESTIMATORS[1]:  # the same classes a row, or the split would differ
+            wrong = y
+        second = plain.fit(X, wrong, sample_weight=weights).validation_scores_
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+    def test_classical_integrator(self, estimator):
+        X, y = example(estimator, n=40)
+        model = small(estimator, early_stopping=True, method="RK45", schedule=8, t_end=0.8)
+        model.fit(X[:25], y[:25], X_val=X[25:], y_val=y[25:])
+        assert model.best_validation_score_ == model.validation_scores_.max()
+        assert model.t_ in model.history_["t"]
+
+    def test_nothing_is_left_of_it_in_the_next_fit(self, estimator):
+        X, y = example(estimator, n=40)
+        model = small(estimator, early_stopping=True).fit(X, y)
+        model.set_params(early_stopping=False).fit(X, y)
+        assert not hasattr(model, "validation_scores_")
+        assert not hasattr(model, "best_validation_score_")
+
+    def test_own_rows_without_early_stopping(self, estimator):
+        X, y = example(estimator)
+        for other in (False, "loo"):
+            with pytest.raises(ValueError, match="set early_stopping=True or leave them out"):
+                small(estimator, early_stopping=other).fit(X, y, X_val=X, y_val=y)
+
+    def test_half_of_a_set(self, estimator):
+        X, y = example(estimator)
+        with pytest.raises(ValueError, match="hand over both or neither"):
+            small(estimator, early_stopping=True).fit(X, y, X_val=X)
+
+    def test_too_few_rows_to_hold_out(self, estimator):
+        X, y = example(estimator, n=6)
+        message = "raise validation_fraction|change validation_fraction"
+        with pytest.raises(ValueError, match=message):
+            small(estimator, early_stopping=True).fit(X, y)
+
+
+def test_split_is_stratified():
+    X, y = example(ESTIMATORS[1], n=90)
+    y = np.where(np.arange(90) < 9, 2, y % 2)
+    model = classifier(early_stopping=True, validation_fraction=1 / 3).fit(X, y)
+    np.testing.assert_allclose(model.initial_output_, np.bincount(y) / 90, atol=0.01)
+
+
+def test_unknown_labels_to_stop_by():
+    X, y = example(ESTIMATORS[1])
+    with pytest.raises(ValueError, match=r"y_val has labels that y has not: \[7\]"):
+        classifier(early_stopping=True).fit(X, y, X_val=X, y_val=np.where(y == 1, 7, y))
+
+
+def test_outputs_to_stop_by():
+    X, y = table()
+    with pytest.raises(ValueError, match="y_val must have the outputs of y"):
+        regressor(early_stopping=True).fit(X, y, X_val=X, y_val=np.stack([y, y], axis=1))
+
+
+class TestLeaveOneOut:
+    def test_scores_are_those_of_refits_of_the_linear_model(self):
+        X, y = table(14)
+        w = np.linspace(0.5, 2, 14)
+        times = [0.2, 0.6, 0.9]
+        model = regressor(early_stopping="loo", alpha=0.2, schedule=times, metric_scale=3.0)
+        model.fit(X, y, sample_weight=w)
+        _, D = _start(X, y)
+        scaled = ((y - model.target_mean_) / model.target_scale_)[:, None]
+        for k, t in enumerate(times, start=1):
+            left_out = oracles.left_out_residuals(
+                D[:, None], scaled, w, alpha=0.2, tau=-np.log1p(-t), c=3.0
+            )
+            expected = r2_score(scaled, scaled - left_out, sample_weight=w)
+            assert model.loo_scores_[k] == pytest.approx(expected, rel=1e-7)
+            loss = np.average(left_out[:, 0] ** 2, weights=w) / 2
+            assert model.loo_losses_[k] == pytest.approx(loss, rel=1e-7)
+
+    @pytest.mark.parametrize("estimator", ESTIMATORS)
+    def test_flow_ends_at_the_best_time(self, estimator):
+        X, y = example(estimator, n=40)
+        model = small(estimator, early_stopping="loo", alpha=0.5, t_end=1.0).fit(X, y)
+        assert model.t_ == pytest.approx(model.loo_times_[model.loo_scores_.argmax()])
+        assert model.loo_times_[[0, -1]].tolist() == [0, 1]
+        same = small(estimator, alpha=0.5, t_end=model.t_).fit(X, y)
+        np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9)
+
+    def test_accuracy_of_the_classifier(self):
+        X, y = example(ESTIMATORS[1], n=60)
+        model = classifier(early_stopping="loo").fit(X, y)
+        assert model.loo_scores_.max() == pytest.approx(0.8, abs=0.2)
+        assert np.allclose(model.loo_scores_ * 60, np.round(model.loo_scores_ * 60))
+
+    def test_nothing_to_learn_keeps_the_mean(self):
+        rng = np.random.default_rng(3)
+        X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+        model = regressor(early_stopping="loo", alpha=1.0, schedule=[0.5, 0.9, 1.0], t_end=1.0)
+        model.fit(X, y)
+        assert model.loo_scores_.argmax() == 0
+        assert (model.t_, model.loss_) == (0.0, model.loss_curve_[0])
+        np.testing.assert_allclose(model.predict(X), y.mean())
+
+    def test_stops_where_it_matters(self):
+        """diabetes at α = 0.5: late stopping learns the noise."""
+        X, y = load_diabetes(return_X_y=True)
+        X = StandardScaler().fit_transform(X)
+        train, test = np.arange(0, 442, 2), np.arange(1, 442, 2)
+        late, stopped = (
+            regressor(hidden_layer_sizes=(50, 50), alpha=0.5, early_stopping=how)
+            .fit(X[train], y[train])
+            .score(X[test], y[test])
+            for how in (False, "loo")
+        )
+        assert late < 0.2
+        assert stopped > 0.35
+
+    @pytest.mark.parametrize(
+        ("parameters", "setting"),
+        [({"damping": 0.1}, "damping > 0"), ({"loss": "log_loss"}, "loss='log_loss'")],
+    )
+    def test_settings_it_does_not_fit(self, parameters, setting):
+        with pytest.raises(ValueError, match=f"not {setting}"):
+            classifier(early_stopping="loo", **parameters).fit(*example(ESTIMATORS[1]))
+
+    def test_start_that_has_seen_the_targets(self):
+        model = regressor(warm_start=True).fit(*table())
+        with pytest.raises(ValueError, match="not warm_start=True after a fit"):
+            model.set_params(early_stopping="loo").fit(*table())
+
+
+def _start(X, y):
+    """f_θ₀ and its D, from a flow of no length."""
+    return model_of(regressor(schedule=[1e-15], t_end=1e-15).fit(X, y), X)
