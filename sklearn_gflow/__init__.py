@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sklearn_gflow.estimators import (
         AdaptedFlowClassifier,
+        AdaptedFlowClassifierCV,
         AdaptedFlowRegressor,
+        AdaptedFlowRegressorCV,
         collapse_scorer,
         deviation_scorer,
         ntk_rank_scorer,
@@ -17,7 +19,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdaptedFlowClassifier",
+    "AdaptedFlowClassifierCV",
     "AdaptedFlowRegressor",
+    "AdaptedFlowRegressorCV",
     "GramMemoryError",
     "__version__",
     "collapse_scorer",

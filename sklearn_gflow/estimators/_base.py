@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -251,9 +251,9 @@ class BaseAdaptedFlow(BaseEstimator):
         for setting, met in unfit.items():
             if met:
                 raise ValueError(
-                    "early_stopping='loo' needs the squared error, no damping, and a start that "
-                    f"has not seen the targets, not {setting}; change it or set "
-                    "early_stopping=True"
+                    "leave-one-out needs the squared error, no damping, and a start that has not "
+                    f"seen the targets, not {setting}; change it, or set early_stopping=True "
+                    "(a search: cv=5)"
                 )
 
     # -- build -------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class BaseAdaptedFlow(BaseEstimator):
         self,
         data: TrainingData,
         held_out: TrainingData | None,
-        labels: np.ndarray | None = None,
+        labels: np.ndarray | None,
     ) -> TrainedFlow:
         family, theta, batch_size = self._build(data)
         monitor = None if held_out is None else self._monitor(family, held_out)
@@ -369,6 +369,7 @@ class BaseAdaptedFlow(BaseEstimator):
         data: TrainingData,
         theta: Tensor,
         monitor: BestPoint | None,
+        marks: Sequence[float] = MARKS,
     ) -> TrainedFlow:
         output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
         options, times = self._options(), check_schedule(self.schedule, self.t_end)
@@ -385,7 +386,7 @@ class BaseAdaptedFlow(BaseEstimator):
         if times is not None:
             times = [t for t in times if t <= t_end]
         if self.method == "exponential":
-            schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=MARKS if monitor else ())
+            schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks if monitor else ())
             if times is not None:
                 schedule = Fixed.at_times(times)
             observers += deviations
@@ -471,23 +472,74 @@ class BaseAdaptedFlow(BaseEstimator):
 
         The scores come from the start alone, so that the flow need not go further than this.
         """
-        self._check_leave_one_out()
         start = Point.at(output_map, cost, 0.0, theta)
-        options = self._options()
-        left_out = LeaveOneOut.at(start, rcond=options.rcond)
-        scale = metric_scale(start.tangent, options)
         if times is None:
             times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
         self.loo_times_ = np.array([0.0, *times])
-        judged = [
-            self._judge(
-                data.targets - to_numpy(left_out.residuals(options.alpha, float(tau), scale)), data
-            )
-            for tau in tau_from_t(self.loo_times_)
-        ]
-        self.loo_scores_, self.loo_losses_ = np.array(judged).T
+        judged = self._judge_left_out(start, data, [self.alpha], self.loo_times_.tolist())[0]
+        self.loo_scores_, self.loo_losses_ = judged.T
         best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
         return float(self.loo_times_[best])
+
+    def _judge_left_out(
+        self, start: Point, data: TrainingData, alphas: Sequence[float], times: Sequence[float]
+    ) -> np.ndarray:
+        """(score, loss) of leave-one-out predictions, shape (n_alphas, n_times, 2)."""
+        self._check_leave_one_out()
+        options = self._options()
+        left_out = LeaveOneOut.at(start, rcond=options.rcond)
+        scale = metric_scale(start.tangent, options)
+
+        def judge(alpha: float, tau: float) -> tuple[float, float]:
+            residuals = to_numpy(left_out.residuals(alpha, tau, scale))
+            return self._judge(data.targets - residuals, data)
+
+        taus = [float(tau) for tau in tau_from_t(times)]
+        return np.array([[judge(float(alpha), tau) for tau in taus] for alpha in alphas])
+
+    # -- many (α, t) from one start, for the searches ------------------------------------------
+
+    def _leave_one_out_grid(
+        self, data: TrainingData, alphas: Sequence[float], times: Sequence[float]
+    ) -> np.ndarray:
+        """(score, loss) by leave-one-out, shape (n_alphas, n_times, 2)."""
+        family, theta, _ = self._build(data)
+        output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
+        start = Point.at(output_map, cost, 0.0, theta)
+        return self._judge_left_out(start, data, alphas, times)
+
+    def _held_out_grid(
+        self,
+        data: TrainingData,
+        held_out: TrainingData,
+        alphas: Sequence[float],
+        times: Sequence[float],
+    ) -> np.ndarray:
+        """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α."""
+        family, theta, _ = self._build(data)
+        taus = [float(tau) for tau in tau_from_t(times)]
+        grid = []
+        for alpha in alphas:
+            self.set_params(alpha=float(alpha), t_end=float(times[-1]))
+            monitor = self._monitor(family, held_out)
+            trajectory = self._train_at_once(family, data, theta, monitor, taus).trajectory
+            history = trajectory.history()
+            judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
+            # Where the flow came to rest before, later times score what its end does.
+            index = np.searchsorted(trajectory.tau, np.array(taus) * (1 - 1e-9))
+            grid.append(judged[np.minimum(index, len(judged) - 1)])
+        return np.array(grid)
+
+    @abstractmethod
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> tuple[TrainingData, TrainingData | None, np.ndarray | None]:
+        """Rows to train on, rows to stop by, and the classes of the former."""
 
     @abstractmethod
     def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:

@@ -314,17 +314,26 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        rows, held_out = self._validate(X, y, sample_weight, X_val, y_val)
-        self._fit_start(rows)
-        data, index = self._with_targets(rows), self._index(rows.y)
-        trained = self._train(
-            data, None if held_out is None else self._with_targets(held_out), labels=index
-        )
+        data, held_out, index = self._prepare(X, y, sample_weight, X_val, y_val)
+        trained = self._train(data, held_out, index)
         self._expose(trained)
         weights = None if data.weights is None else data.weights[trained.rows]
         self._expose_collapse(index[trained.rows], weights, trained)
         self._expose_limit(trained)
         return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> tuple[TrainingData, TrainingData | None, np.ndarray]:
+        rows, held_out = self._validate(X, y, sample_weight, X_val, y_val)
+        self._fit_start(rows)
+        to_stop_by = None if held_out is None else self._with_targets(held_out)
+        return self._with_targets(rows), to_stop_by, self._index(rows.y)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any

@@ -277,20 +277,24 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        data, held_out = self._validate(X, y, sample_weight, X_val, y_val)
-        self._expose(self._train(data, held_out))
+        data, held_out, labels = self._prepare(X, y, sample_weight, X_val, y_val)
+        self._expose(self._train(data, held_out, labels))
         return self
 
-    def _validate(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
-    ) -> tuple[TrainingData, TrainingData | None]:
-        """Rows to train on, and to stop by."""
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> tuple[TrainingData, TrainingData | None, None]:
         check_y = {"multi_output": True, "y_numeric": True}
         rows = self._validate_rows(X, y, sample_weight, **check_y)
         rows, held_out = self._split(rows, X_val, y_val, labels=None, **check_y)
         self._fit_scaling(rows)
         if held_out is None:
-            return self._scaled(rows), None
+            return self._scaled(rows), None, None
         if held_out.y.shape[1:] != rows.y.shape[1:]:
             raise ValueError(
                 f"y_val must have the outputs of y, shape (n, *{rows.y.shape[1:]}); got shape "
@@ -301,7 +305,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
                 "early_stopping=True needs at least 2 rows to score; raise validation_fraction, "
                 "or hand over more rows in X_val and y_val"
             )
-        return self._scaled(rows), self._scaled(held_out)
+        return self._scaled(rows), self._scaled(held_out), None
 
     def _fit_scaling(self, rows: Rows) -> None:
         """Mean and scale of the targets; those of the last fit where it is continued."""
