@@ -30,7 +30,7 @@ from sklearn_gflow.geometry import (
     factorize,
 )
 
-OUT = Path(__file__).with_name("report.md")
+OUT = Path(__file__).with_suffix(".md")
 N, SEED = 2000, 0
 
 

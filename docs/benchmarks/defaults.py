@@ -1,0 +1,233 @@
+"""Test scores by default and after a search: this package beside MLP, trees, kernels, linear.
+
+Every table is cut into training and test rows (at most ``--rows`` of the former) once a seed; all
+competitors get the same standardised inputs. Nothing sees the test rows before its last
+score. Run ``python docs/benchmarks/defaults.py --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import threadpoolctl
+import torch
+from _machine import header
+from sklearn import datasets
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC, SVR
+
+from sklearn_gflow import (
+    AdaptedFlowClassifier,
+    AdaptedFlowClassifierCV,
+    AdaptedFlowRegressor,
+    AdaptedFlowRegressorCV,
+)
+
+OUT = Path(__file__).with_suffix(".md")
+LOCAL = ("boston", "concrete", "abalone", "bikeshare", "vehicle", "credit_g")
+CLASSIFICATION = {"breast_cancer", "wine", "digits", "vehicle", "credit_g", "hot_classes", "wide_classes"}  # fmt: skip # noqa: E501
+
+# -- Tables ------------------------------------------------------------------------------------
+
+
+def one_hot(n: int, levels: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Five categorical columns with many levels, most of them rare, and the sum of effects."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, levels + 1)
+    columns = rng.choice(levels, (n, 5), p=weights / weights.sum())
+    effects = rng.normal(size=(5, levels))
+    y = effects[np.arange(5), columns].sum(1) + 0.5 * rng.normal(size=n)
+    return pd.DataFrame(columns.astype(str), columns=list("abcde")), y
+
+
+def tables(directory: Path | None) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
+    """All tables: those of scikit-learn, generated ones, and those of a directory."""
+    loaders: dict[str, Callable] = {
+        "diabetes": datasets.load_diabetes,
+        "breast_cancer": datasets.load_breast_cancer,
+        "wine": datasets.load_wine,
+        "digits": datasets.load_digits,
+    }
+    for name, load in loaders.items():
+        X, y = load(return_X_y=True)
+        yield name, pd.DataFrame(X), y
+    X, y = datasets.make_friedman1(1000, noise=1.0, random_state=0)
+    yield "friedman1", pd.DataFrame(X), y
+    X, y = datasets.make_regression(180, 120, n_informative=15, noise=20.0, random_state=0)
+    yield "wide_numbers", pd.DataFrame(X), y
+    X, y = datasets.make_classification(250, 160, n_informative=12, random_state=0)
+    yield "wide_classes", pd.DataFrame(X), y
+    X, y = one_hot(1500, 60, 0)
+    yield "hot_numbers", X, y
+    X, y = one_hot(1500, 80, 1)
+    yield "hot_classes", X, (y > np.median(y)).astype(int)
+    for name in LOCAL if directory else ():
+        table = pd.read_csv(directory / f"{name}.csv.gz")
+        yield name, table.drop(columns="target"), table["target"].to_numpy()
+
+
+def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) -> tuple:
+    """Standardised, one-hot encoded training and test rows."""
+    kept = np.random.default_rng(seed).permutation(len(X))[: 2 * rows]
+    X, y = X.iloc[kept], y[kept]
+    size = min(rows, int(0.75 * len(X)))
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=size, random_state=seed, stratify=y if stratify else None
+    )
+    encode = make_column_transformer(
+        (StandardScaler(), make_column_selector(dtype_include="number")),
+        (
+            OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
+            make_column_selector(dtype_exclude="number"),
+        ),
+    ).fit(X_train)
+    return encode.transform(X_train), encode.transform(X_test), y_train, y_test
+
+
+# -- Competitors -------------------------------------------------------------------------------
+
+MLP_GRID = {"alpha": [1e-5, 1e-3, 1e-1, 1.0], "learning_rate_init": [3e-4, 1e-3, 1e-2]}
+
+
+def competitors(classify: bool, seed: int, searches: bool) -> dict[str, object]:
+    """Estimators by name, the package's own first."""
+    flow, flow_cv, mlp = (
+        (AdaptedFlowClassifier, AdaptedFlowClassifierCV, MLPClassifier)
+        if classify
+        else (AdaptedFlowRegressor, AdaptedFlowRegressorCV, MLPRegressor)
+    )
+    found: dict[str, object] = {
+        "flow": flow(random_state=seed),
+        "flow, loo": flow(early_stopping="loo", t_end=1.0, random_state=seed),
+        "flow CV": flow_cv(random_state=seed),
+        "MLP": mlp(random_state=seed),
+    }
+    if not searches:
+        return found
+    boosting, forest, kernel = (
+        (HistGradientBoostingClassifier, RandomForestClassifier, SVC)
+        if classify
+        else (HistGradientBoostingRegressor, RandomForestRegressor, SVR)
+    )
+    linear = (
+        LogisticRegressionCV(cv=5, max_iter=2000) if classify else RidgeCV(np.logspace(-3, 4, 15))
+    )
+    return found | {
+        "MLP, grid": GridSearchCV(mlp(random_state=seed), MLP_GRID),
+        "boosting, grid": GridSearchCV(
+            boosting(random_state=seed), {"learning_rate": [0.03, 0.1], "max_leaf_nodes": [7, 31]}
+        ),
+        "forest, grid": GridSearchCV(
+            forest(random_state=seed), {"max_features": ["sqrt", 0.5], "min_samples_leaf": [1, 5]}
+        ),
+        "SVM, grid": GridSearchCV(
+            kernel(), {"C": [1.0, 10.0, 100.0], "gamma": ["scale", 0.01, 0.1]}
+        ),
+        "linear, CV": linear,
+    }
+
+
+def measure(arguments: argparse.Namespace) -> pd.DataFrame:
+    """Test score and seconds of the fit, one line for each table, seed and competitor."""
+    lines = []
+    for name, X, y in tables(arguments.data):
+        classify = name in CLASSIFICATION
+        for seed in range(arguments.seeds):
+            parts = split(X, y, arguments.rows, seed, classify)
+            X_train, X_test, y_train, y_test = parts
+            if not classify:  # the peers expect it
+                mean, scale = y_train.mean(), y_train.std()
+                y_train, y_test = (y_train - mean) / scale, (y_test - mean) / scale
+            for title, model in competitors(classify, seed, arguments.searches).items():
+                start = time.perf_counter()
+                model.fit(X_train, y_train)
+                seconds = time.perf_counter() - start
+                score = model.score(X_test, y_test)
+                lines.append((name, seed, title, score, seconds, *X_train.shape))
+                print(f"{name} {seed} {title}: {score:.4f}, {seconds:.2f} s", flush=True)
+    return pd.DataFrame(
+        lines, columns=["table", "seed", "competitor", "score", "seconds", "rows", "features"]
+    )
+
+
+# -- The report --------------------------------------------------------------------------------
+
+
+def markdown(table: pd.DataFrame, digits: str) -> list[str]:
+    """A table with its index as the first column."""
+    head = [table.index.name or "", *table.columns]
+    lines = ["| " + " | ".join(map(str, head)) + " |", "|" + "---|" * len(head)]
+    for name, row in table.iterrows():
+        cells = [value if isinstance(value, str) else format(value, digits) for value in row]
+        lines.append("| " + " | ".join([str(name), *cells]) + " |")
+    return lines
+
+
+def report(found: pd.DataFrame) -> str:
+    """Scores, seconds, ranks, and who was better on how many tables."""
+    order = list(dict.fromkeys(found["competitor"]))
+    names = list(dict.fromkeys(found["table"]))
+    mean = found.groupby(["table", "competitor"])[["score", "seconds"]].mean()
+    scores = mean["score"].unstack()[order].loc[names]
+    seconds = mean["seconds"].unstack()[order].loc[names]
+    ranks = scores.rank(axis=1, ascending=False)
+    pairs = [("flow", "MLP"), ("flow, loo", "MLP"), ("flow CV", "MLP"), ("flow CV", "MLP, grid")]
+    lines = [
+        "## Pairs",
+        "",
+        "| | better on | of | total seconds | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for ours, theirs in pairs:
+        if theirs in order:
+            better = int((scores[ours] > scores[theirs]).sum())
+            a, b = seconds[ours].sum(), seconds[theirs].sum()
+            lines.append(
+                f"| {ours} against {theirs} | {better} | {len(names)} | {a:.1f} against {b:.1f} | "
+                f"{b / a:.1f} |"
+            )
+    lines += ["", "## Test scores (R² or accuracy), means over the splits", ""]
+    lines += markdown(scores, ".3f")
+    lines.append("| *mean rank* | " + " | ".join(f"{ranks[c].mean():.2f}" for c in order) + " |")
+    lines += ["", "## Seconds of a fit, search included", "", *markdown(seconds, ".2f")]
+    lines.append("| *total* | " + " | ".join(f"{seconds[c].sum():.1f}" for c in order) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser.add_argument("--rows", type=int, default=600, help="largest number of training rows")
+    parser.add_argument("--seeds", type=int, default=2, help="splits a table")
+    parser.add_argument("--searches", action="store_true", help="also the tuned peers")
+    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        threadpoolctl.threadpool_limits(arguments.threads)
+    warnings.simplefilter("ignore")
+    found = measure(arguments)
+    title = ["# Test scores by default and after a search", "", *__doc__.splitlines()[2:5]]
+    arguments.out.write_text("\n".join([*title, "", header(), "", report(found)]))
+
+
+if __name__ == "__main__":
+    main()
