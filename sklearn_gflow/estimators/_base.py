@@ -33,7 +33,7 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
     timed_epochs,
 )
-from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
+from sklearn_gflow.estimators._rows import TableRows, TrainingData, row_chunks, subsample
 from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
@@ -379,11 +379,14 @@ class BaseAdaptedFlow(BaseEstimator):
                 "features, for instance with StandardScaler, or set damping > 0. " + detail
             )
         if not outcome.complete:
+            cure = "Raise max_iter, lower t_end, or raise tol."
+            if outcome is Outcome.STEP_UNDERFLOW:
+                cure = "Scale the features, for instance with StandardScaler, or raise damping."
             warnings.warn(
                 f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={self.t_end}: "
-                f"{outcome.value}. Raise max_iter, lower t_end, or raise tol.",
+                f"{outcome.value}. {cure}",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,  # past the wrapper that validates parameters
             )
 
     # -- expose ------------------------------------------------------------------------------
@@ -459,10 +462,15 @@ class BaseAdaptedFlow(BaseEstimator):
     def _model(self, X: ArrayLike) -> np.ndarray:
         """f_θ(X) − f_θ₀(X), shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        inputs = to_tensor(check_fitted_data(self, X), self.dtype, check_device(self.device))
+        checked, device = check_fitted_data(self, X), check_device(self.device)
         family = self._fitted_family()
         theta, reference = (
-            to_tensor(parameters, self.dtype, inputs.device)
+            to_tensor(parameters, self.dtype, device)
             for parameters in (self._theta, self._theta_reference)
         )
-        return to_numpy(family.outputs(theta, inputs) - family.outputs(reference, inputs))
+        parts = []
+        for rows in row_chunks(len(checked)):  # X may be mapped from disk
+            inputs = to_tensor(checked[rows], self.dtype, device)
+            change = family.outputs(theta, inputs) - family.outputs(reference, inputs)
+            parts.append(to_numpy(change))
+        return np.concatenate(parts)
