@@ -114,7 +114,7 @@ def competitors(classify: bool, seed: int, searches: bool) -> dict[str, object]:
     )
     found: dict[str, object] = {
         "flow": flow(random_state=seed),
-        "flow, loo": flow(early_stopping="loo", t_end=1.0, random_state=seed),
+        "flow, loo": flow(early_stopping="loo", t_end=1.0, batch_size=None, random_state=seed),
         "flow CV": flow_cv(random_state=seed),
         "MLP": mlp(random_state=seed),
     }

@@ -18,7 +18,7 @@ class Collapse:
     Attributes
     ----------
     class_means : ndarray of shape (n_classes, n_outputs)
-        Mean output of each class (3.9).
+        Mean output of each class (3.9); NaN for a class without samples.
     targets : ndarray of shape (n_classes, n_outputs)
         y_j, the label of each class.
     within : float
@@ -67,9 +67,12 @@ def collapse(
     y = np.asarray(targets, dtype=np.float64)
     w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     members, sizes = _membership(index, w, len(y))
-    means = (members @ x) / sizes[:, None]
+    present = sizes > 0
+    means = np.full((len(y), x.shape[1]), np.nan)
+    means[present] = (members @ x)[present] / sizes[present, None]
     within = float(w @ ((x - means[index]) ** 2).sum(axis=1) / (2 * w.sum()))
-    between = float(sizes @ ((means - y) ** 2).sum(axis=1) / (2 * w.sum()))
+    distances = ((means - y)[present] ** 2).sum(axis=1)
+    between = float(sizes[present] @ distances / (2 * w.sum()))
     if between > 0:
         ratio = within / between
     else:

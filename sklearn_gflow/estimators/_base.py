@@ -39,7 +39,13 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
     timed_epochs,
 )
-from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, subsample
+from sklearn_gflow.estimators._rows import (
+    Rows,
+    TableRows,
+    TrainingData,
+    row_chunks,
+    subsample,
+)
 from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
@@ -129,10 +135,13 @@ class BaseAdaptedFlow(BaseEstimator):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
     classes_: np.ndarray
+    history_: dict[str, np.ndarray]
     initial_output_: np.ndarray
+    n_iter_: int
     target_mean_: np.ndarray
     target_scale_: np.ndarray
     _activation: str
+    _metric_scale: float
     _sizes: tuple[int, ...]
     _theta: np.ndarray
     _theta_reference: np.ndarray
@@ -199,17 +208,25 @@ class BaseAdaptedFlow(BaseEstimator):
     # -- validate ----------------------------------------------------------------------------
 
     def _validate_rows(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None, **check_y: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        *,
+        chunk: bool = False,
+        **check_y: Any,
     ) -> Rows:
         """X, y and weights, without the rows whose weight is zero."""
         check_alpha(self.alpha)
+        further_chunk = chunk and self._continues(chunk=True)
         X, y = validate_data(
             self,
             X,
             y,
             dtype=[np.float64, np.float32],
             order="C",
-            ensure_min_samples=2,
+            ensure_min_samples=1 if further_chunk else 2,
+            reset=not further_chunk,
             **check_y,
         )
         weights = check_weights(sample_weight, X)
@@ -287,7 +304,7 @@ class BaseAdaptedFlow(BaseEstimator):
         return module.to(device=check_device(self.device), dtype=dtype)
 
     def _build(
-        self, data: TrainingData
+        self, data: TrainingData, *, chunk: bool = False
     ) -> tuple[LayeredNetwork | ModuleFamily, Tensor, int | None]:
         """The family, the start θ, and the rows of a block (None: full batch)."""
         device = check_device(self.device)
@@ -305,14 +322,17 @@ class BaseAdaptedFlow(BaseEstimator):
             n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
         )
         sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
-        if not self._continues():
+        if not self._continues(chunk=chunk):
             self._theta = self._theta_reference = to_numpy(initial)
         elif len(self._theta) != family.n_params or sizes != self._sizes:
             raise ValueError(
-                "warm_start=True continues from the last fit, but its network has "
-                f"{len(self._theta)} parameters and this one {family.n_params}; set "
-                "warm_start=False or keep hidden_layer_sizes and the data's shape"
+                f"{self._continuing(chunk)} continues from the last fit, but its network has "
+                f"{len(self._theta)} parameters and this one {family.n_params}; keep "
+                "hidden_layer_sizes and the data's shape, or start anew by fit with "
+                "warm_start=False"
             )
+        elif isinstance(family, ModuleFamily):
+            family = self._fitted_family()  # buffers may be random
         self._sizes, self._activation = sizes, self.activation
         theta = to_tensor(self._theta, self.dtype, device)
         if isinstance(family, ModuleFamily):
@@ -330,8 +350,14 @@ class BaseAdaptedFlow(BaseEstimator):
     def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
         return SquaredError(output_map.scale(targets), output_map.total_weight)
 
-    def _continues(self) -> bool:
-        return bool(self.warm_start) and hasattr(self, "n_iter_")
+    def _continues(self, *, chunk: bool = False) -> bool:
+        """Whether training goes on from the last solution: a chunk's does if there is one."""
+        return (chunk or bool(self.warm_start)) and hasattr(self, "n_iter_")
+
+    @staticmethod
+    def _continuing(chunk: bool) -> str:
+        """What makes training continue, for messages."""
+        return "partial_fit" if chunk else "warm_start=True"
 
     # -- flow --------------------------------------------------------------------------------
 
@@ -359,8 +385,36 @@ class BaseAdaptedFlow(BaseEstimator):
         if batch_size is None:
             trained = self._train_at_once(family, data, theta, monitor)
         else:
-            trained = self._train_in_blocks(family, data, theta, batch_size, labels, monitor)
-        self._report(trained.trajectory)
+            trained = self._train_in_blocks(
+                family, data, theta, batch_size, self._options(), self._epochs(), labels, monitor
+            )
+        self._report(trained.trajectory, self.t_end)
+        return trained
+
+    def _train_chunk(self, data: TrainingData, labels: np.ndarray | None = None) -> TrainedFlow:
+        """One pass over the blocks of a chunk, in steps as long as the first ones of a fit."""
+        if self.method != "exponential":
+            raise ValueError(
+                f"method={self.method!r} integrates the full batch; set method='exponential' "
+                "for partial_fit"
+            )
+        if self.early_stopping:
+            raise ValueError(
+                f"partial_fit cannot stop early, and early_stopping={self.early_stopping!r}; set "
+                "early_stopping=False, and score between the chunks"
+            )
+        family, theta, batch_size = self._build(data, chunk=True)
+        options, done = self._options(), 0
+        if self._continues(chunk=True):
+            done = self.n_iter_
+            if options.metric_scale is None:  # α is measured in the unit of the first chunk
+                options = replace(options, metric_scale=self._metric_scale)
+        h = self._epochs()[0].first
+        trained = self._train_in_blocks(
+            family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels,
+            epochs_before=done,
+        )  # fmt: skip
+        self._report(trained.trajectory, float(t_from_tau(h)))
         return trained
 
     def _train_at_once(
@@ -408,10 +462,12 @@ class BaseAdaptedFlow(BaseEstimator):
         data: TrainingData,
         theta: Tensor,
         batch_size: int,
+        options: FlowOptions,
+        epochs: list[Epoch],
         labels: np.ndarray | None,
-        monitor: BestPoint | None,
+        monitor: BestPoint | None = None,
+        epochs_before: int = 0,
     ) -> TrainedFlow:
-        options = self._options()
         options = replace(options, damping=options.damping or _BLOCK_DAMPING)
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
@@ -419,12 +475,13 @@ class BaseAdaptedFlow(BaseEstimator):
         kernel_rows = rows[: max(1, _KERNEL_SIZE // family.n_outputs)]
         kernel, _ = probe.block(slice(0, len(kernel_rows)))
         output_map, cost = probe.block(slice(None))
+        seed = generator.initial_seed() + epochs_before  # else all chunks were cut alike
         trajectory = block_flow(
             self._rows(family, data, self._block_dtype(family, options.damping)),
             theta,
-            self._epochs(),
+            epochs,
             options,
-            BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, generator.initial_seed()),
+            BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, seed),
             probe=(output_map, cost),
             kernel=kernel,
             observers=[_Progress()] if self.verbose else [],
@@ -545,7 +602,7 @@ class BaseAdaptedFlow(BaseEstimator):
     def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
         """(score, cost) of outputs for the given rows, the score being that of ``score``."""
 
-    def _report(self, trajectory: Trajectory) -> None:
+    def _report(self, trajectory: Trajectory, t_end: float) -> None:
         """Turn the outcome of a flow into an error or a warning, where it is one."""
         outcome, detail = trajectory.outcome, trajectory.detail
         if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
@@ -555,11 +612,14 @@ class BaseAdaptedFlow(BaseEstimator):
                 "features, for instance with StandardScaler, or set damping > 0. " + detail
             )
         if not outcome.complete:
+            cure = "Raise max_iter, lower t_end, or raise tol."
+            if outcome is Outcome.STEP_UNDERFLOW:
+                cure = "Scale the features, for instance with StandardScaler, or raise damping."
             warnings.warn(
-                f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={self.t_end}: "
-                f"{outcome.value}. Raise max_iter, lower t_end, or raise tol.",
+                f"The flow stopped at t={trajectory.t[-1]:.6g} of {t_end:.6g}: "
+                f"{outcome.value}. {cure}",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,  # past the wrapper that validates parameters
             )
 
     # -- expose ------------------------------------------------------------------------------
@@ -568,6 +628,7 @@ class BaseAdaptedFlow(BaseEstimator):
         output_map, trajectory = trained.output_map, trained.trajectory
         theta = trajectory.theta
         self._theta = to_numpy(theta)
+        self._metric_scale = trajectory.scale
         self.n_outputs_ = self._sizes[-1]
         family = output_map.family
         if isinstance(family, LayeredNetwork):
@@ -612,6 +673,29 @@ class BaseAdaptedFlow(BaseEstimator):
         if "validation_score" in self.history_:
             self.validation_scores_ = self.history_["validation_score"]
             self.best_validation_score_ = float(self.validation_scores_[trajectory.solution])
+
+    def _path(self) -> tuple[dict[str, np.ndarray], np.ndarray | None] | None:
+        """History and parameters of the path up to now."""
+        return (self.history_, self._theta_path) if hasattr(self, "history_") else None
+
+    def _join_path(self, before: tuple[dict[str, np.ndarray], np.ndarray | None] | None) -> None:
+        """Put the path over a chunk, which was exposed, behind the path before it."""
+        if before is None:
+            return
+        (earlier, thetas), later = before, self.history_
+        if thetas is not None and self._theta_path is not None:
+            self._theta_path = np.concatenate([thetas, self._theta_path[1:]])
+        later["s"] = earlier["s"][-1] + later["s"]
+        later["t"] = 1 - (1 - earlier["t"][-1]) * (1 - later["t"])  # τ adds up, t = 1 − e^{−τ}
+        first, second = (np.full(len(path["t"]), np.nan) for path in (earlier, later))
+        self.history_ = {
+            name: np.concatenate([earlier.get(name, first), later.get(name, second)[1:]])
+            for name in {**earlier, **later}
+        }
+        self.loss_curve_ = self.history_["loss"].tolist()
+        self.best_loss_ = min(self.loss_curve_)
+        self.n_iter_ = len(self.loss_curve_) - 1
+        self.t_ = float(self.history_["t"][-1])
 
     def _expose_kernel(self, trained: TrainedFlow) -> None:
         """The Gram on the training rows, its spectrum and rank, at the solution."""
@@ -662,11 +746,13 @@ class BaseAdaptedFlow(BaseEstimator):
         return self._models(X, self._theta_path)
 
     def _models(self, X: ArrayLike, thetas: np.ndarray) -> Iterator[np.ndarray]:
-        inputs = to_tensor(check_fitted_data(self, X), self.dtype, check_device(self.device))
+        checked, device = check_fitted_data(self, X), check_device(self.device)
         family = self._fitted_family()
-        reference = family.outputs(
-            to_tensor(self._theta_reference, self.dtype, inputs.device), inputs
-        )
-        for theta in thetas:
-            outputs = family.outputs(to_tensor(theta, self.dtype, inputs.device), inputs)
-            yield to_numpy(outputs - reference)
+        reference = to_tensor(self._theta_reference, self.dtype, device)
+        for values in thetas:
+            theta, parts = to_tensor(values, self.dtype, device), []
+            for rows in row_chunks(len(checked)):  # X may be mapped from disk
+                inputs = to_tensor(checked[rows], self.dtype, device)
+                change = family.outputs(theta, inputs) - family.outputs(reference, inputs)
+                parts.append(to_numpy(change))
+            yield np.concatenate(parts)

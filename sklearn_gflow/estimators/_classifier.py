@@ -211,6 +211,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     True
     """
 
+    _n_seen: float
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAdaptedFlow._parameter_constraints,
         "loss": [StrOptions({"squared_error", "log_loss"})],
@@ -317,9 +318,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         data, held_out, index = self._prepare(X, y, sample_weight, X_val, y_val)
         trained = self._train(data, held_out, index)
         self._expose(trained)
-        weights = None if data.weights is None else data.weights[trained.rows]
-        self._expose_collapse(index[trained.rows], weights, trained)
-        self._expose_limit(trained)
+        self._expose_classes(data, index, trained)
         return self
 
     def _prepare(
@@ -334,6 +333,108 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self._fit_start(rows)
         to_stop_by = None if held_out is None else self._with_targets(held_out)
         return self._with_targets(rows), to_stop_by, self._index(rows.y)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Follow the flow over one chunk of rows, from the last solution if there is one.
+
+        The rows are cut into blocks as ``batch_size`` says, which for "auto" and None may be one
+        block, and each flows once. All steps are as long as the first ones of a fit in blocks:
+        h = 0.5 at the default ``t_end``; to let noise die out, lower ``t_end`` for the last
+        chunks. The first call draws the start θ₀, takes ``initial_output_`` from the class
+        frequencies of its chunk and one sample spread evenly over the classes, and the unit c of
+        ``metric_scale="trace"``; later calls keep them. After ``fit`` it goes on from there.
+
+        Points are appended to ``history_`` and ``loss_curve_``: the loss is that of the chunk
+        after its pass. Time adds up as if every chunk were all rows. What describes the
+        solution (kernel, ``collapse_``, ``outcome_``, ``solver_``) is that of the last chunk;
+        ``neural_collapse_`` is empty where the chunk lacks a class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs of the chunk; at least two rows in the first call.
+        y : array-like of shape (n_samples,)
+            Labels of the chunk, among the classes.
+        classes : array-like of shape (n_classes,), optional
+            All labels there are; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row in its block, zero as its absence.
+
+        Returns
+        -------
+        self : AdaptedFlowClassifier
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, do not fit what was learnt before, or
+            training leaves the finite numbers.
+        GramMemoryError
+            If the Gram of a block would not fit into memory.
+        """
+        data, index = self._validate_chunk(X, y, classes, sample_weight)
+        before = self._path()
+        trained = self._train_chunk(data, index)
+        self._expose(trained)
+        self._expose_classes(data, index, trained)
+        self._join_path(before)
+        return self
+
+    def _validate_chunk(
+        self, X: Any, y: Any, classes: ArrayLike | None, sample_weight: ArrayLike | None
+    ) -> tuple[TrainingData, np.ndarray]:
+        """Training data of a chunk and the class index of each row."""
+        rows = self._validate_rows(X, y, sample_weight, chunk=True)
+        check_classification_targets(rows.y)
+        rows = replace(rows, y=column_or_1d(rows.y, warn=True))
+        known = self._known_classes(classes)
+        if len(unknown := np.setdiff1d(rows.y, known)):
+            raise ValueError(
+                f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
+                "them to classes in the first call of partial_fit"
+            )
+        first = not self._continues(chunk=True)
+        seen = float(len(rows.X) if rows.weights is None else rows.weights.sum())
+        self._n_seen = seen if first else self._n_seen + seen
+        self.classes_ = known
+        index, class_targets = self._index(rows.y), self._class_targets()
+        weights = self._emphasised(rows, chunk=True)
+        if first:
+            # One even sample, as in predict_proba: a class that comes later has no logit of −∞.
+            targets = np.vstack([class_targets[index], class_targets.mean(axis=0)])
+            counts = np.append(np.ones(len(index)) if weights is None else weights, 1.0)
+            mean = np.average(targets, axis=0, weights=counts)
+            self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
+        return TrainingData(rows.X, class_targets[index], weights, self.initial_output_), index
+
+    def _known_classes(self, classes: ArrayLike | None) -> np.ndarray:
+        """The classes of all chunks, sorted."""
+        if not self._continues(chunk=True):
+            if classes is None:
+                raise ValueError("classes must be given in the first call of partial_fit")
+            known: np.ndarray = np.unique(np.asarray(classes))
+            if len(known) < 2:
+                raise ValueError(
+                    f"classes must hold at least 2 labels, got {known.tolist()}; name those of "
+                    "later chunks too"
+                )
+            return known
+        if classes is not None and not np.array_equal(
+            np.unique(np.asarray(classes)), self.classes_
+        ):
+            raise ValueError(
+                f"partial_fit continues with the classes {self.classes_.tolist()}, and classes "
+                f"is {np.asarray(classes).tolist()}; leave it out, or start anew by fit"
+            )
+        return self.classes_
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
@@ -379,11 +480,20 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             mean = np.average(targets, axis=0, weights=self._emphasised(rows))
             self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
 
-    def _emphasised(self, rows: Rows) -> np.ndarray | None:
+    def _emphasised(self, rows: Rows, *, chunk: bool = False) -> np.ndarray | None:
         """Weights of the rows times those of their classes."""
         if self.class_weight is None:
             return rows.weights
-        by_class = compute_sample_weight(self.class_weight, rows.y)
+        if not chunk:
+            by_class = compute_sample_weight(self.class_weight, rows.y)
+        elif isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs the frequencies in all chunks, "
+                "which partial_fit does not know; give the weights as a dict"
+            )
+        else:  # it may name classes that the chunk has not
+            known = [self.class_weight.get(label, 1.0) for label in self.classes_.tolist()]
+            by_class = np.array(known)[self._index(rows.y)]
         if not (by_class > 0).all():
             raise ValueError(
                 "class_weight must be positive for every class in y; leave out the rows of "
@@ -420,6 +530,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
             return CrossEntropy(targets, output_map.weights)
         return super()._cost(output_map, targets)
 
+    def _expose_classes(self, data: TrainingData, index: np.ndarray, trained: TrainedFlow) -> None:
+        weights = None if data.weights is None else data.weights[trained.rows]
+        self._expose_collapse(index[trained.rows], weights, trained)
+        self._expose_limit(trained)
+
     def _expose_collapse(
         self, index: np.ndarray, weights: np.ndarray | None, trained: TrainedFlow
     ) -> None:
@@ -432,6 +547,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         self.collapse_ = splits[trajectory.solution]
         self.history_["within_class"] = np.array([split.within for split in splits])
         self.history_["between_class"] = np.array([split.between for split in splits])
+        if len(np.unique(index)) < len(self.classes_):  # of a chunk
+            self.neural_collapse_ = {}
+            return
         outputs = path[trajectory.solution]
         predicted = self._decide(self._scores(outputs))
         layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}

@@ -281,6 +281,54 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         self._expose(self._train(data, held_out, labels))
         return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Follow the flow over one chunk of rows, from the last solution if there is one.
+
+        The rows are cut into blocks as ``batch_size`` says, which for "auto" and None may be one
+        block, and each flows once. All steps are as long as the first ones of a fit in blocks:
+        h = 0.5 at the default ``t_end``; to let noise die out, lower ``t_end`` for the last
+        chunks. The first call draws the start θ₀, takes ``target_mean_`` and ``target_scale_``
+        from its chunk, and the unit c of ``metric_scale="trace"``; later calls keep them, so
+        the first chunk should be no exception. After ``fit`` it goes on from there.
+
+        Points are appended to ``history_`` and ``loss_curve_``: the loss is that of the chunk
+        after its pass. Time adds up as if every chunk were all rows. What describes the
+        solution (kernel, ``outcome_``, ``solver_``) is that of the last chunk.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs of the chunk; at least two rows in the first call.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of the chunk.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row in its block, zero as its absence.
+
+        Returns
+        -------
+        self : AdaptedFlowRegressor
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, do not fit what was learnt before, or
+            training leaves the finite numbers.
+        GramMemoryError
+            If the Gram of a block would not fit into memory.
+        """
+        rows = self._validate_rows(
+            X, y, sample_weight, chunk=True, multi_output=True, y_numeric=True
+        )
+        self._fit_scaling(rows, chunk=True)
+        before = self._path()
+        self._expose(self._train_chunk(self._scaled(rows)))
+        self._join_path(before)
+        return self
+
     def _prepare(
         self,
         X: Any,
@@ -307,15 +355,17 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             )
         return self._scaled(rows), self._scaled(held_out), None
 
-    def _fit_scaling(self, rows: Rows) -> None:
+    def _fit_scaling(self, rows: Rows, *, chunk: bool = False) -> None:
         """Mean and scale of the targets; those of the last fit where it is continued."""
         targets, weights = _columns(rows.y), rows.weights
-        if self._continues() and targets.shape[1] != self.n_outputs_:
+        continues = self._continues(chunk=chunk)
+        if continues and targets.shape[1] != self.n_outputs_:
             raise ValueError(
-                f"warm_start=True continues from the last fit, which had {self.n_outputs_} "
-                f"outputs, and y has {targets.shape[1]}; set warm_start=False"
+                f"{self._continuing(chunk)} continues from the last fit, which had "
+                f"{self.n_outputs_} outputs, and y has {targets.shape[1]}; keep them, or start "
+                "anew by fit with warm_start=False"
             )
-        if not self._continues():
+        if not continues:
             self.target_mean_ = np.average(targets, axis=0, weights=weights)
             deviation = targets - self.target_mean_
             scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))

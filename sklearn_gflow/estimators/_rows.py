@@ -13,7 +13,7 @@ from torch import Tensor
 from sklearn_gflow.estimators._validation import to_tensor
 from sklearn_gflow.geometry import Cost, Family, OutputMap
 
-__all__ = ["Rows", "TableRows", "TrainingData", "subsample"]
+__all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
 
 _CHUNK = 8192  # rows that are evaluated at once
 
@@ -86,7 +86,8 @@ class TableRows:
         self.dtype, self.device = dtype, reference.device
         # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
         start = self._tensor(data.start)
-        parts = [family.outputs(reference, self._tensor(data.X[rows])) for rows in self._chunks()]
+        chunks = row_chunks(len(data.X))
+        parts = [family.outputs(reference, self._tensor(data.X[rows])) for rows in chunks]
         self.offset = torch.cat(parts) - start
 
     @property
@@ -112,12 +113,14 @@ class TableRows:
         )
         return output_map, self.make_cost(output_map, self._tensor(self.data.targets[index]))
 
-    def _chunks(self) -> Iterator[slice]:
-        for start in range(0, self.n_samples, _CHUNK):
-            yield slice(start, start + _CHUNK)
-
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
+
+
+def row_chunks(n_samples: int) -> Iterator[slice]:
+    """Runs of rows, as many as are evaluated at once."""
+    for start in range(0, n_samples, _CHUNK):
+        yield slice(start, start + _CHUNK)
 
 
 def subsample(

@@ -242,7 +242,8 @@ def module_with_seed(
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:
     """A tensor with its own memory: read-only and foreign-endian arrays are copied too."""
     if not isinstance(array, Tensor):
-        array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
+        with np.errstate(over="ignore"):  # what is out of range is infinite, which flows report
+            array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
 
 

@@ -236,3 +236,34 @@ class TestLeaveOneOut:
 def _start(X, y):
     """f_θ₀ and its D, from a flow of no length."""
     return model_of(regressor(schedule=[1e-15], t_end=1e-15).fit(X, y), X)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+class TestBlocks:
+    def test_best_epoch_is_restored(self, estimator):
+        X, y = example(estimator, n=80)
+        model = small(
+            estimator, early_stopping=True, batch_size=20, alpha=1.0, t_end=0.999, store_path=True
+        ).fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
+        stages = [scorer(estimator)(y[60:], stage) for stage in model.staged_predict(X[60:])]
+        np.testing.assert_allclose(model.validation_scores_, stages, rtol=1e-9, atol=1e-12)
+        assert model.best_validation_score_ == pytest.approx(max(stages))
+        assert model.score(X[60:], y[60:]) == pytest.approx(max(stages))
+
+    def test_patience_ends_the_flow(self, estimator):
+        X, y = example(estimator, n=80)
+        wrong = np.random.default_rng(0).permutation(y[:60])
+        model = small(
+            estimator,
+            early_stopping=True,
+            batch_size=20,
+            alpha=1.0,
+            schedule=60,
+            n_iter_no_change=3,
+        ).fit(X[:60], wrong, X_val=X[60:], y_val=y[60:])
+        assert model.outcome_.startswith("the score stopped improving")
+        assert model.n_iter_ < 60
+
+    def test_leave_one_out_needs_the_full_batch(self, estimator):
+        with pytest.raises(ValueError, match="set early_stopping=True, or batch_size=None"):
+            small(estimator, early_stopping="loo", batch_size=20).fit(*example(estimator, n=80))
