@@ -319,8 +319,9 @@ class BaseAdaptedFlow(BaseEstimator):
                 f"blocks of {rows}; set early_stopping=True, or batch_size=None"
             )
         check_gram_memory(
-            n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
-        )
+            n_samples, n_outputs, family.n_params, self.dtype, self.solver, device,
+            batch_size=rows, stores=self.store_gram is True,
+        )  # fmt: skip
         sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
         if not self._continues(chunk=chunk):
             self._theta = self._theta_reference = to_numpy(initial)

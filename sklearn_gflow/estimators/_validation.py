@@ -63,7 +63,10 @@ def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
         )
     if np.ndim(schedule) == 0:
         return [float(t) for t in np.linspace(0, t_end, int(schedule) + 1)[1:]]
-    times = np.asarray(schedule, dtype=np.float64)
+    try:
+        times = np.asarray(schedule, dtype=np.float64)
+    except (TypeError, ValueError):
+        times = np.empty(0)
     increasing = times.ndim == 1 and times.size > 0 and bool((np.diff(times) > 0).all())
     if not (increasing and times[0] > 0 and times[-1] <= t_end):
         raise ValueError(
@@ -83,7 +86,7 @@ def check_device(device: str) -> torch.device:
     """
     try:
         checked = torch.device(device)
-        torch.empty(0, device=checked)
+        torch.ones(1, device=checked).item()  # "meta" has no values
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -172,6 +175,7 @@ def check_gram_memory(
     device: torch.device,
     *,
     batch_size: int | None = None,
+    stores: bool = False,
 ) -> None:
     """Refuse a Gram that would not fit, before anything of its size is allocated.
 
@@ -181,7 +185,10 @@ def check_gram_memory(
         Naming the bytes and the parameters to change.
     """
     rows = n_samples if batch_size is None else batch_size
-    needed = working_bytes(rows * n_outputs, n_params, 8 if dtype == "float64" else 4, solver)
+    itemsize, size = 8 if dtype == "float64" else 4, rows * n_outputs
+    needed = working_bytes(size, n_params, itemsize, solver)
+    kept = 3 * itemsize * size**2 if stores and batch_size is None else 0  # with few parameters too
+    needed, forced = max(needed, kept), kept > needed
     available = _available_bytes(device)
     if needed <= available:
         return
@@ -193,6 +200,8 @@ def check_gram_memory(
         cures.insert(0, "set dtype='float32'")
     if solver == "svd":
         cures.insert(0, "set solver='auto'")
+    if forced:
+        cures.insert(0, "set store_gram=False")
     raise GramMemoryError(
         f"{kind} on {rows} rows × {n_outputs} outputs needs {needed} bytes "
         f"for the Gram and its factorisation, and {available} bytes are available on {device}; "

@@ -102,6 +102,14 @@ class TestParameters:
         with pytest.raises(ValueError, match=r"device='abacus' is not available.*use device='cpu'"):
             small(estimator, device="abacus").fit(*example(estimator))
 
+    def test_device_without_values(self, estimator):
+        with pytest.raises(ValueError, match=r"device='meta' is not available.*use device='cpu'"):
+            small(estimator, device="meta").fit(*example(estimator))
+
+    def test_schedule_of_words(self, estimator):
+        with pytest.raises(ValueError, match="schedule must be an increasing sequence of times"):
+            small(estimator, schedule=["a"]).fit(*example(estimator))
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
     def test_absent_device(self, estimator):
         model = small(estimator, device="cuda")  # no error before fit
@@ -312,6 +320,14 @@ class TestMemory:
             regressor(hidden_layer_sizes=(300, 400), batch_size=None).fit(X, y)
         assert "set dtype='float32'" in str(caught.value)
         assert "set batch_size, to 'auto' for instance" in str(caught.value)
+
+    @pytest.mark.usefixtures("megabyte")
+    def test_stored_gram_of_few_parameters_is_counted(self):
+        X, y = table(1000, 1)
+        small_net = regressor(hidden_layer_sizes=(3,), batch_size=None, t_end=0.1)
+        assert small_net.fit(X, y).ntk_rank_ <= 10
+        with pytest.raises(GramMemoryError, match="set store_gram=False"):
+            small_net.set_params(store_gram=True).fit(X, y)
 
     @pytest.mark.parametrize("solver", ["auto", "eigh", "svd"])
     @pytest.mark.usefixtures("megabyte")
