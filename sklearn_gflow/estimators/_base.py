@@ -429,7 +429,7 @@ class BaseAdaptedFlow(BaseEstimator):
             if outcome is Outcome.STEP_UNDERFLOW:
                 cure = "Scale the features, for instance with StandardScaler, or raise damping."
             warnings.warn(
-                f"The flow stopped at t={trajectory.t[-1]:.6g} of {t_end:.6g}: "
+                f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={t_end:.6g}: "
                 f"{outcome.value}. {cure}",
                 ConvergenceWarning,
                 stacklevel=5,  # past the wrapper that validates parameters
