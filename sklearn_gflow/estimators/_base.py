@@ -257,7 +257,7 @@ class BaseAdaptedFlow(BaseEstimator):
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
             self.batch_size, n_samples, n_outputs, family.n_params,
-            solver=self.solver, method=self.method,
+            solver=self.solver, method=self.method, chunk=chunk,
         )  # fmt: skip
         check_gram_memory(
             n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
@@ -333,15 +333,15 @@ class BaseAdaptedFlow(BaseEstimator):
                 "for partial_fit"
             )
         family, theta, batch_size = self._build(data, chunk=True)
-        options, done = self._options(), 0
-        if self._continues(chunk=True):
-            done = self.n_iter_
-            if options.metric_scale is None:  # α is measured in the unit of the first chunk
-                options = replace(options, metric_scale=self._metric_scale)
+        options = self._options()
+        if options.metric_scale is None and self._continues(chunk=True):
+            # α is measured in the unit of the first chunk.
+            options = replace(options, metric_scale=self._metric_scale)
         h = self._epochs()[0].first
         trained = self._train_in_blocks(
-            family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels, done
-        )
+            family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels,
+            chunk=True,
+        )  # fmt: skip
         self._report(trained.trajectory, float(t_from_tau(h)))
         return trained
 
@@ -379,7 +379,8 @@ class BaseAdaptedFlow(BaseEstimator):
         options: FlowOptions,
         epochs: list[Epoch],
         labels: np.ndarray | None,
-        epochs_before: int = 0,
+        *,
+        chunk: bool = False,
     ) -> TrainedFlow:
         options = replace(options, damping=options.damping or _BLOCK_DAMPING)
         generator = seed_generator(self.random_state)
@@ -388,7 +389,9 @@ class BaseAdaptedFlow(BaseEstimator):
         kernel_rows = rows[: max(1, _KERNEL_SIZE // family.n_outputs)]
         kernel, _ = probe.block(slice(0, len(kernel_rows)))
         output_map, cost = probe.block(slice(None))
-        seed = generator.initial_seed() + epochs_before  # else all chunks were cut alike
+        seed = generator.initial_seed()
+        if self._continues(chunk=chunk):
+            seed += self.n_iter_  # else all chunks were cut alike
         trajectory = block_flow(
             self._rows(family, data, self._block_dtype(family, options.damping)),
             theta,
@@ -396,7 +399,7 @@ class BaseAdaptedFlow(BaseEstimator):
             options,
             BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, seed),
             probe=(output_map, cost),
-            kernel=kernel,
+            kernel=None if chunk else kernel,  # costs as much as a small chunk; at its end, once
             observers=[_Progress()] if self.verbose else [],
         )
         return TrainedFlow(output_map, cost, trajectory, rows, kernel_rows)
