@@ -311,7 +311,7 @@ class BaseAdaptedFlow(BaseEstimator):
         n_samples, n_outputs = data.targets.shape
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
-            self.batch_size, n_samples, n_outputs, family.n_params, method=self.method
+            self.batch_size, n_samples, n_outputs, family.n_params, method=self.method, chunk=chunk
         )
         if rows is not None and isinstance(self.early_stopping, str):
             raise ValueError(
@@ -405,15 +405,14 @@ class BaseAdaptedFlow(BaseEstimator):
                 "early_stopping=False, and score between the chunks"
             )
         family, theta, batch_size = self._build(data, chunk=True)
-        options, done = self._options(), 0
-        if self._continues(chunk=True):
-            done = self.n_iter_
-            if options.metric_scale is None:  # α is measured in the unit of the first chunk
-                options = replace(options, metric_scale=self._metric_scale)
+        options = self._options()
+        if options.metric_scale is None and self._continues(chunk=True):
+            # α is measured in the unit of the first chunk.
+            options = replace(options, metric_scale=self._metric_scale)
         h = self._epochs()[0].first
         trained = self._train_in_blocks(
             family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels,
-            epochs_before=done,
+            chunk=True,
         )  # fmt: skip
         self._report(trained.trajectory, float(t_from_tau(h)))
         return trained
@@ -467,7 +466,8 @@ class BaseAdaptedFlow(BaseEstimator):
         epochs: list[Epoch],
         labels: np.ndarray | None,
         monitor: BestPoint | None = None,
-        epochs_before: int = 0,
+        *,
+        chunk: bool = False,
     ) -> TrainedFlow:
         options = replace(options, damping=options.damping or _BLOCK_DAMPING)
         generator = seed_generator(self.random_state)
@@ -476,7 +476,9 @@ class BaseAdaptedFlow(BaseEstimator):
         kernel_rows = rows[: max(1, _KERNEL_SIZE // family.n_outputs)]
         kernel, _ = probe.block(slice(0, len(kernel_rows)))
         output_map, cost = probe.block(slice(None))
-        seed = generator.initial_seed() + epochs_before  # else all chunks were cut alike
+        seed = generator.initial_seed()
+        if self._continues(chunk=chunk):
+            seed += self.n_iter_  # else all chunks were cut alike
         trajectory = block_flow(
             self._rows(family, data, self._block_dtype(family, options.damping)),
             theta,
@@ -484,7 +486,7 @@ class BaseAdaptedFlow(BaseEstimator):
             options,
             BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, seed),
             probe=(output_map, cost),
-            kernel=kernel,
+            kernel=None if chunk else kernel,  # costs as much as a small chunk; at its end, once
             observers=[_Progress()] if self.verbose else [],
             monitor=monitor,
         )
@@ -617,7 +619,7 @@ class BaseAdaptedFlow(BaseEstimator):
             if outcome is Outcome.STEP_UNDERFLOW:
                 cure = "Scale the features, for instance with StandardScaler, or raise damping."
             warnings.warn(
-                f"The flow stopped at t={trajectory.t[-1]:.6g} of {t_end:.6g}: "
+                f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={t_end:.6g}: "
                 f"{outcome.value}. {cure}",
                 ConvergenceWarning,
                 stacklevel=5,  # past the wrapper that validates parameters

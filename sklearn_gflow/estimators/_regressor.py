@@ -287,8 +287,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     ) -> Self:
         """Follow the flow over one chunk of rows, from the last solution if there is one.
 
-        The rows are cut into blocks as ``batch_size`` says, which for "auto" and None may be one
-        block, and each flows once. All steps are as long as the first ones of a fit in blocks:
+        The rows are cut into blocks of ``batch_size`` rows, 256 for "auto" and all for None, and
+        each block flows once. All steps are as long as the first ones of a fit in blocks:
         h = 0.5 at the default ``t_end``; to let noise die out, lower ``t_end`` for the last
         chunks. The first call draws the start θ₀, takes ``target_mean_`` and ``target_scale_``
         from its chunk, and the unit c of ``metric_scale="trace"``; later calls keep them, so

@@ -116,13 +116,19 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray 
 
 
 def block_rows(
-    batch_size: Any, n_samples: int, n_outputs: int, n_params: int, *, method: str
+    batch_size: Any,
+    n_samples: int,
+    n_outputs: int,
+    n_params: int,
+    *,
+    method: str,
+    chunk: bool = False,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
     "auto" takes the full batch while the matrix that is factorised and the one that it is made
     of have at most ``_FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
-    parameters.
+    parameters. A chunk is part of something larger, and "auto" cuts it whatever its size.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def block_rows(
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
     if batch_size == "auto":
-        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2
+        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2 and not chunk
         return None if small or method != "exponential" else _BLOCK_ROWS
     if method != "exponential":
         raise ValueError(

@@ -205,7 +205,9 @@ class TestRegressor:
     def test_a_chunk_that_diverges_is_reported(self):
         X, y = table(40)
         model = regressor(batch_size=8, activation="relu", alpha=1.0)
-        with pytest.warns(ConvergenceWarning, match=r"stopped at t=.* of 0.39.*Scale the features"):
+        with pytest.warns(
+            ConvergenceWarning, match=r"stopped at t=.* of t_end=0.39.*Scale the features"
+        ):
             model.partial_fit(1e8 * X, y)
         assert "epochs raised the loss and were undone" in model.outcome_
         assert model.loss_ <= model.loss_curve_[0]
