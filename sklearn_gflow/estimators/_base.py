@@ -38,6 +38,7 @@ from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
     block_rows,
+    block_solver,
     check_alpha,
     check_device,
     check_fitted_data,
@@ -247,8 +248,9 @@ class BaseAdaptedFlow(BaseEstimator):
             self.batch_size, n_samples, n_outputs, family.n_params,
             solver=self.solver, method=self.method,
         )  # fmt: skip
+        solver = self.solver if rows is None else block_solver(self.solver, n_outputs)
         check_gram_memory(
-            n_samples, n_outputs, family.n_params, self.dtype, self.solver, device, batch_size=rows
+            n_samples, n_outputs, family.n_params, self.dtype, solver, device, batch_size=rows
         )
         sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
         if not self._continues():
@@ -336,7 +338,11 @@ class BaseAdaptedFlow(BaseEstimator):
         labels: np.ndarray | None,
     ) -> TrainedFlow:
         options = self._options()
-        options = replace(options, damping=options.damping or _BLOCK_DAMPING)
+        options = replace(
+            options,
+            damping=options.damping or _BLOCK_DAMPING,
+            solver=block_solver(self.solver, family.n_outputs),
+        )
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
         probe = self._rows(family, data.take(rows), self.dtype)

@@ -23,6 +23,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "block_rows",
+    "block_solver",
     "check_alpha",
     "check_device",
     "check_fitted_data",
@@ -40,6 +41,7 @@ validate_data: Callable[..., Any] = validation.validate_data
 
 _FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
+_SHARED_OUTPUTS = 3  # from so many on, blocks share one kernel across outputs
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -122,9 +124,15 @@ def block_rows(
     Raises
     ------
     ValueError
-        If blocks are asked for together with something that has the full batch only.
+        If blocks are asked for together with something that has the full batch only, or
+        ``solver="shared"`` together with a classical integrator.
     """
-    size = n_samples * n_outputs
+    if solver == "shared" and method != "exponential":
+        raise ValueError(
+            f"solver='shared' is an approximation, and method={method!r} is there as a reference; "
+            "set solver='auto', or method='exponential'"
+        )
+    size = n_samples * (1 if solver == "shared" else n_outputs)
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
     if batch_size == "auto":
@@ -136,6 +144,11 @@ def block_rows(
             "method='exponential' for blocks"
         )
     return int(batch_size)
+
+
+def block_solver(solver: str, n_outputs: int) -> str:
+    """The solver in blocks: what "auto" means there with that many outputs."""
+    return "shared" if solver == "auto" and n_outputs >= _SHARED_OUTPUTS else solver
 
 
 def check_gram_memory(
@@ -156,7 +169,8 @@ def check_gram_memory(
         Naming the bytes and the parameters to change.
     """
     rows = n_samples if batch_size is None else batch_size
-    needed = working_bytes(rows * n_outputs, n_params, 8 if dtype == "float64" else 4, solver)
+    size = rows if solver == "shared" else rows * n_outputs
+    needed = working_bytes(size, n_params, 8 if dtype == "float64" else 4, solver)
     available = _available_bytes(device)
     if needed <= available:
         return
