@@ -414,10 +414,10 @@ PREAMBLE = f"""\
 `AdaptedFlowRegressor` and `AdaptedFlowClassifier` on blocks of 256 rows, against `MLPRegressor` and
 `MLPClassifier` with `early_stopping=True`: the same hidden layers, the same scaled inputs (numbers
 to a normal distribution by their quantiles, categories to indicators; generated tables
-standardised, pixels from 0 to 1) and standardised targets, the same split 80/20, in turns in one process. Ours are tanh
-networks. Settings were chosen on a validation part of the training rows: a quarter of at most
-{CHOICE_ROWS:,} of them, the others fitted. Scores are means over the seeds of the models, times
-are medians of whole fits.
+standardised, pixels from 0 to 1) and standardised targets, the same split 80/20, in turns in one
+process. Ours are tanh networks. Settings were chosen on a validation part of the training rows: a
+quarter of at most {CHOICE_ROWS:,} of them, the others fitted. Scores are means over the seeds of
+the models, times are medians of whole fits. α, t and ε are our `alpha`, `t_end` and `damping`.
 """
 
 

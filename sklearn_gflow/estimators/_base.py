@@ -246,7 +246,7 @@ class BaseAdaptedFlow(BaseEstimator):
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
             self.batch_size, n_samples, n_outputs, family.n_params,
-            solver=self.solver, method=self.method,
+            solver=self.solver, method=self.method, damping=self.damping,
         )  # fmt: skip
         solver = self.solver if rows is None else block_solver(self.solver, n_outputs)
         check_gram_memory(

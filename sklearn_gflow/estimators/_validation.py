@@ -113,7 +113,14 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray 
 
 
 def block_rows(
-    batch_size: Any, n_samples: int, n_outputs: int, n_params: int, *, solver: str, method: str
+    batch_size: Any,
+    n_samples: int,
+    n_outputs: int,
+    n_params: int,
+    *,
+    solver: str,
+    method: str,
+    damping: float,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
@@ -125,13 +132,21 @@ def block_rows(
     ------
     ValueError
         If blocks are asked for together with something that has the full batch only, or
-        ``solver="shared"`` together with a classical integrator.
+        ``solver="shared"`` together with a classical integrator, or in a full batch that was
+        asked for without a ridge.
     """
     if solver == "shared" and method != "exponential":
         raise ValueError(
             f"solver='shared' is an approximation, and method={method!r} is there as a reference; "
             "set solver='auto', or method='exponential'"
         )
+    if solver == "shared" and n_outputs > 1 and batch_size is None and damping == 0:
+        # Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl.
+        raise ValueError(
+            "solver='shared' needs a ridge in the full batch; set damping > 0, or batch_size"
+        )
+    if solver == "shared" and n_outputs > 1 and batch_size == "auto" and damping == 0:
+        return _BLOCK_ROWS  # where the ridge is there by default
     size = n_samples * (1 if solver == "shared" else n_outputs)
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
@@ -169,6 +184,8 @@ def check_gram_memory(
         Naming the bytes and the parameters to change.
     """
     rows = n_samples if batch_size is None else batch_size
+    if n_outputs == 1 and solver == "shared":  # with nothing to share it is "auto"
+        solver = "auto"
     size = rows if solver == "shared" else rows * n_outputs
     needed = working_bytes(size, n_params, 8 if dtype == "float64" else 4, solver)
     available = _available_bytes(device)

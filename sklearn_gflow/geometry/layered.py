@@ -227,9 +227,9 @@ class LayeredLinearization:
     def _shared_sensitivities(self) -> list[Tensor]:
         """S_l with S_l S_lᵀ = (1/Q) Σ_q Δ_l^q Δ_l^qᵀ, each of n rows.
 
-        In the last hidden layer δ^q = w_q ∘ σ', so that Σ_q ⟨δ_i^q, δ_j^q⟩ = Σ_k |w_k|² σ'_ik σ'_jk:
-        one column a neuron, whatever Q. Below it WWᵀ is not diagonal any more. The outputs go
-        there one by one, or with random signs ξ as columns W ξ, of which E[Wξ ξᵀWᵀ] = WWᵀ.
+        In the last hidden layer δ^q = w_q ∘ σ', so that Σ_q ⟨δ_i^q, δ_j^q⟩ is
+        Σ_k |w_k|² σ'_ik σ'_jk: one column a neuron, whatever Q. Below it all of WWᵀ enters. The
+        outputs go there one by one, or with random signs ξ as columns Wξ, E[Wξ ξᵀWᵀ] = WWᵀ.
         """
         if not self.slopes:
             return []

@@ -169,8 +169,8 @@ class ModuleLinearization:
                 if columns.start > rows.start:
                     break
                 right = self._rows(columns).view(columns.stop - columns.start, -1)
-                kernel[rows, columns] = left @ right.mT / self.family.n_outputs
-                kernel[columns, rows] = kernel[rows, columns].mT
+                block = left @ right.mT / self.family.n_outputs
+                kernel[rows, columns], kernel[columns, rows] = block, block.mT
         return kernel
 
     def gram_diagonal(self) -> Tensor:

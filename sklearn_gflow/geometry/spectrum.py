@@ -190,8 +190,8 @@ class _RowSide(TangentFactor):
 class _Shared(TangentFactor):
     """Through K̄ where G ≈ K̄ ⊗ 1_Q: one N×N factor for the Q columns of r, and no rank.
 
-    An approximation, good in wide networks: f(K̄) ⊗ 1 stands for f(G), while Dᵀ is exact. What
-    it has at rest is therefore the same, Dᵀ(K̄⁻¹ ⊗ 1)r = 0 at full rank being r = 0.
+    An approximation, good in wide networks with a ridge: f(K̄) ⊗ 1 stands for f(G), while Dᵀ is
+    exact. The flow then rests where D⁺r = 0 at full rank, but goes there another way.
     """
 
     rank = math.nan
@@ -371,7 +371,7 @@ def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
     Parameters
     ----------
     size : int
-        Q·N.
+        Q·N; N for "shared".
     n_params : int
         K.
     itemsize : int
@@ -382,6 +382,6 @@ def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
     jacobian = size * n_params
     if solver == "svd":
         return 3 * itemsize * jacobian
-    if size <= n_params:
+    if size <= n_params or solver == "shared":
         return 3 * itemsize * size**2
     return itemsize * (jacobian + 3 * n_params**2)

@@ -442,6 +442,7 @@ def test_working_bytes():
     assert working_bytes(100, 1000, 8, "auto") == 3 * 8 * 100**2
     assert working_bytes(100, 1000, 4, "eigh") == 3 * 4 * 100**2
     assert working_bytes(1000, 10, 8, "auto") == 8 * (1000 * 10 + 3 * 10**2)
+    assert working_bytes(1000, 10, 8, "shared") == 3 * 8 * 1000**2
     assert working_bytes(100, 1000, 8, "svd") == 3 * 8 * 100 * 1000
 
 
@@ -545,7 +546,6 @@ class TestSharedKernel:
         close(shared.lift(PSEUDOINVERSE, r), oracles.pinv_solve(tangent.jacobian(), r), 1e-8)
 
     def test_length_is_that_of_a_conjugate_gradient_step(self):
-        # All outputs move together: G = 𝟙𝟙ᵀ ⊗ K̄ is Q times what K̄ ⊗ 1 says along r.
         tangent, r = self._tangent((3, 30, 4)), normal(28)
         G, K = tangent.gram(), torch.kron(tangent.shared_gram, torch.eye(4).double())
         shared = factorize(tangent, r, solver="shared", ridge=0.2)
