@@ -12,6 +12,7 @@ import argparse
 import gc
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -447,7 +448,8 @@ def main() -> None:
 
 def write(out: Path, results: dict[str, dict[str, Entry]], found: list[dict[str, float]]) -> None:
     """Write the page as far as it is known."""
-    parts = [PREAMBLE, header(), ""]
+    load = f"- Load: {os.getloadavg()[2]:.1f} processes on average over the last quarter of an hour"
+    parts = [PREAMBLE, header(), load, ""]
     if results:
         parts += comparison(results)
     if found:
