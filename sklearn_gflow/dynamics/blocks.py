@@ -17,7 +17,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sklearn_gflow.dynamics.flow import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.flow import (
+    FlowOptions,
+    mean_diagonal,
+    metric_scale,
+    of_many_vectors,
+)
 from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
 from sklearn_gflow.dynamics.monitor import BestPoint
 from sklearn_gflow.dynamics.point import Point
@@ -29,6 +34,7 @@ from sklearn_gflow.geometry import (
     FactorizationError,
     GramFunction,
     OutputMap,
+    Tangent,
     TangentFactor,
     factorize,
     tangent_spectrum,
@@ -311,9 +317,9 @@ class _BlockLoop:
                 point.tangent,
                 point.velocity,
                 solver=options.solver,
-                eigenvectors=options.alpha < 1 and isinstance(cost, CrossEntropy),
+                eigenvectors=of_many_vectors(options, cost),
                 rcond=options.rcond,
-                ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
+                ridge=self._ridge(point.tangent),
             )
         except FactorizationError as error:
             self.failure = str(error)
@@ -322,6 +328,12 @@ class _BlockLoop:
         self.trajectory.solvers.append(factor.solver)
         self.last_step = step if self.blocks.momentum else None
         return step
+
+    def _ridge(self, tangent: Tangent) -> float:
+        options = self.options
+        if not options.damping:
+            return 0.0
+        return options.damping * mean_diagonal(tangent, shared=options.solver == "shared")
 
     def _displacement(self, point: Point, factor: TangentFactor, cost: Cost, h: float) -> Tensor:
         """Δθ = Dᵀ f(G) r + (1 − D⁺D) s, s being what momentum keeps of the last step."""

@@ -24,7 +24,7 @@ from sklearn_gflow.geometry import (
     factorize,
 )
 
-__all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale"]
+__all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale", "of_many_vectors"]
 
 
 class Observer(Protocol):
@@ -146,14 +146,28 @@ def metric_scale(start: Tangent, options: FlowOptions) -> float:
     return mean_diagonal(start) if options.metric_scale is None else options.metric_scale
 
 
-def mean_diagonal(tangent: Tangent) -> float:
+def mean_diagonal(tangent: Tangent, *, shared: bool = False) -> float:
     """tr(G)/QN, with N the sum of the weights: copies of a row count as its weight does.
 
-    Of a network that ignores its parameters (G = 0) it is 1.
+    Of a network that ignores its parameters (G = 0) it is 1. ``shared`` reads it off K̄, for
+    which no output is differentiated alone: tr(G)/Q = tr(K̄).
     """
     output_map = tangent.output_map
-    mean = tangent.trace() / (output_map.total_weight * output_map.family.n_outputs)
+    if shared:
+        trace = float(tangent.shared_gram.trace())
+    else:
+        trace = tangent.trace() / output_map.family.n_outputs
+    mean = trace / output_map.total_weight
     return mean if mean > 0 else 1.0
+
+
+def of_many_vectors(options: FlowOptions, cost: Cost) -> bool:
+    """Whether a step asks for the smooth part of f (α < 1) of more vectors than the residual.
+
+    The stages of the cross-entropy are such vectors, and the columns of a shared kernel.
+    """
+    many = isinstance(cost, CrossEntropy) or options.solver == "shared"
+    return options.alpha < 1 and many
 
 
 @dataclass
@@ -210,7 +224,7 @@ class _Loop:
                 point.tangent,
                 point.velocity,
                 solver=options.solver,
-                eigenvectors=options.alpha < 1 and isinstance(self.cost, CrossEntropy),
+                eigenvectors=of_many_vectors(options, self.cost),
                 rcond=options.rcond,
                 ridge=self.ridge,
             )

@@ -99,7 +99,10 @@ class Stepper:
         """(Δθ, Δx = DΔθ) of the flow with D frozen."""
         if isinstance(self.cost, CrossEntropy):
             motion = self._cross_entropy_motion(self.cost, h)
-            return self.factor.lift(PSEUDOINVERSE, motion), motion
+            displacement = self.factor.lift(PSEUDOINVERSE, motion)
+            if self.factor.damped:
+                motion = self.point.tangent.push(displacement)
+            return displacement, motion
         f = exponential(self.alpha, h, self.scale)
         if f.smooth is None:  # one direction for all h: a shorter step costs no solve
             displacement, motion = self._gauss_newton

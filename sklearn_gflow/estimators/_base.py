@@ -50,6 +50,7 @@ from sklearn_gflow.estimators._validation import (
     Interval,
     StrOptions,
     block_rows,
+    block_solver,
     check_alpha,
     check_device,
     check_fitted_data,
@@ -311,15 +312,17 @@ class BaseAdaptedFlow(BaseEstimator):
         n_samples, n_outputs = data.targets.shape
         family, initial = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
-            self.batch_size, n_samples, n_outputs, family.n_params, method=self.method, chunk=chunk
-        )
+            self.batch_size, n_samples, n_outputs, family.n_params,
+            solver=self.solver, method=self.method, damping=self.damping, chunk=chunk,
+        )  # fmt: skip
         if rows is not None and isinstance(self.early_stopping, str):
             raise ValueError(
                 "early_stopping='loo' needs the Gram of all rows, and this table is fitted in "
                 f"blocks of {rows}; set early_stopping=True, or batch_size=None"
             )
         check_gram_memory(
-            n_samples, n_outputs, family.n_params, self.dtype, self.solver, device,
+            n_samples, n_outputs, family.n_params, self.dtype,
+            self.solver if rows is None else block_solver(self.solver, n_outputs), device,
             batch_size=rows, stores=self.store_gram is True,
         )  # fmt: skip
         sizes = getattr(family, "sizes", (data.X.shape[1], n_outputs))
@@ -469,7 +472,11 @@ class BaseAdaptedFlow(BaseEstimator):
         *,
         chunk: bool = False,
     ) -> TrainedFlow:
-        options = replace(options, damping=options.damping or _BLOCK_DAMPING)
+        options = replace(
+            options,
+            damping=options.damping or _BLOCK_DAMPING,
+            solver=block_solver(self.solver, family.n_outputs),
+        )
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
         probe = self._rows(family, data.take(rows), self.dtype)

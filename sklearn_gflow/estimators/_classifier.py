@@ -59,11 +59,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         The exponential step with D frozen over each step, or the same flow by
         `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
         of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
-    solver : {"auto", "cholesky", "eigh", "svd"}, default="auto"
+    solver : {"auto", "cholesky", "eigh", "svd", "shared"}, default="auto"
         How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
         smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
         DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
-        "svd" decomposes D, whose small singular values it resolves best.
+        "svd" decomposes D, whose small singular values it resolves best. "shared" takes the
+        same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), an
+        approximation for wide networks that factorises N×N instead of QN×QN and knows no rank.
+        "auto" takes it in blocks from three outputs on. In the full batch it needs ``damping``.
     batch_size : "auto", int or None, default="auto"
         None: full batch. An int: random blocks of at most that many rows, each of which flows
         for a short time in every epoch; a block of all rows is the full batch. "auto": full

@@ -24,6 +24,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "block_rows",
+    "block_solver",
     "check_alpha",
     "check_device",
     "check_fitted_data",
@@ -42,6 +43,7 @@ validate_data: Callable[..., Any] = validation.validate_data
 
 _FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
+_SHARED_OUTPUTS = 3  # from so many on, blocks share one kernel across outputs
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -121,7 +123,9 @@ def block_rows(
     n_outputs: int,
     n_params: int,
     *,
+    solver: str,
     method: str,
+    damping: float,
     chunk: bool = False,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
@@ -133,9 +137,23 @@ def block_rows(
     Raises
     ------
     ValueError
-        If blocks are asked for together with something that has the full batch only.
+        If blocks are asked for together with something that has the full batch only, or
+        ``solver="shared"`` together with a classical integrator, or in a full batch that was
+        asked for without a ridge.
     """
-    size = n_samples * n_outputs
+    if solver == "shared" and method != "exponential":
+        raise ValueError(
+            f"solver='shared' is an approximation, and method={method!r} is there as a reference; "
+            "set solver='auto', or method='exponential'"
+        )
+    if solver == "shared" and n_outputs > 1 and batch_size is None and damping == 0:
+        # Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl.
+        raise ValueError(
+            "solver='shared' needs a ridge in the full batch; set damping > 0, or batch_size"
+        )
+    if solver == "shared" and n_outputs > 1 and batch_size == "auto" and damping == 0:
+        return _BLOCK_ROWS  # where the ridge is there by default
+    size = n_samples * (1 if solver == "shared" else n_outputs)
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
     if batch_size == "auto":
@@ -172,6 +190,11 @@ def hold_out(
     return np.sort(training), np.sort(held_out)
 
 
+def block_solver(solver: str, n_outputs: int) -> str:
+    """The solver in blocks: what "auto" means there with that many outputs."""
+    return "shared" if solver == "auto" and n_outputs >= _SHARED_OUTPUTS else solver
+
+
 def check_gram_memory(
     n_samples: int,
     n_outputs: int,
@@ -191,9 +214,13 @@ def check_gram_memory(
         Naming the bytes and the parameters to change.
     """
     rows = n_samples if batch_size is None else batch_size
-    itemsize, size = 8 if dtype == "float64" else 4, rows * n_outputs
+    itemsize = 8 if dtype == "float64" else 4
+    if n_outputs == 1 and solver == "shared":  # with nothing to share it is "auto"
+        solver = "auto"
+    size = rows if solver == "shared" else rows * n_outputs
     needed = working_bytes(size, n_params, itemsize, solver)
-    kept = 3 * itemsize * size**2 if stores and batch_size is None else 0  # with few parameters too
+    # A Gram that is stored is formed with few parameters too.
+    kept = 3 * itemsize * (rows * n_outputs) ** 2 if stores and batch_size is None else 0
     needed, forced = max(needed, kept), kept > needed
     available = _available_bytes(device)
     if needed <= available:

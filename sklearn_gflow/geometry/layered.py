@@ -43,6 +43,10 @@ ACTIVATIONS: dict[str, Activation] = {
 # Hadamard product then stay in cache, and only the lower triangle is computed.
 _PANEL_ROWS = 192
 
+# Of the shared kernel: up to this many outputs go through the hidden layers one by one, more
+# as this many random combinations, whose expectation they are.
+_PROBED_OUTPUTS = 8
+
 
 class LayeredNetwork:
     """The family f_θ of layered networks (2.1) with one activation in all hidden layers.
@@ -209,6 +213,36 @@ class LayeredLinearization:
             gram[: rows.start * Q, rows.start * Q : rows.stop * Q] = below.mT
         return gram
 
+    def shared_gram(self) -> Tensor:
+        """K̄ = (1/Q) Σ_q of the blocks G[(·,q), (·,q)], shape (n, n), in which G ≈ K̄ ⊗ 1_Q.
+
+        With Q > 8 outputs the sum over q is estimated in all layers but the last two, by a
+        fixed draw of random signs.
+        """
+        kernel = _inner(self.inputs[-1], self.inputs[-1])
+        for a, delta in zip(self.inputs[:-1], self._shared_sensitivities(), strict=True):
+            kernel.addcmul_(_inner(a, a), delta @ delta.mT)
+        return kernel
+
+    def _shared_sensitivities(self) -> list[Tensor]:
+        """S_l with S_l S_lᵀ = (1/Q) Σ_q Δ_l^q Δ_l^qᵀ, each of n rows.
+
+        In the last hidden layer δ^q = w_q ∘ σ', so that Σ_q ⟨δ_i^q, δ_j^q⟩ is
+        Σ_k |w_k|² σ'_ik σ'_jk: one column a neuron, whatever Q. Below it all of WWᵀ enters. The
+        outputs go there one by one, or with random signs ξ as columns Wξ, E[Wξ ξᵀWᵀ] = WWᵀ.
+        """
+        if not self.slopes:
+            return []
+        W, Q = self.layers[-1][0], self.network.n_outputs
+        shared = [self.slopes[-1] * W.square().mean(1).sqrt()]
+        columns = W / math.sqrt(Q) if Q <= _PROBED_OUTPUTS else W @ _signs(Q, W) / math.sqrt(Q)
+        delta = columns.mT * self.slopes[-1][:, None, :]
+        for depth in reversed(range(len(self.slopes) - 1)):
+            rows = delta.flatten(0, 1) @ self.layers[depth + 1][0].mT
+            delta = rows.unflatten(0, delta.shape[:2]).mul_(self.slopes[depth][:, None, :])
+            shared.insert(0, delta.flatten(1))
+        return shared
+
     def cross_gram(self, other: LayeredLinearization) -> Tensor:
         """Θ(xᵢ, yⱼ) (3.14) between two sample sets at one θ, shape (n·Q, m·Q)."""
         (n, Q), m = self.outputs.shape, len(other.outputs)
@@ -263,6 +297,13 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
     """⟨a, a'⟩ + 1: the inner products of layer inputs, the +1 being the bias."""
     one = left.new_ones(())
     return torch.addmm(one, left, right.mT)
+
+
+def _signs(n_outputs: int, like: Tensor) -> Tensor:
+    """Columns of ±1, scaled so that ξξᵀ is 1 in expectation; the same at each call."""
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(0, 2, (n_outputs, _PROBED_OUTPUTS), generator=generator)
+    return (2 * bits - 1).to(like) / math.sqrt(_PROBED_OUTPUTS)
 
 
 def _panels(n_samples: int, n_outputs: int) -> Iterator[slice]:

@@ -160,6 +160,19 @@ class ModuleLinearization:
                     kernel[_expand(columns, Q), _expand(rows, Q)] = block.mT
         return kernel
 
+    def shared_gram(self) -> Tensor:
+        """K̄ = (1/Q) Σ_q of the blocks G[(·,q), (·,q)], shape (n, n), from Jacobian rows."""
+        kernel = self.outputs.new_empty((len(self.X), len(self.X)))
+        for rows in self._chunks():
+            left = self._rows(rows).view(rows.stop - rows.start, -1)
+            for columns in self._chunks():
+                if columns.start > rows.start:
+                    break
+                right = self._rows(columns).view(columns.stop - columns.start, -1)
+                block = left @ right.mT / self.family.n_outputs
+                kernel[rows, columns], kernel[columns, rows] = block, block.mT
+        return kernel
+
     def gram_diagonal(self) -> Tensor:
         """Diagonal of DDᵀ, shape (n·Q,)."""
         return torch.cat([self._rows(rows).square().sum(1) for rows in self._chunks()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -30,6 +31,9 @@ class Linearization(Protocol):
 
     def gram(self) -> Tensor:
         """DDᵀ (3.15), shape (n_samples·n_outputs, n_samples·n_outputs), sample-major."""
+
+    def shared_gram(self) -> Tensor:
+        """K̄ = (1/Q) Σ_q G[(·,q), (·,q)], shape (n_samples, n_samples): G ≈ K̄ ⊗ 1_Q."""
 
     def gram_diagonal(self) -> Tensor:
         """The diagonal of DDᵀ, shape (n_samples·n_outputs,)."""
@@ -165,6 +169,16 @@ class Tangent:
         gram = self.inner.gram()
         root = self._root_weights()
         return gram if root is None else gram.mul_(root[:, None]).mul_(root)
+
+    @cached_property
+    def shared_gram(self) -> Tensor:
+        """K̄, shape (N, N): the mean over outputs of the diagonal blocks of G."""
+        kernel = self.inner.shared_gram()
+        weights = self.output_map.weights
+        if weights is None:
+            return kernel
+        root = weights.sqrt()
+        return kernel.mul_(root[:, None]).mul_(root)
 
     def trace(self) -> float:
         """Trace of G, without G."""

@@ -41,7 +41,7 @@ __all__ = [
     "working_bytes",
 ]
 
-SOLVERS = ("auto", "cholesky", "eigh", "svd")
+SOLVERS = ("auto", "cholesky", "eigh", "svd", "shared")
 
 PSEUDOINVERSE = GramFunction(1.0)
 
@@ -168,7 +168,8 @@ class TangentFactor(ABC):
     condition : float
         λ_max/λ_min of G over its range; an estimate from below for Cholesky.
     damped : bool
-        Whether a ridge stands in f: D⁺ is then that of a ridge regression, and DD⁺ ≠ P.
+        Whether DD⁺ ≠ P: a ridge stands in f, and D⁺ is that of a ridge regression, or outputs
+        share one kernel.
     tried : str
         Back ends that failed before.
     """
@@ -215,6 +216,48 @@ class _RowSide(TangentFactor):
 
     def project(self, r: Tensor) -> Tensor:
         return self.factor.project(r)
+
+
+class _Shared(TangentFactor):
+    """Through K̄ where G ≈ K̄ ⊗ 1_Q: one N×N factor for the Q columns of r, and no rank.
+
+    An approximation, good in wide networks with a ridge: f(K̄) ⊗ 1 stands for f(G), while Dᵀ is
+    exact. The flow then rests where D⁺r = 0 at full rank, but goes there another way.
+    """
+
+    rank = math.nan
+    damped = True
+
+    def __init__(self, tangent: Tangent, factor: SymmetricFactor) -> None:
+        self.tangent, self.factor, self.condition = tangent, factor, factor.condition
+
+    @property
+    def solver(self) -> str:
+        return f"{self.factor.name} of the shared kernel"
+
+    def lift(self, f: GramFunction, r: Tensor) -> Tensor:
+        """Dᵀ z, z = f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
+
+        K̄ averages over outputs: where they move together G exceeds it, by up to Q, and steps
+        as long as K̄ suggests would diverge. For f = 1/λ this is a step of conjugate gradients
+        preconditioned by K̄, and zᵀGz = |Dᵀz|² makes it as good as free.
+        """
+        z = self.apply(f, r)
+        lifted = self.tangent.pull(z)
+        columns, ridge = self._columns(z), self.factor.ridge * (z @ z)
+        suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
+        measured = lifted @ lifted + ridge
+        return lifted * (suggested / measured) if measured > 0 else lifted
+
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        return self.factor.apply(f, self._columns(r)).reshape(r.shape)
+
+    def project(self, r: Tensor) -> Tensor:
+        return self.factor.project(self._columns(r)).reshape(r.shape)
+
+    def _columns(self, r: Tensor) -> Tensor:
+        """R, shape (N, Q·m), of m vectors r, shape (Q·N,) or (Q·N, m), sample-major."""
+        return r.reshape(len(self.tangent.output_map.X), -1)
 
 
 class _ParameterSide(TangentFactor):
@@ -282,11 +325,12 @@ def factorize(
     probe : Tensor of shape (Q·N,)
         A vector that f(G) will be applied to, the residual for instance; a shifted factor
         must solve for it before it is accepted.
-    solver : {"auto", "cholesky", "eigh", "svd"}
+    solver : {"auto", "cholesky", "eigh", "svd", "shared"}
         "auto" and "cholesky" try a Cholesky factorisation and turn to eigenvectors where D has
         not full rank; "cholesky", with G and without ``rcond``, first tries a jitter of 1e2, 1e3
         and 1e4 times eps times the mean of the diagonal, with the residual as the judge.
-        G is used for Q·N ≤ K, else DᵀD. "svd" decomposes D.
+        G is used for Q·N ≤ K, else DᵀD. "svd" decomposes D. "shared" takes G for K̄ ⊗ 1_Q, an
+        approximation that leaves one N×N matrix to factorise; with one output it is "auto".
     eigenvectors : bool
         Whether f of many vectors will be asked for, for which eigenvectors are best; otherwise
         a Cholesky factor does, with one Krylov space a vector for the smooth part of f.
@@ -306,6 +350,8 @@ def factorize(
     """
     size, n_params = tangent.outputs.numel(), tangent.n_params
     dtype = tangent.outputs.dtype
+    if solver == "shared":
+        return _share(tangent, probe, eigenvectors=eigenvectors, rcond=rcond, ridge=ridge)
     if solver == "svd":
         try:
             return _Svd(tangent.jacobian(), rcond, ridge)
@@ -336,13 +382,27 @@ def factorize(
     )
 
 
+def _share(
+    tangent: Tangent, probe: Tensor, *, eigenvectors: bool, rcond: float | None, ridge: float
+) -> TangentFactor:
+    if tangent.output_map.family.n_outputs == 1:
+        return factorize(tangent, probe, eigenvectors=eigenvectors, rcond=rcond, ridge=ridge)
+    kernel = tangent.shared_gram
+    threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
+    # The probe is for a jitter, which "auto" does not try.
+    method = "eigh" if eigenvectors else "auto"
+    return _Shared(
+        tangent, factor_symmetric(kernel, probe, solver=method, threshold=threshold, ridge=ridge)
+    )
+
+
 def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
     """Peak memory of `factorize`, in bytes: its matrix, the factor, and scratch of that size.
 
     Parameters
     ----------
     size : int
-        Q·N.
+        Q·N; N for "shared".
     n_params : int
         K.
     itemsize : int
@@ -353,6 +413,6 @@ def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
     jacobian = size * n_params
     if solver == "svd":
         return 3 * itemsize * jacobian
-    if size <= n_params:
+    if size <= n_params or solver == "shared":
         return 3 * itemsize * size**2
     return itemsize * (jacobian + 3 * n_params**2)

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
+from sklearn_gflow import AdaptedFlowClassifier
 from sklearn_gflow.estimators._classifier import _project_to_simplex
 from tests import oracles
 from tests.estimators.data import ALPHAS, classes, classifier
@@ -307,3 +309,51 @@ def test_dates_are_labels():
     days = np.array([datetime.date(2024, 8, 2), datetime.date(2024, 8, 5)])[index]
     with pytest.raises(ValueError, match="Unknown label type"):  # as all of scikit-learn has it
         classifier().fit(X, days)
+
+
+class TestSharedKernel:
+    """Blocks of three classes and more share one kernel."""
+
+    def test_digits(self):
+        X, y = load_digits(return_X_y=True)
+        X_train, X_test, y_train, y_test = train_test_split(
+            X / 16, y, train_size=600, random_state=0, stratify=y
+        )
+        model = AdaptedFlowClassifier((64, 64), alpha=1.0, damping=0.1, random_state=0)
+        model.fit(X_train, y_train)
+        assert model.solver_ == "cholesky of the shared kernel"
+        assert model.score(X_test, y_test) > 0.95
+
+    @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+    @pytest.mark.parametrize("alpha", [0.01, 1.0])
+    @pytest.mark.parametrize("batch_size", [None, 40])
+    def test_any_flow(self, batch_size, alpha, loss):
+        X, y = load_iris(return_X_y=True)
+        X = (X - X.mean(0)) / X.std(0)
+        fits = [
+            AdaptedFlowClassifier(
+                (30,), alpha=alpha, loss=loss, solver="shared", batch_size=batch_size,
+                damping=0.1, random_state=0,
+            ).fit(X, y)
+            for _ in range(2)
+        ]  # fmt: skip
+        assert fits[0].solver_.endswith("of the shared kernel")
+        assert fits[0].score(X, y) > 0.94
+        np.testing.assert_array_equal(fits[0].coefs_[0], fits[1].coefs_[0])
+
+    def test_two_outputs_do_not_share_by_themselves(self):
+        X, y = load_iris(return_X_y=True)
+        model = AdaptedFlowClassifier((8,), batch_size=40, loss="log_loss", random_state=0)
+        assert "shared" not in model.fit(X[:100], y[:100]).solver_
+
+    def test_refuses_to_be_a_reference(self):
+        X, y = load_iris(return_X_y=True)
+        model = AdaptedFlowClassifier((8,), solver="shared", method="RK45")
+        with pytest.raises(ValueError, match="solver='shared' is an approximation"):
+            model.fit(X, y)
+
+    def test_needs_a_ridge(self):
+        X, y = load_iris(return_X_y=True)
+        model = AdaptedFlowClassifier((8,), solver="shared", batch_size=None)
+        with pytest.raises(ValueError, match="needs a ridge in the full batch; set damping > 0"):
+            model.fit(X, y)

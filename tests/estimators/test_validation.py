@@ -368,6 +368,17 @@ class TestMemory:
         with pytest.raises(GramMemoryError, match=message):
             regressor(batch_size=500, **parameters).fit(X, y)
 
+    @pytest.mark.usefixtures("megabyte")
+    def test_a_shared_kernel_has_the_size_of_one_output(self):
+        X, y = classes(300)
+        message = r"300 rows × 3 outputs needs 2160000 bytes"
+        with pytest.raises(GramMemoryError, match=message):
+            classifier(hidden_layer_sizes=(10,), solver="shared", damping=0.1).fit(X, y)
+        with pytest.raises(GramMemoryError, match=r"needs 2145624 bytes .* lower batch_size"):
+            classifier(hidden_layer_sizes=(10,), batch_size=299).fit(*classes(598))
+        with pytest.raises(GramMemoryError, match=r"× 1 outputs needs 3321944 bytes"):
+            regressor(hidden_layer_sizes=(48,), solver="shared").fit(*table(1000))
+
     def test_enough_is_enough(self, monkeypatch):
         X, y = table(20)
         needed = 24 * 20**2

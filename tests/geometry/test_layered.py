@@ -48,6 +48,11 @@ class TestAgainstDenseJacobian:
     def test_gram_diagonal(self):
         assert _relative(self.tangent.gram_diagonal(), (self.D**2).sum(1)) < 1e-12
 
+    def test_shared_gram(self):
+        blocks = self.D.view(11, self.sizes[-1], -1)
+        expected = torch.einsum("iqk,jqk->ij", blocks, blocks) / self.sizes[-1]
+        assert _relative(self.tangent.shared_gram(), expected) < 1e-12
+
     def test_jacobian(self):
         assert _relative(self.tangent.jacobian(), self.D) < 1e-12
 
@@ -85,6 +90,39 @@ def test_gram_in_one_panel_is_the_gram_in_many(monkeypatch):
     whole = tangent.gram()
     monkeypatch.setattr(layered, "_PANEL_ROWS", 1)  # fewer rows than one sample has outputs
     assert _relative(tangent.gram(), whole) < 1e-14
+
+
+class TestManyOutputs:
+    """More outputs than go through the layers one by one."""
+
+    def _kernels(self, sizes):
+        theta, X = oracles.problem(11, sizes)
+        blocks = oracles.jacobian(theta, X, sizes, "tanh").view(11, sizes[-1], -1)
+        exact = torch.einsum("iqk,jqk->ij", blocks, blocks) / sizes[-1]
+        return LayeredNetwork(sizes).linearize(theta, X).shared_gram(), exact
+
+    def test_one_hidden_layer_is_exact(self):
+        shared, exact = self._kernels((3, 5, 12))
+        assert _relative(shared, exact) < 1e-12
+
+    def test_random_signs_are_unbiased(self, monkeypatch):
+        draws, generator = [], torch.Generator().manual_seed(0)
+
+        def signs(n_outputs, like):
+            bits = torch.randint(0, 2, (n_outputs, 8), generator=generator)
+            return (2 * bits - 1).to(like) / 8**0.5
+
+        monkeypatch.setattr(layered, "_signs", signs)
+        for _ in range(400):
+            shared, exact = self._kernels((3, 5, 4, 12))
+            draws.append(shared)
+        assert _relative(draws[0], exact) > 1e-3
+        assert _relative(torch.stack(draws).mean(0), exact) < 0.02
+
+    def test_same_signs_at_each_call(self):
+        first, second = (self._kernels((3, 5, 4, 12))[0] for _ in range(2))
+        assert torch.equal(first, second)
+        assert float(torch.linalg.eigvalsh(first)[0]) > -1e-12
 
 
 def test_kernel_of_a_linear_model_is_the_inner_product_plus_one():

@@ -33,7 +33,8 @@ def test_derivatives_are_those_of_the_layered_network(chunk_bytes):
     v = torch.randn(len(theta), generator=generator, dtype=torch.float64)
     u = torch.randn(7, 2, generator=generator, dtype=torch.float64)
     for name, arguments in [
-        ("jacobian", ()), ("gram", ()), ("gram_diagonal", ()), ("push", (v,)), ("pull", (u,)),
+        ("jacobian", ()), ("gram", ()), ("gram_diagonal", ()),
+        ("shared_gram", ()), ("push", (v,)), ("pull", (u,)),
     ]:  # fmt: skip
         torch.testing.assert_close(
             getattr(ours, name)(*arguments),
