@@ -77,7 +77,7 @@ class TestDocstrings:
             assert [e for e in errors if e[0] in faults - {"EX01"}] == [], method
 
     def test_public_methods(self, estimator):
-        expected = {"fit", "predict", "ntk"}
+        expected = {"fit", "partial_fit", "predict", "ntk"}
         if estimator is AdaptedFlowClassifier:
             expected |= {"predict_proba", "predict_log_proba", "decision_function"}
         assert set(public_methods(estimator)) >= expected
