@@ -57,6 +57,7 @@ FLOW_SETTINGS: dict[str, dict[str, Any]] = {
     "α = 1": {"alpha": 1.0},
     "α = 1, t = 0.8": {"alpha": 1.0, "t_end": 0.8},
     "α = 1, ε = 0.1": {"alpha": 1.0, "damping": 0.1},
+    "α = 1, ε = 0.1, t = 0.99": {"alpha": 1.0, "damping": 0.1, "t_end": 0.99},
     "α = 1, ε = 0.1, t = 0.6": {"alpha": 1.0, "damping": 0.1, "t_end": 0.6},
     "α = 0.01 (default)": {},
 }
