@@ -235,7 +235,7 @@ class TestClassifier:
         assert np.isnan(model.collapse_.class_means[2]).all()
         parts = model.collapse_.within + model.collapse_.between
         assert np.isfinite(parts)
-        for _ in range(6):
+        for _ in range(15):
             model.partial_fit(self.X[late], self.y[late]).partial_fit(self.X, self.y)
         assert model.score(self.X, self.y) > 0.8
         assert set(model.neural_collapse_) == {"outputs", "hidden"}
