@@ -759,10 +759,14 @@ class BaseAdaptedFlow(BaseEstimator):
         checked, device = check_fitted_data(self, X), check_device(self.device)
         family = self._fitted_family()
         reference = to_tensor(self._theta_reference, self.dtype, device)
+
+        def outputs(theta: Tensor) -> np.ndarray:
+            parts = [
+                to_numpy(family.outputs(theta, to_tensor(checked[rows], self.dtype, device)))
+                for rows in row_chunks(len(checked))  # X may be mapped from disk
+            ]
+            return np.concatenate(parts)
+
+        start = outputs(reference)
         for values in thetas:
-            theta, parts = to_tensor(values, self.dtype, device), []
-            for rows in row_chunks(len(checked)):  # X may be mapped from disk
-                inputs = to_tensor(checked[rows], self.dtype, device)
-                change = family.outputs(theta, inputs) - family.outputs(reference, inputs)
-                parts.append(to_numpy(change))
-            yield np.concatenate(parts)
+            yield outputs(to_tensor(values, self.dtype, device)) - start
