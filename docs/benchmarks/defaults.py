@@ -83,13 +83,21 @@ def tables(directory: Path | None) -> Iterator[tuple[str, pd.DataFrame, np.ndarr
 
 
 def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) -> tuple:
-    """Standardised, one-hot encoded training and test rows."""
-    kept = np.random.default_rng(seed).permutation(len(X))[: 2 * rows]
-    X, y = X.iloc[kept], y[kept]
-    size = min(rows, int(0.75 * len(X)))
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, train_size=size, random_state=seed, stratify=y if stratify else None
+    """Standardised, one-hot encoded training and test rows.
+
+    The test rows are the same for every seed: what was chosen on training rows has seen none.
+    """
+    classes = y if stratify else None
+    size = min(rows, int(0.25 * len(X)))
+    X, X_test, y, y_test = train_test_split(
+        X, y, test_size=size, random_state=0, stratify=classes
     )
+    X_train, y_train = X, y
+    if len(X) > rows:
+        classes = y if stratify else None
+        X_train, _, y_train, _ = train_test_split(
+            X, y, train_size=rows, random_state=seed, stratify=classes
+        )
     encode = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include="number")),
         (

@@ -54,11 +54,14 @@ class LeaveOneOut:
     The kernel is that of the start on purpose. Later ones have been shaped by the targets of all
     rows, the left-out one included, and estimates by them are too optimistic.
 
+    With many outputs the kernel K̄ shared across them, G ≈ K̄ ⊗ 1, serves all at once, at the cost
+    of one output. The formulas are the same, with blocks of one and Q residuals to remove.
+
     Parameters
     ----------
-    eigenvalues : Tensor of shape (Q·N,)
-        Λ of G = VΛVᵀ, weights included.
-    vectors : Tensor of shape (Q·N, Q·N)
+    eigenvalues : Tensor of shape (B·N,)
+        Λ of G = VΛVᵀ, weights included, where B = Q; of K̄, where B = 1.
+    vectors : Tensor of shape (B·N, B·N)
         V.
     residual : Tensor of shape (n_samples, Q)
         y − x₀ without weights.
@@ -76,7 +79,12 @@ class LeaveOneOut:
 
     @classmethod
     def at(
-        cls, start: Point, *, rcond: float | None = None, estimated_mean: bool = True
+        cls,
+        start: Point,
+        *,
+        shared: bool = False,
+        rcond: float | None = None,
+        estimated_mean: bool = True,
     ) -> LeaveOneOut:
         """Of the flow of the squared error from a start.
 
@@ -84,6 +92,8 @@ class LeaveOneOut:
         ----------
         start : Point
             θ₀.
+        shared : bool
+            Take K̄ for G: exact with one output, otherwise an approximation, Q³ times cheaper.
         rcond : float or None
             See `relative_threshold`.
         estimated_mean : bool
@@ -100,7 +110,8 @@ class LeaveOneOut:
         """
         output_map = start.tangent.output_map
         residual = output_map.unscale(start.velocity).double()
-        eigenvalues, V = gram_eigenvectors(start.tangent.gram(), rcond=rcond)
+        gram = start.tangent.shared_gram if shared else start.tangent.gram()
+        eigenvalues, V = gram_eigenvectors(gram, rcond=rcond)
         weights = residual.new_ones(len(residual))
         if output_map.weights is not None:
             weights = output_map.weights.double()
@@ -123,15 +134,22 @@ class LeaveOneOut:
         Tensor of shape (n_samples, Q)
         """
         columns = self._family(alpha, tau, scale)
-        left_out = columns[..., 0]
+        residual = self._residual_blocks
+        left_out = columns[..., : residual.shape[2]]
         if self.estimated_mean:
-            w = self.weights[:, None]
-            shift = -w * self.residual / (self.weights.sum() - w)
-            left_out = left_out - torch.einsum("nqp,np->nq", columns[..., 1:], shift)
-        return left_out / self.weights.sqrt()[:, None]
+            w = self.weights.view(-1, 1, 1)
+            shift = -w * residual / (self.weights.sum() - w)
+            left_out = left_out - columns[..., residual.shape[2] :] @ shift
+        return left_out.flatten(1) / self.weights.sqrt()[:, None]
+
+    @cached_property
+    def _residual_blocks(self) -> Tensor:
+        """The residual, one block a row: shape (n_samples, B, Q/B)."""
+        n_samples = len(self.residual)
+        return self.residual.view(n_samples, len(self.eigenvalues) // n_samples, -1)
 
     def _family(self, alpha: float, tau: float, scale: float) -> Tensor:
-        """ρ of every right-hand side at (α, τ), shape (n_samples, Q, 1 + Q)."""
+        """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
         done = 1 - math.exp(-alpha * tau) if alpha else 0.0
         columns = (1 - done) * self._gradient_flow((1 - alpha) * tau / scale if alpha < 1 else 0.0)
         return columns + done * self._interpolant if done else columns
@@ -155,24 +173,24 @@ class LeaveOneOut:
         return self._gradient_flow(_AT_REST / float(positive[0]))
 
     def _transforms(self, s: Tensor) -> Tensor:
-        """ρ̂ at every s, shape (n_s, n_samples, Q, 1 + Q)."""
-        n_samples, n_outputs = self.residual.shape
-        resolvents = 1 / (s[:, None] + self.eigenvalues)  # (n_s, Q·N)
+        """ρ̂ at every s, shape (n_s, n_samples, B, Q/B + B)."""
+        n_samples, size, _ = self._residual_blocks.shape
+        resolvents = 1 / (s[:, None] + self.eigenvalues)  # (n_s, B·N)
         weighted = (resolvents.mT[..., None] * self._coordinates[:, None]).flatten(1)
         solved = _matmul(self.vectors, weighted).unflatten(1, (len(s), -1)).movedim(1, 0)
-        V = self.vectors.view(n_samples, n_outputs, -1)
-        # A row of each diagonal block at a time: all at once would be Q times the Gram.
-        rows = [_matmul(V[:, q, None] * V, resolvents.mT) for q in range(n_outputs)]
+        V = self.vectors.view(n_samples, size, -1)
+        # A row of each diagonal block at a time: all at once would be B times the Gram.
+        rows = [_matmul(V[:, q, None] * V, resolvents.mT) for q in range(size)]
         diagonal = torch.stack(rows, dim=1).permute(3, 0, 1, 2)
         return torch.linalg.solve(diagonal, self._blocks(solved)) / s.view(-1, 1, 1, 1)
 
     @cached_property
     def _right_hand_sides(self) -> Tensor:
-        """W^½ times the residual and the constant of each output, shape (Q·N, 1 + Q)."""
-        n_samples, n_outputs = self.residual.shape
-        identity = torch.eye(n_outputs, dtype=torch.float64, device=self.residual.device)
-        constants = identity.expand(n_samples, n_outputs, n_outputs)
-        columns = torch.cat([self.residual[..., None], constants], dim=2)
+        """W^½ times the residual and the constants, shape (B·N, Q/B + B)."""
+        residual = self._residual_blocks
+        n_samples, size, _ = residual.shape
+        identity = torch.eye(size, dtype=torch.float64, device=residual.device)
+        columns = torch.cat([residual, identity.expand(n_samples, size, size)], dim=2)
         return (self.weights.sqrt().view(-1, 1, 1) * columns).flatten(0, 1)
 
     @cached_property
@@ -180,7 +198,7 @@ class LeaveOneOut:
         return self.vectors.mT @ self._right_hand_sides
 
     def _blocks(self, flat: Tensor) -> Tensor:
-        return flat.unflatten(-2, tuple(self.residual.shape))
+        return flat.unflatten(-2, tuple(self._residual_blocks.shape[:2]))
 
 
 def _matmul(real: Tensor, z: Tensor) -> Tensor:

@@ -554,7 +554,8 @@ class BaseAdaptedFlow(BaseEstimator):
         """(score, loss) of leave-one-out predictions, shape (n_alphas, n_times, 2)."""
         self._check_leave_one_out()
         options = self._options()
-        left_out = LeaveOneOut.at(start, rcond=options.rcond)
+        shared = block_solver(self.solver, data.targets.shape[1]) == "shared"
+        left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
         scale = metric_scale(start.tangent, options)
 
         def judge(alpha: float, tau: float) -> tuple[float, float]:

@@ -115,6 +115,40 @@ def test_at_a_point_of_a_network():
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("estimated_mean", [False, True])
+@pytest.mark.parametrize("tau", TAUS)
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_shared_kernel_is_exact_where_outputs_do_not_touch(alpha, tau, estimated_mean):
+    """Q outputs with the same features each, G = K̄ ⊗ 1: one small matrix does for the large one."""
+    D = torch.kron(features(7, 1, 20)[:, 0], torch.eye(3, dtype=torch.float64)).view(7, 3, -1)
+    y = np.random.default_rng(1).normal(size=(7, 3)) + 3
+    weights = np.random.default_rng(2).uniform(0.2, 3, 7)
+    exact = closed_form(D, y, weights, estimated_mean=estimated_mean)
+    one = closed_form(features(7, 1, 20), y[:, :1], weights)
+    shared = LeaveOneOut(
+        one.eigenvalues, one.vectors, exact.residual, exact.weights, estimated_mean
+    )
+    np.testing.assert_allclose(
+        shared.residuals(alpha, tau, C), exact.residuals(alpha, tau, C), rtol=1e-8, atol=1e-9
+    )
+
+
+def test_shared_kernel_of_a_network():
+    """With one output it is the Gram; with four of a wide net it comes close to it."""
+    for n_outputs, tolerance in ((1, 1e-8), (4, 0.15)):
+        sizes = (3, 400, n_outputs)
+        theta, X = oracles.problem(10, sizes)
+        network = LayeredNetwork(sizes)
+        output_map = OutputMap(network, X, network.outputs(theta, X))
+        y = torch.from_numpy(np.random.default_rng(0).normal(size=(10, n_outputs)))
+        cost = SquaredError(output_map.scale(y - y.mean(0)), output_map.total_weight)
+        start = Point.at(output_map, cost, 0.0, theta)
+        exact = LeaveOneOut.at(start).residuals(0.1, 1.5, C)
+        shared = LeaveOneOut.at(start, shared=True).residuals(0.1, 1.5, C)
+        distance = torch.linalg.vector_norm(shared - exact) / torch.linalg.vector_norm(exact)
+        assert float(distance) <= tolerance
+
+
 def test_nothing_to_learn_from():
     y = np.arange(4.0)[:, None]
     found = closed_form(torch.zeros(4, 1, 3), y, np.ones(4)).residuals(0.5, 2.0, C)
