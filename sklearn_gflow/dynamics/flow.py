@@ -202,7 +202,7 @@ class _Loop:
 
     def _finished(self, point: Point) -> Outcome | None:
         options = self.options
-        if not math.isfinite(self.initial_residual):
+        if not math.isfinite(self.initial_residual + self.trajectory.scale):
             return Outcome.DIVERGED
         if _norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED

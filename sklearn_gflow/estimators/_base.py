@@ -151,6 +151,7 @@ class BaseAdaptedFlow(BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "init_scale": [Interval(Real, 0, None, closed="neither")],
         "alpha": [Interval(Real, 0, 1, closed="both")],
         "t_end": [Interval(Real, 0, 1, closed="right")],
         "schedule": [
@@ -285,7 +286,7 @@ class BaseAdaptedFlow(BaseEstimator):
             network = LayeredNetwork(
                 (n_features, *self._hidden_widths(), n_outputs), self.activation
             )
-            return network, network.initial(generator)
+            return network, network.initial(generator, input_scale=self.init_scale)
         module = module_with_seed(self.module, n_features, n_outputs, generator.initial_seed())
         family = ModuleFamily(self._placed(module), n_outputs)
         return family, family.initial()

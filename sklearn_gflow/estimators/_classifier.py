@@ -46,10 +46,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Widths of the hidden layers; ``()`` is a linear model.
     activation : {"tanh", "silu", "gelu", "softplus", "relu", "identity"}, default="tanh"
         Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.
-    alpha : float, default=0.01
+    init_scale : float, default=0.5
+        Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
+        network starts as a smooth function and bends where the data ask for it. 1.0: a richer,
+        better conditioned kernel from the start, which interpolates in fewer steps.
+    alpha : float, default=0.001
         α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
         Small values generalise better on noisy data.
-    t_end : float, default=0.95
+    t_end : float, default=0.998
         Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
         ``max_iter``.
     schedule : "adaptive", int or increasing sequence of float, default="adaptive"
@@ -71,8 +75,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         None: full batch. An int: random blocks of at most that many rows, each of which flows
         for a short time in every epoch; a block of all rows is the full batch. "auto": full
         batch up to 2,000 outputs (rows × outputs; more in small networks), else blocks of 256
-        rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (12
-        epochs for 0.95), and an int ``schedule`` is the number of epochs. An epoch that raises
+        rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (25
+        epochs for 0.998), and an int ``schedule`` is the number of epochs. An epoch that raises
         the loss is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are
         computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
@@ -227,8 +231,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
-        alpha: float = 0.01,
-        t_end: float = 0.95,
+        init_scale: float = 0.5,
+        alpha: float = 0.001,
+        t_end: float = 0.998,
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
@@ -256,6 +261,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.init_scale = init_scale
         self.alpha = alpha
         self.t_end = t_end
         self.schedule = schedule

@@ -162,7 +162,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation
+    hidden_layer_sizes, activation, init_scale
         As in `AdaptedFlowRegressor`.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
@@ -215,6 +215,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
+        init_scale: float = 0.5,
         alphas: Any = _ALPHAS,
         t_ends: Any = None,
         cv: Any = None,
@@ -235,6 +236,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.init_scale = init_scale
         self.alphas = alphas
         self.t_ends = t_ends
         self.cv = cv
@@ -294,7 +296,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation
+    hidden_layer_sizes, activation, init_scale
         As in `AdaptedFlowClassifier`.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
@@ -351,6 +353,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
+        init_scale: float = 0.5,
         alphas: Any = _ALPHAS,
         t_ends: Any = None,
         cv: Any = None,
@@ -374,6 +377,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.init_scale = init_scale
         self.alphas = alphas
         self.t_ends = t_ends
         self.cv = cv

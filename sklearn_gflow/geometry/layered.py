@@ -77,16 +77,21 @@ class LayeredNetwork:
         self.n_outputs = self.sizes[-1]
         self.n_params = sum((n_in + 1) * n_out for n_in, n_out in self.shapes)
 
-    def initial(self, generator: torch.Generator, *, bias_scale: float = 0.3) -> Tensor:
+    def initial(
+        self, generator: torch.Generator, *, input_scale: float = 1.0, bias_scale: float = 0.3
+    ) -> Tensor:
         """Draw a start θ₀: weights N(0, 1/n_in), hidden biases N(0, bias_scale²).
 
-        The output bias starts at zero: the model subtracts its initial outputs, so that bias
-        would change nothing.
+        The smaller the weights of the first layer, the smoother the network at its start. The
+        output bias starts at zero: the model subtracts its initial outputs, so that bias would
+        change nothing.
 
         Parameters
         ----------
         generator : torch.Generator
             Source of randomness; its device (the CPU, usually) is where θ₀ is drawn.
+        input_scale : float
+            Factor on the weights of the first layer.
         bias_scale : float
             Standard deviation of the hidden biases.
 
@@ -101,6 +106,7 @@ class LayeredNetwork:
                 / math.sqrt(n_in)
             )
             parts.append(bias_scale * torch.randn(n_out, generator=generator, dtype=torch.float64))
+        parts[0].mul_(input_scale)
         parts[-1].zero_()
         return torch.cat(parts)
 

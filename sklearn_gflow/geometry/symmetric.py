@@ -297,6 +297,8 @@ def factor_symmetric(
     A: Tensor, probe: Tensor, *, solver: str, threshold: float, ridge: float
 ) -> SymmetricFactor:
     """Climb the ladder: Cholesky, shifted Cholesky (where asked for by name), eigenvectors."""
+    if not bool(torch.isfinite(A.diagonal()).all()):
+        raise FactorizationError("its diagonal holds numbers that are not finite")
     if solver != "eigh":
         factor = _cholesky(A, threshold, ridge)
         if factor is None and solver == "cholesky":

@@ -97,7 +97,7 @@ class TestBoth:
 
     def test_columns_of_the_history_are_equally_long(self, estimator):
         X, y = example(estimator)
-        model = small(estimator, batch_size=6, schedule=4).fit(X, y)
+        model = small(estimator, batch_size=6, schedule=4, t_end=0.95).fit(X, y)
         assert {len(column) for column in model.history_.values()} == {model.n_iter_ + 1}
         assert model.n_iter_ == 4
         assert model.t_ == pytest.approx(0.95)

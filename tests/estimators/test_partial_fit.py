@@ -19,7 +19,7 @@ from tests.estimators.data import (
     table,
 )
 
-STEP = 2 * np.log(20) / 12  # τ of the first steps to t = 0.95
+STEP = 2 * np.log(500) / 25  # τ of the first steps to t = 0.998
 
 
 def first_chunk(model, X, y):

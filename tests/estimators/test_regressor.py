@@ -142,7 +142,14 @@ class TestSolvers:
     @pytest.mark.parametrize("widths", [(12,), (3,), ()])  # K = 61, 16, 4 and N = 20
     def test_agree(self, alpha, widths):
         predictions = [
-            regressor(hidden_layer_sizes=widths, alpha=alpha, solver=solver, schedule=20, t_end=0.2)
+            regressor(
+                hidden_layer_sizes=widths,
+                init_scale=1.0,
+                alpha=alpha,
+                solver=solver,
+                schedule=20,
+                t_end=0.2,
+            )
             .fit(self.X, self.y)
             .predict(self.X)
             for solver in [*SOLVERS, "cholesky"]
@@ -193,7 +200,9 @@ class TestSolvers:
 
     def test_damping_shortens_the_way(self):
         free, damped = (
-            regressor(alpha=1.0, t_end=0.5, schedule=20, damping=damping).fit(self.X, self.y)
+            regressor(init_scale=1.0, alpha=1.0, t_end=0.5, schedule=20, damping=damping).fit(
+                self.X, self.y
+            )
             for damping in (0.0, 0.5)
         )
         assert damped.loss_ > 1.1 * free.loss_
@@ -331,7 +340,8 @@ class TestSchedule:
 
     @pytest.mark.parametrize("schedule", [3, [0.5, 1.0]])
     def test_the_end_of_time(self, schedule):
-        model = regressor(alpha=1.0, t_end=1.0, schedule=schedule).fit(self.X, self.y)
+        model = regressor(init_scale=1.0, alpha=1.0, t_end=1.0, schedule=schedule)
+        model.fit(self.X, self.y)
         assert model.t_ == 1
         assert model.outcome_ in ("reached t_end", "the relative residual fell to tol")
 

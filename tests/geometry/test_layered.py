@@ -164,6 +164,13 @@ class TestInitial:
         assert torch.cat([first, second]).std() == pytest.approx(0.5, rel=0.2)
         assert not last.any()
 
+    def test_input_scale_is_a_factor_of_the_first_weights(self):
+        plain, scaled = self._layers(), self._layers(input_scale=0.25)
+        assert torch.equal(scaled[0][0], 0.25 * plain[0][0])
+        assert torch.equal(scaled[0][1], plain[0][1])
+        for before, after in zip(plain[1:], scaled[1:], strict=True):
+            assert all(map(torch.equal, before, after))
+
     def test_generator_alone_decides(self):
         state = torch.get_rng_state()
         draws = [self.network.initial(torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)]
