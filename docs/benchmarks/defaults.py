@@ -89,9 +89,7 @@ def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) 
     """
     classes = y if stratify else None
     size = min(rows, int(0.25 * len(X)))
-    X, X_test, y, y_test = train_test_split(
-        X, y, test_size=size, random_state=0, stratify=classes
-    )
+    X, X_test, y, y_test = train_test_split(X, y, test_size=size, random_state=0, stratify=classes)
     X_train, y_train = X, y
     if len(X) > rows:
         classes = y if stratify else None

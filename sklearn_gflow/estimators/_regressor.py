@@ -36,10 +36,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Widths of the hidden layers; ``()`` is a linear model.
     activation : {"tanh", "silu", "gelu", "softplus", "relu", "identity"}, default="tanh"
         Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.
-    init_scale : float, default=0.5
+    init_scale : "auto" or float, default="auto"
         Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
-        network starts as a smooth function and bends where the data ask for it. 1.0: a richer,
-        better conditioned kernel from the start, which interpolates in fewer steps.
+        network starts as a smooth function and bends where the data ask for it. 1.0: a
+        better conditioned G, which follows the straight line more closely and in fewer steps.
+        "auto": 1.0 at ``alpha=1`` in the full batch, otherwise 0.5. Not with ``module``.
     alpha : float, default=0.001
         α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
         Small values generalise better on noisy data.
@@ -199,7 +200,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
-        init_scale: float = 0.5,
+        init_scale: str | float = "auto",
         alpha: float = 0.001,
         t_end: float = 0.998,
         schedule: Any = "adaptive",

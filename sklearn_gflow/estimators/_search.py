@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.dynamics import t_from_tau
-from sklearn_gflow.estimators._base import MARKS, BaseAdaptedFlow
+from sklearn_gflow.estimators._base import MARKS, SMOOTH_START, BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import TrainingData
@@ -78,6 +78,8 @@ class _FlowCV(BaseEstimator):
         for name in ("alphas", "t_ends", "cv"):
             parameters.pop(name)
         parameters.update(random_state=seed, batch_size=None)
+        if parameters["init_scale"] == "auto":  # one start for all α
+            parameters["init_scale"] = SMOOTH_START
         template = self._estimator_class(**parameters)
         template._validate_params()
         return template
@@ -162,8 +164,10 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, init_scale
+    hidden_layer_sizes, activation
         As in `AdaptedFlowRegressor`.
+    init_scale : "auto" or float, default="auto"
+        As in `AdaptedFlowRegressor`; "auto" is 0.5 for all values of α, which have one start.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None
@@ -215,7 +219,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
-        init_scale: float = 0.5,
+        init_scale: str | float = "auto",
         alphas: Any = _ALPHAS,
         t_ends: Any = None,
         cv: Any = None,
@@ -296,8 +300,10 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, init_scale
+    hidden_layer_sizes, activation
         As in `AdaptedFlowClassifier`.
+    init_scale : "auto" or float, default="auto"
+        As in `AdaptedFlowClassifier`; "auto" is 0.5 for all values of α, which have one start.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None
@@ -353,7 +359,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         hidden_layer_sizes: Any = (100, 100),
         activation: str = "tanh",
         *,
-        init_scale: float = 0.5,
+        init_scale: str | float = "auto",
         alphas: Any = _ALPHAS,
         t_ends: Any = None,
         cv: Any = None,

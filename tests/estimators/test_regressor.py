@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
@@ -75,7 +76,7 @@ class TestFittedAttributes:
 
     def test_prediction_is_the_network_minus_its_start(self, fitted):
         model, _ = fitted
-        start = regressor(hidden_layer_sizes=(9, 7), schedule=[1e-15], t_end=1e-15)
+        start = clone(model).set_params(schedule=[1e-15], t_end=1e-15)
         start.fit(self.X, fitted[1])  # the same seed: this is θ₀
         new = table(7, seed=5)[0]
         difference = model_of(model, new)[0] - model_of(start, new)[0]
@@ -200,9 +201,7 @@ class TestSolvers:
 
     def test_damping_shortens_the_way(self):
         free, damped = (
-            regressor(init_scale=1.0, alpha=1.0, t_end=0.5, schedule=20, damping=damping).fit(
-                self.X, self.y
-            )
+            regressor(alpha=1.0, t_end=0.5, schedule=20, damping=damping).fit(self.X, self.y)
             for damping in (0.0, 0.5)
         )
         assert damped.loss_ > 1.1 * free.loss_
@@ -340,8 +339,7 @@ class TestSchedule:
 
     @pytest.mark.parametrize("schedule", [3, [0.5, 1.0]])
     def test_the_end_of_time(self, schedule):
-        model = regressor(init_scale=1.0, alpha=1.0, t_end=1.0, schedule=schedule)
-        model.fit(self.X, self.y)
+        model = regressor(alpha=1.0, t_end=1.0, schedule=schedule).fit(self.X, self.y)
         assert model.t_ == 1
         assert model.outcome_ in ("reached t_end", "the relative residual fell to tol")
 
@@ -495,3 +493,34 @@ class TestContinued:
         model = AdaptedFlowRegressor((5,), alpha=1.0, random_state=0).fit(X, np.full(n, value))
         assert model.n_iter_ == 0
         np.testing.assert_array_equal(model.predict(X), value)
+
+
+class TestInitScale:
+    X, y = table(20)
+
+    def _start(self, **options):
+        """The first layer's weights before the flow has moved them."""
+        model = regressor(schedule=[1e-15], t_end=1e-15, **options).fit(self.X, self.y)
+        return model.coefs_[0]
+
+    @pytest.mark.parametrize(
+        ("options", "scale"),
+        [
+            ({"alpha": 0.0}, 0.5),
+            ({"alpha": 0.999}, 0.5),
+            ({"alpha": 1.0}, 1.0),
+            ({"alpha": 1.0, "batch_size": 20}, 1.0),
+            ({"alpha": 1.0, "batch_size": 10}, 0.5),
+        ],
+    )
+    def test_auto(self, options, scale):
+        found, unit = self._start(**options), self._start(**options, init_scale=1.0)
+        np.testing.assert_allclose(found, scale * unit, rtol=1e-6)
+
+    def test_second_layer_and_biases_are_left_alone(self):
+        small, unit = (
+            regressor(schedule=[1e-15], t_end=1e-15, init_scale=scale).fit(self.X, self.y)
+            for scale in (0.1, 1.0)
+        )
+        np.testing.assert_allclose(small.coefs_[1], unit.coefs_[1], rtol=1e-9)
+        np.testing.assert_allclose(small.intercepts_[0], unit.intercepts_[0], rtol=1e-9)

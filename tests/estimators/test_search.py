@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes, load_iris, make_friedman1
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -160,3 +160,13 @@ def test_parameters_are_those_of_the_estimators():
         assert own.keys() - shared == {"alphas", "t_ends", "cv"}
         defaults = estimator().get_params()
         assert {name: own[name] for name in shared} == {name: defaults[name] for name in shared}
+
+
+def test_all_alphas_have_one_start():
+    """Also α = 1, whose start would be another one outside of a search."""
+    X, y = make_friedman1(30, random_state=0)
+    found = AdaptedFlowRegressorCV((8,), alphas=[0.5, 1.0], random_state=0).fit(X, y)
+    alone = AdaptedFlowRegressorCV((8,), alphas=[1.0], random_state=0).fit(X, y)
+    assert found.best_estimator_.init_scale == alone.best_estimator_.init_scale == 0.5
+    scores = found.cv_results_["mean_test_score"][found.cv_results_["param_alpha"] == 1]
+    np.testing.assert_array_equal(scores, alone.cv_results_["mean_test_score"])
