@@ -89,7 +89,7 @@ SMOOTH_START = 0.5  # scale of the first layer; chosen with the defaults of α a
 _BLOCK_DAMPING = 0.01
 _BLOCK_MOMENTUM = 0.5
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
-_PROBE_ROWS, _KERNEL_SIZE = 2000, 500  # rows with recorded outputs, outputs in the Gram
+_PROBE_ROWS, _KERNEL_SIZE = 2000, 256  # rows with recorded outputs, outputs in the Gram
 
 
 @dataclass(frozen=True)
@@ -322,11 +322,11 @@ class BaseAdaptedFlow(BaseEstimator):
             self.batch_size, n_samples, n_outputs, family.n_params,
             solver=self.solver, method=self.method, damping=self.damping, chunk=chunk,
         )  # fmt: skip
-        if rows is not None and isinstance(self.early_stopping, str):
-            raise ValueError(
-                "early_stopping='loo' needs the Gram of all rows, and this table is fitted in "
-                f"blocks of {rows}; set early_stopping=True, or batch_size=None"
-            )
+        if isinstance(self.early_stopping, str):
+            check_gram_memory(
+                n_samples, n_outputs, family.n_params, self.dtype,
+                block_solver(self.solver, n_outputs), device, leave_one_out=True,
+            )  # fmt: skip
         check_gram_memory(
             n_samples, n_outputs, family.n_params, self.dtype,
             self.solver if rows is None else block_solver(self.solver, n_outputs), device,
@@ -394,13 +394,20 @@ class BaseAdaptedFlow(BaseEstimator):
     ) -> TrainedFlow:
         family, theta, batch_size = self._build(data)
         monitor = None if held_out is None else self._monitor(family, held_out)
+        t_end, at_start = self.t_end, False
+        if isinstance(self.early_stopping, str):
+            best = self._leave_one_out_time(family, data, theta)
+            t_end, at_start = best or float(self.loo_times_[1]), best == 0
         if batch_size is None:
-            trained = self._train_at_once(family, data, theta, monitor)
+            trained = self._train_at_once(family, data, theta, t_end, monitor)
         else:
+            epochs = self._epochs(t_end)
             trained = self._train_in_blocks(
-                family, data, theta, batch_size, self._options(), self._epochs(), labels, monitor
+                family, data, theta, batch_size, self._options(), epochs, labels, monitor
             )
-        self._report(trained.trajectory, self.t_end)
+        if at_start:
+            trained.trajectory.selected = 0, theta
+        self._report(trained.trajectory, t_end)
         return trained
 
     def _train_chunk(self, data: TrainingData, labels: np.ndarray | None = None) -> TrainedFlow:
@@ -420,7 +427,7 @@ class BaseAdaptedFlow(BaseEstimator):
         if options.metric_scale is None and self._continues(chunk=True):
             # α is measured in the unit of the first chunk.
             options = replace(options, metric_scale=self._metric_scale)
-        h = self._epochs()[0].first
+        h = self._epochs(self.t_end)[0].first
         trained = self._train_in_blocks(
             family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels,
             chunk=True,
@@ -433,15 +440,12 @@ class BaseAdaptedFlow(BaseEstimator):
         family: LayeredNetwork | ModuleFamily,
         data: TrainingData,
         theta: Tensor,
+        t_end: float,
         monitor: BestPoint | None,
         marks: Sequence[float] = MARKS,
     ) -> TrainedFlow:
         output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
         options, times = self._options(), check_schedule(self.schedule, self.t_end)
-        t_end, at_start = self.t_end, False
-        if isinstance(self.early_stopping, str):
-            best = self._leave_one_out_time(output_map, cost, theta, data, times)
-            t_end, at_start = best or float(self.loo_times_[1]), best == 0
         observers: list[Observer] = [KernelDrift(_DRIFT_PROBES)]
         if self.verbose:
             observers.append(_Progress())
@@ -462,8 +466,6 @@ class BaseAdaptedFlow(BaseEstimator):
                 method=self.method, t_end=t_end, times=times,
                 companions=deviations, observers=observers, monitor=monitor,
             )  # fmt: skip
-        if at_start:
-            trajectory.selected = 0, theta
         rows = np.arange(len(data.X))
         return TrainedFlow(output_map, cost, trajectory, rows, rows)
 
@@ -512,14 +514,14 @@ class BaseAdaptedFlow(BaseEstimator):
         harmless = damping >= _SINGLE_PRECISION_DAMPING and isinstance(family, LayeredNetwork)
         return "float32" if harmless else self.dtype
 
-    def _epochs(self) -> list[Epoch]:
+    def _epochs(self, t_end: float) -> list[Epoch]:
         """The way in blocks; without an end or a number of epochs, ``max_iter`` is that number."""
-        times, tau_end = check_schedule(self.schedule, self.t_end), float(tau_from_t(self.t_end))
+        times, tau_end = check_schedule(self.schedule, self.t_end), float(tau_from_t(t_end))
         if times is None:
-            return decaying_epochs(tau_end, self.max_iter if self.t_end == 1 else None)
+            return decaying_epochs(tau_end, self.max_iter if t_end == 1 else None)
         if np.ndim(self.schedule) == 0:
             return decaying_epochs(tau_end, len(times))
-        return timed_epochs([float(tau) for tau in tau_from_t(times)])
+        return timed_epochs([float(tau) for tau in tau_from_t(times) if tau <= tau_end])
 
     # -- when to stop ------------------------------------------------------------------------
 
@@ -536,31 +538,35 @@ class BaseAdaptedFlow(BaseEstimator):
         return BestPoint(judge, "validation", self.n_iter_no_change, self.tol)
 
     def _leave_one_out_time(
-        self,
-        output_map: OutputMap,
-        cost: Cost,
-        theta: Tensor,
-        data: TrainingData,
-        times: list[float] | None,
+        self, family: LayeredNetwork | ModuleFamily, data: TrainingData, theta: Tensor
     ) -> float:
         """The time t with the best leave-one-out predictions; keeps what all times scored.
 
         The scores come from the start alone, so that the flow need not go further than this.
         """
-        start = Point.at(output_map, cost, 0.0, theta)
+        times = check_schedule(self.schedule, self.t_end)
         if times is None:
             times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
         self.loo_times_ = np.array([0.0, *times])
-        judged = self._judge_left_out(start, data, [self.alpha], self.loo_times_.tolist())[0]
+        judged = self._judge_left_out(family, data, theta, [self.alpha], self.loo_times_.tolist())[
+            0
+        ]
         self.loo_scores_, self.loo_losses_ = judged.T
         best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
         return float(self.loo_times_[best])
 
     def _judge_left_out(
-        self, start: Point, data: TrainingData, alphas: Sequence[float], times: Sequence[float]
+        self,
+        family: LayeredNetwork | ModuleFamily,
+        data: TrainingData,
+        theta: Tensor,
+        alphas: Sequence[float],
+        times: Sequence[float],
     ) -> np.ndarray:
         """(score, loss) of leave-one-out predictions, shape (n_alphas, n_times, 2)."""
         self._check_leave_one_out()
+        output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
+        start = Point.at(output_map, cost, 0.0, theta)
         options = self._options()
         shared = block_solver(self.solver, data.targets.shape[1]) == "shared"
         left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
@@ -579,10 +585,9 @@ class BaseAdaptedFlow(BaseEstimator):
         self, data: TrainingData, alphas: Sequence[float], times: Sequence[float]
     ) -> np.ndarray:
         """(score, loss) by leave-one-out, shape (n_alphas, n_times, 2)."""
+        self.set_params(early_stopping="loo")
         family, theta, _ = self._build(data)
-        output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
-        start = Point.at(output_map, cost, 0.0, theta)
-        return self._judge_left_out(start, data, alphas, times)
+        return self._judge_left_out(family, data, theta, alphas, times)
 
     def _held_out_grid(
         self,
@@ -598,7 +603,8 @@ class BaseAdaptedFlow(BaseEstimator):
         for alpha in alphas:
             self.set_params(alpha=float(alpha), t_end=float(times[-1]))
             monitor = self._monitor(family, held_out)
-            trajectory = self._train_at_once(family, data, theta, monitor, taus).trajectory
+            trained = self._train_at_once(family, data, theta, self.t_end, monitor, taus)
+            trajectory = trained.trajectory
             history = trajectory.history()
             judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
             # Where the flow came to rest before, later times score what its end does.

@@ -101,8 +101,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         How to choose the best point of the path up to ``t_end``. True: by the score on rows
         held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
         linearised flow, in closed form, at the price of one eigendecomposition; the flow then
-        ends at the best time, and all rows are trained on. Needs the squared error, no
-        ``damping``, and no ``warm_start``.
+        ends at the best time, and all rows are trained on. From three outputs on by the kernel
+        that they share, unless ``solver`` names another. Needs the squared error, no ``damping``,
+        no ``warm_start``, and memory for the Gram, in blocks too.
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping=True``, class by class.
     loss : {"squared_error", "log_loss"}, default="squared_error"
@@ -179,7 +180,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Back ends used, fallbacks included.
     kernel_rows_ : ndarray of int
         Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
-        condition belong: all, or in blocks a random subsample of at most 500 outputs.
+        condition belong: all, or in blocks a random subsample of at most 256 outputs.
     ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
         sample-major. None when not stored.

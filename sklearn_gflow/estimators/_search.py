@@ -77,7 +77,7 @@ class _FlowCV(BaseEstimator):
         parameters = self.get_params(deep=False)
         for name in ("alphas", "t_ends", "cv"):
             parameters.pop(name)
-        parameters.update(random_state=seed, batch_size=None)
+        parameters.update(random_state=seed)
         if parameters["init_scale"] == "auto":  # one start for all α
             parameters["init_scale"] = SMOOTH_START
         template = self._estimator_class(**parameters)
@@ -100,7 +100,9 @@ class _FlowCV(BaseEstimator):
         judged = []
         for train, test in splitter.split(X, y):
             # Patience is for those who stop: here every time of the grid is scored.
-            fold = clone(template).set_params(early_stopping=True, n_iter_no_change=2**31)
+            fold = clone(template).set_params(
+                early_stopping=True, batch_size=None, n_iter_no_change=2**31
+            )
             data, held_out, _ = fold._prepare(
                 _safe_indexing(X, train),
                 _safe_indexing(y, train),
@@ -159,8 +161,8 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
     Gram at the start, in closed form: predictions of the linearised flow on the other rows,
     copies of a row left out together. With a splitter there is one flow for each fold and α,
-    scored on the rows held out at all times of its path. The winner is fitted on all rows, full
-    batch.
+    scored on the rows held out at all times of its path. The winner is fitted on all rows, in
+    the full batch or in blocks as ``batch_size="auto"`` has it.
 
     Parameters
     ----------
@@ -295,8 +297,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
     By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
     Gram at the start, in closed form: predictions of the linearised flow on the other rows,
     copies of a row left out together. With a splitter there is one flow for each fold and α,
-    scored on the rows held out at all times of its path. The winner is fitted on all rows, full
-    batch.
+    scored on the rows held out at all times of its path. The winner is fitted on all rows, in
+    the full batch or in blocks as ``batch_size="auto"`` has it.
 
     Parameters
     ----------

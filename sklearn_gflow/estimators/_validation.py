@@ -205,6 +205,7 @@ def check_gram_memory(
     *,
     batch_size: int | None = None,
     stores: bool = False,
+    leave_one_out: bool = False,
 ) -> None:
     """Refuse a Gram that would not fit, before anything of its size is allocated.
 
@@ -225,7 +226,9 @@ def check_gram_memory(
     available = _available_bytes(device)
     if needed <= available:
         return
-    if batch_size is None:
+    if leave_one_out:
+        kind, cures = "leave-one-out", ["set early_stopping=True (a search: cv=5)"]
+    elif batch_size is None:
         kind, cures = "full-batch training", ["set batch_size, to 'auto' for instance"]
     else:
         kind, cures = "training in blocks", ["lower batch_size"]

@@ -264,6 +264,21 @@ class TestBlocks:
         assert model.outcome_.startswith("the score stopped improving")
         assert model.n_iter_ < 60
 
-    def test_leave_one_out_needs_the_full_batch(self, estimator):
-        with pytest.raises(ValueError, match="set early_stopping=True, or batch_size=None"):
-            small(estimator, early_stopping="loo", batch_size=20).fit(*example(estimator, n=80))
+    @pytest.mark.parametrize("schedule", ["adaptive", 5, [0.3, 0.6, 0.9]])
+    def test_leave_one_out_says_how_far_the_blocks_go(self, estimator, schedule):
+        X, y = example(estimator, n=80)
+        parameters = {"early_stopping": "loo", "alpha": 0.1, "t_end": 0.9, "schedule": schedule}
+        full = small(estimator, **parameters).fit(X, y)
+        blocks = small(estimator, batch_size=20, **parameters).fit(X, y)
+        np.testing.assert_array_equal(blocks.loo_scores_, full.loo_scores_)
+        assert blocks.t_ == pytest.approx(blocks.loo_times_[blocks.loo_scores_.argmax()])
+        assert blocks.n_iter_ > 1
+
+
+def test_blocks_that_have_nothing_to_learn_keep_the_mean():
+    X, y = table(40)
+    y = np.random.default_rng(3).permutation(y)
+    model = regressor(early_stopping="loo", alpha=1.0, t_end=0.9, batch_size=20).fit(X, y)
+    assert model.loo_scores_.argmax() == 0
+    assert model.t_ == 0
+    assert len(np.unique(model.predict(X))) == 1

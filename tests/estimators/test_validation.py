@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from sklearn.exceptions import NotFittedError
 
-from sklearn_gflow import GramMemoryError
+from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
 from sklearn_gflow.estimators import _validation
 from sklearn_gflow.geometry import LayeredNetwork
 from tests.estimators.data import ESTIMATORS, classes, classifier, example, regressor, small, table
@@ -367,6 +367,17 @@ class TestMemory:
         message = r"training in blocks on 500 rows .* needs 6000000 bytes .*; .* lower batch_size"
         with pytest.raises(GramMemoryError, match=message):
             regressor(batch_size=500, **parameters).fit(X, y)
+
+    @pytest.mark.usefixtures("megabyte")
+    def test_leave_one_out_has_its_own_bound(self):
+        X, y = table(400)
+        message = r"leave-one-out on 400 rows .*set early_stopping=True \(a search: cv=5\)"
+        for model in (
+            regressor(early_stopping="loo", batch_size=20),
+            AdaptedFlowRegressorCV((12,), alphas=[0.1]),
+        ):
+            with pytest.raises(GramMemoryError, match=message):
+                model.set_params(hidden_layer_sizes=(300,)).fit(X, y)
 
     @pytest.mark.usefixtures("megabyte")
     def test_a_shared_kernel_has_the_size_of_one_output(self):
