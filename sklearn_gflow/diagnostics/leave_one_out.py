@@ -146,6 +146,24 @@ class LeaveOneOut:
             left_out = left_out - columns[..., residual.shape[2] :] @ shift
         return left_out.flatten(1) / self.weights.sqrt()[:, None]
 
+    def training_loss(self, alpha: float, tau: float, scale: float) -> float:
+        """C (2.48) of the linearised flow at all rows, none left out, at time τ.
+
+        Parameters
+        ----------
+        alpha, tau, scale : float
+            As for `residuals`.
+
+        Returns
+        -------
+        float
+        """
+        rates = alpha + (1 - alpha) * self.eigenvalues / scale
+        learnt = self.eigenvalues > 0
+        decay = torch.where(learnt, torch.exp(-tau * rates.where(learnt, 1.0)), 1.0)
+        modes = self._coordinates[:, : self._residual_blocks.shape[2]]
+        return float((decay[:, None] * modes).square().sum() / (2 * self.weights.sum()))
+
     @cached_property
     def _residual_blocks(self) -> Tensor:
         """The residual, one block a row: shape (n_samples, B, Q/B)."""
@@ -223,5 +241,3 @@ def _parabola(latest: float, like: Tensor) -> tuple[Tensor, Tensor]:
     u = (torch.arange(_NODES, dtype=like.dtype, device=like.device) + 0.5) * spacing
     z = torch.complex(torch.ones_like(u), u)
     return mu * z**2, (2 * mu * spacing / math.pi) * z
-
-

@@ -19,7 +19,7 @@ from sklearn_gflow.dynamics.flow import (
     metric_scale,
 )
 from sklearn_gflow.dynamics.frozen import exponential
-from sklearn_gflow.dynamics.monitor import BestPoint
+from sklearn_gflow.dynamics.monitor import BestPoint, LossReached
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
@@ -38,6 +38,7 @@ __all__ = [
     "EpochObserver",
     "Fixed",
     "FlowOptions",
+    "LossReached",
     "Metric",
     "Monitor",
     "Observer",

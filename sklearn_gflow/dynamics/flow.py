@@ -44,6 +44,10 @@ class Monitor(Observer, Protocol):
     """An observer that chooses the solution among the points, and may end the flow."""
 
     @property
+    def outcome(self) -> Outcome:
+        """Why the flow ended, if it did so for the monitor."""
+
+    @property
     def finished(self) -> bool:
         """Whether the flow may end."""
 
@@ -206,8 +210,8 @@ class _Loop:
             return Outcome.DIVERGED
         if _norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED
-        if self._monitor_finished():
-            return Outcome.EARLY_STOPPED
+        if self.monitor is not None and self.monitor.finished:
+            return self.monitor.outcome
         if self.schedule.ended(point.tau):
             return Outcome.REACHED_END
         if self.trajectory.n_steps >= options.max_iter:
@@ -256,12 +260,9 @@ class _Loop:
             columns = [observer.step(point, stepper.factor, after) for observer in self.observers]
             self._record(after, part.error, columns)
             point = after
-            if self._monitor_finished():
+            if self.monitor is not None and self.monitor.finished:
                 break
         return point
-
-    def _monitor_finished(self) -> bool:
-        return self.monitor is not None and self.monitor.finished
 
     def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
         self.trajectory.record(point, error, keep_path=self.options.store_path)

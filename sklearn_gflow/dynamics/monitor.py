@@ -1,4 +1,4 @@
-"""Stopping by a score: the best point of a flow, and when to look no further."""
+"""Stopping by a score or a loss: which point of a flow is the solution, and when it may end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.trajectory import Outcome
 from sklearn_gflow.geometry import TangentFactor
 
-__all__ = ["BestPoint"]
+__all__ = ["BestPoint", "LossReached"]
 
 
 class BestPoint:
@@ -28,6 +29,8 @@ class BestPoint:
         By how much the score must rise to count as an improvement, or the loss fall at equal
         scores.
     """
+
+    outcome = Outcome.EARLY_STOPPED
 
     def __init__(
         self,
@@ -71,6 +74,32 @@ class BestPoint:
         self.waited = 0 if improved else self.waited + 1
         self.seen += 1
         return {f"{self.name}_score": score, f"{self.name}_loss": loss}
+
+
+class LossReached:
+    """A monitor of `flow` that ends it at the first point whose loss is at most a bound.
+
+    Parameters
+    ----------
+    bound : float
+        C (2.48).
+    """
+
+    outcome = Outcome.LOSS_REACHED
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def start(self, point: Point) -> Mapping[str, float]:
+        """Look at the start."""
+        self.best, self.finished = (0, point.theta), point.loss <= self.bound
+        return {}
+
+    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+        """Look at a point."""
+        self.best = self.best[0] + 1, after.theta
+        self.finished = after.loss <= self.bound
+        return {}
 
 
 def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:

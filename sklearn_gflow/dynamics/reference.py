@@ -246,7 +246,7 @@ class _System:
             trajectory.outcome = Outcome.STEP_UNDERFLOW
             trajectory.detail = str(solution.message)
         elif monitor is not None and monitor.finished:
-            trajectory.outcome = Outcome.EARLY_STOPPED
+            trajectory.outcome = monitor.outcome
         elif converged:
             trajectory.outcome = Outcome.CONVERGED
         elif limited and solution.t[-1] < end:

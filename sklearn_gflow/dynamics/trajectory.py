@@ -29,12 +29,14 @@ class Outcome(Enum):
     DIVERGED = "outputs or loss became non-finite"
     FACTORIZATION_FAILED = "the Gram could not be factorised"
     EARLY_STOPPED = "the score stopped improving"
+    LOSS_REACHED = "the loss fell to the bound that was set"
 
     @property
     def complete(self) -> bool:
         """Whether the flow came to its end: the time, zero loss, an equilibrium, a monitor's."""
         return self in (
-            Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED
+            Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
+            Outcome.LOSS_REACHED,
         )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from sklearn_gflow.dynamics import (
     Epoch,
     Fixed,
     FlowOptions,
+    LossReached,
+    Monitor,
     Observer,
     Outcome,
     Point,
@@ -81,10 +83,10 @@ from sklearn_gflow.geometry import (
 __all__ = ["BaseAdaptedFlow", "Rows", "TrainedFlow", "TrainingData"]
 
 _STORED_GRAM_BYTES = 64 * 2**20
-_DRIFT_PROBES = 4
+_DRIFT_PROBES = 2
 # Times τ at which a path is scored, besides its own steps: dense enough to stop at the best.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
-SMOOTH_START = 0.5  # scale of the first layer; chosen with the defaults of α and t_end
+SMOOTH_START = 0.25  # scale of the first layer; chosen with the defaults of α and t_end
 # What blocks need where the user leaves it open; tuned on validation parts of tables.
 _BLOCK_DAMPING = 0.01
 _BLOCK_MOMENTUM = 0.5
@@ -393,17 +395,20 @@ class BaseAdaptedFlow(BaseEstimator):
         labels: np.ndarray | None,
     ) -> TrainedFlow:
         family, theta, batch_size = self._build(data)
-        monitor = None if held_out is None else self._monitor(family, held_out)
+        judge = None if held_out is None else self._monitor(family, held_out)
+        until: LossReached | None = None
         t_end, at_start = self.t_end, False
         if isinstance(self.early_stopping, str):
-            best = self._leave_one_out_time(family, data, theta)
+            best, loss = self._leave_one_out_time(family, data, theta)
             t_end, at_start = best or float(self.loo_times_[1]), best == 0
+            # Where the network learns faster than its linearisation, it has learnt as much before.
+            until = LossReached(loss)
         if batch_size is None:
-            trained = self._train_at_once(family, data, theta, t_end, monitor)
+            trained = self._train_at_once(family, data, theta, t_end, judge or until)
         else:
             epochs = self._epochs(t_end)
             trained = self._train_in_blocks(
-                family, data, theta, batch_size, self._options(), epochs, labels, monitor
+                family, data, theta, batch_size, self._options(), epochs, labels, judge
             )
         if at_start:
             trained.trajectory.selected = 0, theta
@@ -441,7 +446,7 @@ class BaseAdaptedFlow(BaseEstimator):
         data: TrainingData,
         theta: Tensor,
         t_end: float,
-        monitor: BestPoint | None,
+        monitor: Monitor | None,
         marks: Sequence[float] = MARKS,
     ) -> TrainedFlow:
         output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
@@ -539,21 +544,21 @@ class BaseAdaptedFlow(BaseEstimator):
 
     def _leave_one_out_time(
         self, family: LayeredNetwork | ModuleFamily, data: TrainingData, theta: Tensor
-    ) -> float:
-        """The time t with the best leave-one-out predictions; keeps what all times scored.
+    ) -> tuple[float, float]:
+        """The time t with the best leave-one-out predictions, and the linearised loss there.
 
-        The scores come from the start alone, so that the flow need not go further than this.
+        Keeps what all times scored. The scores come from the start alone, so that the flow need
+        not go further than this.
         """
         times = check_schedule(self.schedule, self.t_end)
         if times is None:
             times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
         self.loo_times_ = np.array([0.0, *times])
-        judged = self._judge_left_out(family, data, theta, [self.alpha], self.loo_times_.tolist())[
-            0
-        ]
-        self.loo_scores_, self.loo_losses_ = judged.T
+        alphas, taus = [self.alpha], self.loo_times_.tolist()
+        (judged,) = self._judge_left_out(family, data, theta, alphas, taus)
+        self.loo_scores_, self.loo_losses_, training = judged.T
         best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
-        return float(self.loo_times_[best])
+        return float(self.loo_times_[best]), float(training[best])
 
     def _judge_left_out(
         self,
@@ -563,8 +568,13 @@ class BaseAdaptedFlow(BaseEstimator):
         alphas: Sequence[float],
         times: Sequence[float],
     ) -> np.ndarray:
-        """(score, loss) of leave-one-out predictions, shape (n_alphas, n_times, 2)."""
+        """What the linearised flows score, shape (n_alphas, n_times, 3).
+
+        Score and loss of their leave-one-out predictions, copies of a row left out together, and
+        the loss of training.
+        """
         self._check_leave_one_out()
+        data = data.distinct()
         output_map, cost = self._rows(family, data, self.dtype).block(slice(None))
         start = Point.at(output_map, cost, 0.0, theta)
         options = self._options()
@@ -572,9 +582,10 @@ class BaseAdaptedFlow(BaseEstimator):
         left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
         scale = metric_scale(start.tangent, options)
 
-        def judge(alpha: float, tau: float) -> tuple[float, float]:
+        def judge(alpha: float, tau: float) -> tuple[float, float, float]:
             residuals = to_numpy(left_out.residuals(alpha, tau, scale))
-            return self._judge(data.targets - residuals, data)
+            score, loss = self._judge(data.targets - residuals, data)
+            return score, loss, left_out.training_loss(alpha, tau, scale)
 
         taus = [float(tau) for tau in tau_from_t(times)]
         return np.array([[judge(float(alpha), tau) for tau in taus] for alpha in alphas])
@@ -587,7 +598,7 @@ class BaseAdaptedFlow(BaseEstimator):
         """(score, loss) by leave-one-out, shape (n_alphas, n_times, 2)."""
         self.set_params(early_stopping="loo")
         family, theta, _ = self._build(data)
-        return self._judge_left_out(family, data, theta, alphas, times)
+        return self._judge_left_out(family, data, theta, alphas, times)[..., :2]
 
     def _held_out_grid(
         self,

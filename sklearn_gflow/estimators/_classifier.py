@@ -101,7 +101,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         How to choose the best point of the path up to ``t_end``. True: by the score on rows
         held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
         linearised flow, in closed form, at the price of one eigendecomposition; the flow then
-        ends at the best time, and all rows are trained on. From three outputs on by the kernel
+        ends at the best time, or before, where its loss has fallen to that of the linearised flow
+        at that time, and all rows are trained on. From three outputs on by the kernel
         that they share, unless ``solver`` names another. Needs the squared error, no ``damping``,
         no ``warm_start``, and memory for the Gram, in blocks too.
     validation_fraction : float, default=0.1

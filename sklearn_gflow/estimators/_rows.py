@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,15 @@ class TrainingData:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
         return TrainingData(self.X[rows], self.targets[rows], weights, self.start)
+
+    def distinct(self) -> TrainingData:
+        """Each row once, with the weight of all its copies."""
+        table = np.hstack([self.X, self.targets])
+        _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        if len(first) == len(table):
+            return self
+        weights = np.bincount(copy.ravel(), weights=self.weights).astype(float)
+        return replace(self.take(first), weights=weights)
 
 
 class TableRows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +16,6 @@ from sklearn_gflow.dynamics import t_from_tau
 from sklearn_gflow.estimators._base import MARKS, SMOOTH_START, BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
-from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
@@ -49,11 +47,13 @@ class _FlowCV(BaseEstimator):
         template = self._template(seed)
         if self.cv is None:
             data, _, _ = template._prepare(X, y, sample_weight)
-            judged = template._leave_one_out_grid(_distinct(data), alphas, times)[None]
+            judged = template._leave_one_out_grid(data, alphas, times)[None]
         else:
             judged = self._judge_folds(template, X, y, sample_weight, alphas, times)
         self._expose_grid(alphas, times, judged)
         template = self._template(seed).set_params(alpha=self.alpha_, t_end=self.t_end_)
+        if self.cv is None:
+            template.set_params(early_stopping="loo")
         self.best_estimator_ = template.fit(X, y, sample_weight)
         for name in ("n_iter_", "n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(self.best_estimator_, name):
@@ -479,11 +479,3 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
-
-
-def _distinct(data: TrainingData) -> TrainingData:
-    """Each row once, with the weight of all its copies: copies are left out together."""
-    table = np.hstack([data.X, data.targets])
-    _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    distinct = data.take(first)
-    return replace(distinct, weights=np.bincount(copy.ravel(), weights=data.weights).astype(float))

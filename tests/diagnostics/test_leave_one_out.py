@@ -60,6 +60,24 @@ def test_equals_refits_of_the_linear_model(name, weighted, alpha, tau):
     np.testing.assert_allclose(found, refits, rtol=1e-8, atol=1e-8 * np.abs(refits).max())
 
 
+@pytest.mark.parametrize("tau", TAUS)
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("name", ["full_rank", "fewer_parameters", "two_outputs", "copies"])
+def test_training_loss_is_that_of_the_frozen_flow(name, alpha, tau):
+    D = CASES[name]
+    y, weights = RNG.normal(size=D.shape[:2]), RNG.uniform(0.2, 3, len(D))
+    root = np.repeat(np.sqrt(weights), D.shape[1])
+    centred = y - np.average(y, axis=0, weights=weights)
+    r, weighted = root * centred.reshape(-1), root[:, None] * D.reshape(-1, D.shape[2]).numpy()
+    if math.isinf(tau):
+        moved = oracles.project(weighted, r, rtol=1e-10)
+    else:
+        _, moved = oracles.frozen_flow(weighted, r, tau, alpha, C)
+    expected = np.square(r - moved).sum() / (2 * weights.sum())
+    found = closed_form(D, y, weights).training_loss(alpha, tau, C)
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
 def test_without_an_estimated_mean():
     D, y, weights = CASES["two_outputs"], np.ones((6, 2)), np.ones(6)
     refits = oracles.left_out_residuals(
