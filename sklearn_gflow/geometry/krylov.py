@@ -254,12 +254,10 @@ class Krylov:
         return b - solution.residual - self.ridge * solution.u
 
     def _solution(self, b: Tensor, weight: float) -> Solution:
-        """A⁺b, which is to be multiplied by the weight. A finer one goes on from a coarser one."""
+        """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
         unit = max(self.unit, abs(weight) * _norm(b))
         accuracy = self.accuracy * unit / abs(weight)
-        solution = Solution(torch.zeros_like(b), b, orthogonal=False, exhausted=False)
-        if self._solved is not None and torch.equal(self._solved[0], b):
-            solution = self._solved[1]
+        solution = self._start(b)
         for _ in range(_RESTARTS):  # by recurrence r drifts away from b − Au
             if solution.orthogonal or _norm(solution.residual) <= accuracy:
                 break
@@ -269,10 +267,26 @@ class Krylov:
             solution = more._replace(u=solution.u + more.u)
             if solution.exhausted:
                 break
-        self._solved = b, solution
+        if self._solved is None or torch.equal(self._solved[0], b):
+            self._solved = b, solution
         if not solution.orthogonal and unit:
             self.reached = max(self.reached, abs(weight) * _norm(solution.residual) / unit)
         return solution
+
+    def _start(self, b: Tensor) -> Solution:
+        """As much of b as the first vector's solution has: residuals of a flow point one way."""
+        start = Solution(torch.zeros_like(b), b, orthogonal=False, exhausted=False)
+        if self._solved is None:
+            return start
+        first, solution = self._solved
+        if torch.equal(first, b):
+            return solution
+        if solution.orthogonal:  # u has a part in the kernel of A, which b may not have
+            return start
+        image = first - solution.residual  # Au
+        size = float(image @ image)
+        share = float(b @ image) / size if size else 0.0
+        return start._replace(u=share * solution.u, residual=b - share * image)
 
 
 def _norm(vector: Tensor) -> float:
