@@ -55,7 +55,9 @@ class Deviation:
         return self.predicted
 
     def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
-        """Carry the prediction over one step with P held fixed."""
+        """Carry the prediction over one step with P held fixed; at α = 1, where it is one."""
+        if self.alpha != 1:
+            return self.columns(after.tau, after, self.predicted)
         e, shrink = self.predicted, math.exp(before.tau - after.tau)
         # t₂ − t₁ = (1−t₁)(1 − e^{−h}), also where t has stopped moving in float64.
         growth = -math.exp(-before.tau) * math.expm1(before.tau - after.tau)

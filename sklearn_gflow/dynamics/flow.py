@@ -236,7 +236,7 @@ class _Loop:
             self.trajectory.detail = str(error)
             return Outcome.FACTORIZATION_FAILED
         self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
-        if _norm(factor.project(point.velocity)) <= options.tol * self.initial_residual:
+        if factor.at_rest(point.velocity, options.tol * self.initial_residual):
             self.trajectory.solvers.append(factor.solver)
             return Outcome.EQUILIBRIUM
         stepper = Stepper(

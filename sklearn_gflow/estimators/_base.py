@@ -106,7 +106,7 @@ class TrainedFlow:
     rows : ndarray of int
         Those rows among the training rows: all, or in blocks a subsample.
     kernel_rows : ndarray of int
-        The first ones of them, whose Gram is exposed.
+        Places among ``rows`` of those whose Gram is exposed.
     """
 
     output_map: OutputMap
@@ -322,7 +322,8 @@ class BaseAdaptedFlow(BaseEstimator):
         family = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
             self.batch_size, n_samples, n_outputs, family.n_params,
-            solver=self.solver, method=self.method, damping=self.damping, chunk=chunk,
+            solver=self.solver, method=self.method, damping=self.damping,
+            dtype=self.dtype, device=device, chunk=chunk,
         )  # fmt: skip
         if isinstance(self.early_stopping, str):
             check_gram_memory(
@@ -472,7 +473,16 @@ class BaseAdaptedFlow(BaseEstimator):
                 companions=deviations, observers=observers, monitor=monitor,
             )  # fmt: skip
         rows = np.arange(len(data.X))
-        return TrainedFlow(output_map, cost, trajectory, rows, rows)
+        return TrainedFlow(output_map, cost, trajectory, rows, self._kernel_rows(output_map))
+
+    def _kernel_rows(self, output_map: OutputMap) -> np.ndarray:
+        """Rows whose Gram is exposed after a full batch: all, or some where none was formed."""
+        n_samples, n_outputs = len(output_map.X), output_map.family.n_outputs
+        small = output_map.X.element_size() * output_map.size**2 <= _STORED_GRAM_BYTES
+        if self.solver != "krylov" or small or self.store_gram is True:
+            return np.arange(n_samples)
+        generator = seed_generator(self.random_state)
+        return subsample(n_samples, max(1, _KERNEL_SIZE // n_outputs), generator)
 
     def _train_in_blocks(
         self,
@@ -495,7 +505,7 @@ class BaseAdaptedFlow(BaseEstimator):
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
         probe = self._rows(family, data.take(rows), self.dtype)
-        kernel_rows = rows[: max(1, _KERNEL_SIZE // family.n_outputs)]
+        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
         kernel, _ = probe.block(slice(0, len(kernel_rows)))
         output_map, cost = probe.block(slice(None))
         seed = generator.initial_seed()
@@ -736,8 +746,8 @@ class BaseAdaptedFlow(BaseEstimator):
     def _expose_kernel(self, trained: TrainedFlow) -> None:
         """The Gram on the training rows, its spectrum and rank, at the solution."""
         output_map, theta = trained.output_map, trained.trajectory.theta
-        self.kernel_rows_ = trained.kernel_rows
-        X = output_map.X[: len(trained.kernel_rows)]
+        self.kernel_rows_ = trained.rows[trained.kernel_rows]
+        X = output_map.X[trained.kernel_rows]
         linearization = output_map.family.linearize(theta, X)
         store = self.store_gram
         if store == "auto":

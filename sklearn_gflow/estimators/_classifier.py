@@ -64,7 +64,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         The exponential step with D frozen over each step, or the same flow by
         `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
         of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
-    solver : {"auto", "cholesky", "eigh", "svd", "shared"}, default="auto"
+    solver : {"auto", "cholesky", "eigh", "svd", "shared", "krylov"}, default="auto"
         How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
         smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
         DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
@@ -72,14 +72,18 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), an
         approximation for wide networks that factorises N×N instead of QN×QN and knows no rank.
         "auto" takes it in blocks from three outputs on. In the full batch it needs ``damping``.
+        "krylov" forms no matrix and iterates on products with D and Dᵀ, in memory linear in the
+        outputs (11 kB for each in float64) and to a residual that ``solver_`` tells; without
+        ``damping`` slower than Cholesky where both fit. It knows no rank and takes no ``rcond``.
     batch_size : "auto", int or None, default="auto"
         None: full batch. An int: random blocks of at most that many rows, each of which flows
         for a short time in every epoch; a block of all rows is the full batch. "auto": full
-        batch up to 2,000 outputs (rows × outputs; more in small networks), else blocks of 256
-        rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (25
-        epochs for 0.998), and an int ``schedule`` is the number of epochs. An epoch that raises
-        the loss is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are
-        computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
+        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
+        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
+        decay linearly to zero, their times add up to ``t_end`` (25 epochs for 0.998), and an int
+        ``schedule`` is the number of epochs. An epoch that raises the loss is undone and the rest
+        is gone in shorter steps; ``outcome_`` tells. Steps are computed in float32 unless
+        ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
@@ -181,7 +185,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Back ends used, fallbacks included.
     kernel_rows_ : ndarray of int
         Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
-        condition belong: all, or in blocks a random subsample of at most 256 outputs.
+        condition belong: all, or a random subsample of at most 256 outputs in blocks, and with
+        ``solver="krylov"`` where the Gram of all has more than 64 MiB.
     ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
         sample-major. None when not stored.

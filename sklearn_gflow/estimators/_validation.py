@@ -46,6 +46,7 @@ _BLOCK_ROWS = 256
 _SHARED_OUTPUTS = 3  # from so many on, blocks share one kernel across outputs
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_ITEMSIZES = {name: dtype.itemsize for name, dtype in _DTYPES.items()}
 
 
 def check_alpha(alpha: float) -> float:
@@ -126,13 +127,17 @@ def block_rows(
     solver: str,
     method: str,
     damping: float,
+    dtype: str,
+    device: torch.device,
     chunk: bool = False,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
     "auto" takes the full batch while the matrix that is factorised and the one that it is made
     of have at most ``_FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
-    parameters. A chunk is part of something larger, and "auto" cuts it whatever its size.
+    parameters. With ``solver="krylov"`` there is no such matrix, and "auto" takes the full batch
+    while its vectors fit. A chunk is part of something larger, and "auto" cuts it whatever its
+    size.
 
     Raises
     ------
@@ -157,8 +162,11 @@ def block_rows(
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
     if batch_size == "auto":
-        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2 and not chunk
-        return None if small or method != "exponential" else _BLOCK_ROWS
+        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2
+        if solver == "krylov":
+            needed = working_bytes(size, n_params, _ITEMSIZES[dtype], solver)
+            small = needed <= _available_bytes(device)
+        return None if (small and not chunk) or method != "exponential" else _BLOCK_ROWS
     if method != "exponential":
         raise ValueError(
             f"method={method!r} integrates the full batch; set batch_size=None, or "
@@ -215,7 +223,9 @@ def check_gram_memory(
         Naming the bytes and the parameters to change.
     """
     rows = n_samples if batch_size is None else batch_size
-    itemsize = 8 if dtype == "float64" else 4
+    itemsize = _ITEMSIZES[dtype]
+    if leave_one_out and solver == "krylov":  # it asks for eigenvectors
+        solver = "eigh"
     if n_outputs == 1 and solver == "shared":  # with nothing to share it is "auto"
         solver = "auto"
     size = rows if solver == "shared" else rows * n_outputs
@@ -238,10 +248,16 @@ def check_gram_memory(
         cures.insert(0, "set solver='auto'")
     if forced:
         cures.insert(0, "set store_gram=False")
+    full_batch, matrix_free = batch_size is None and not leave_one_out, solver == "krylov"
+    needed_free = working_bytes(rows * n_outputs, n_params, itemsize, "krylov")
+    if full_batch and not (forced or matrix_free) and needed_free <= available:
+        cures.append("set solver='krylov'")
+    purpose = "the Gram and its factorisation"
+    if matrix_free and not forced:
+        purpose = "columns of the Gram"
     raise GramMemoryError(
         f"{kind} on {rows} rows × {n_outputs} outputs needs {needed} bytes "
-        f"for the Gram and its factorisation, and {available} bytes are available on {device}; "
-        + ", or ".join(cures)
+        f"for {purpose}, and {available} bytes are available on {device}; " + ", or ".join(cures)
     )
 
 

@@ -258,6 +258,16 @@ class LayeredLinearization:
             self._kernel(other, rows, slice(0, m), out=block)
         return kernel
 
+    def take(self, samples: Tensor) -> LayeredLinearization:
+        """The same θ at some of the samples."""
+        return LayeredLinearization(
+            self.network,
+            self.layers,
+            [a[samples] for a in self.inputs],
+            [slope[samples] for slope in self.slopes],
+            self.outputs[samples],
+        )
+
     def gram_diagonal(self) -> Tensor:
         """Diagonal of DDᵀ, shape (n·Q,): squared parameter gradients, output by output."""
         norms = [(a * a).sum(1, keepdim=True) + 1 for a in self.inputs]

@@ -160,6 +160,10 @@ class ModuleLinearization:
                     kernel[_expand(columns, Q), _expand(rows, Q)] = block.mT
         return kernel
 
+    def take(self, samples: Tensor) -> ModuleLinearization:
+        """The same θ at some of the samples."""
+        return ModuleLinearization(self.family, self.theta, self.X[samples], self.outputs[samples])
+
     def shared_gram(self) -> Tensor:
         """K̄ = (1/Q) Σ_q of the blocks G[(·,q), (·,q)], shape (n, n), from Jacobian rows."""
         kernel = self.outputs.new_empty((len(self.X), len(self.X)))

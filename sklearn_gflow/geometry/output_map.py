@@ -44,6 +44,9 @@ class Linearization(Protocol):
     def cross_gram(self, other: Any) -> Tensor:
         """Θ(xᵢ, yⱼ) (3.14) with another sample set at the same θ, shape (n·Q, m·Q)."""
 
+    def take(self, samples: Tensor) -> Linearization:
+        """The same θ at some of the samples."""
+
 
 class Family(Protocol):
     """A family of functions f_θ: ℝᴹ → ℝ^Q (2.1)."""
@@ -180,11 +183,24 @@ class Tangent:
         root = weights.sqrt()
         return kernel.mul_(root[:, None]).mul_(root)
 
-    def trace(self) -> float:
-        """Trace of G, without G."""
+    def columns(self, samples: Tensor) -> Tensor:
+        """Columns of G of some samples, shape (Q·N, Q·len(samples))."""
+        columns = self.inner.cross_gram(self.inner.take(samples))
+        root = self._root_weights()
+        if root is None:
+            return columns
+        at_samples = root.view(self.inner.outputs.shape)[samples].reshape(-1)
+        return columns.mul_(root[:, None]).mul_(at_samples)
+
+    def gram_diagonal(self) -> Tensor:
+        """The diagonal of G, shape (Q·N,), without G."""
         diagonal = self.inner.gram_diagonal()
         root = self._root_weights()
-        return float((diagonal if root is None else diagonal * root * root).sum())
+        return diagonal if root is None else diagonal * root * root
+
+    def trace(self) -> float:
+        """Trace of G, without G."""
+        return float(self.gram_diagonal().sum())
 
     def jacobian(self) -> Tensor:
         """D, shape (Q·N, K)."""

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from sklearn_gflow.geometry.krylov import Krylov, numbers_held
 from sklearn_gflow.geometry.output_map import Linearization, Tangent
 from sklearn_gflow.geometry.symmetric import (
     FactorizationError,
@@ -41,7 +42,7 @@ __all__ = [
     "working_bytes",
 ]
 
-SOLVERS = ("auto", "cholesky", "eigh", "svd", "shared")
+SOLVERS = ("auto", "cholesky", "eigh", "svd", "shared", "krylov")
 
 PSEUDOINVERSE = GramFunction(1.0)
 
@@ -196,6 +197,10 @@ class TangentFactor(ABC):
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
 
+    def at_rest(self, r: Tensor, tolerance: float) -> bool:
+        """Whether |P r| ≤ tolerance, so that the flow of r stands still."""
+        return float(torch.linalg.vector_norm(self.project(r))) <= tolerance
+
 
 class _RowSide(TangentFactor):
     """Through G = DDᵀ, for Q·N ≤ K."""
@@ -216,6 +221,40 @@ class _RowSide(TangentFactor):
 
     def project(self, r: Tensor) -> Tensor:
         return self.factor.project(r)
+
+
+class _Krylov(TangentFactor):
+    """Through products D(Dᵀv): no matrix of the size of G, of D or of DᵀD, and no rank."""
+
+    rank = condition = math.nan
+
+    def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
+        self.tangent, self.factor = tangent, Krylov(tangent, probe, ridge)
+        self.damped = ridge > 0
+
+    @property
+    def solver(self) -> str:
+        return self.factor.name
+
+    def lift(self, f: GramFunction, r: Tensor) -> Tensor:
+        return self.tangent.pull(self.factor.apply(f, r))  # Dᵀ takes the kernel out
+
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        if r.ndim > 1:
+            return torch.stack([self.apply(f, column) for column in r.mT], dim=1)
+        return self.factor.apply(f, r if self.damped else self.project(r))
+
+    def project(self, r: Tensor) -> Tensor:
+        if r.ndim > 1:
+            return torch.stack([self.project(column) for column in r.mT], dim=1)
+        return self.factor.project(r)
+
+    def at_rest(self, r: Tensor, tolerance: float) -> bool:
+        """Spares the solve where |P r| ≥ |Dᵀr|/σ_max, with tr G ≥ σ_max², has the answer."""
+        pulled = float(torch.linalg.vector_norm(self.tangent.pull(r)))
+        if not self.damped and pulled > tolerance * math.sqrt(self.factor.trace):
+            return False
+        return super().at_rest(r, tolerance)
 
 
 class _Shared(TangentFactor):
@@ -325,12 +364,13 @@ def factorize(
     probe : Tensor of shape (Q·N,)
         A vector that f(G) will be applied to, the residual for instance; a shifted factor
         must solve for it before it is accepted.
-    solver : {"auto", "cholesky", "eigh", "svd", "shared"}
+    solver : {"auto", "cholesky", "eigh", "svd", "shared", "krylov"}
         "auto" and "cholesky" try a Cholesky factorisation and turn to eigenvectors where D has
         not full rank; "cholesky", with G and without ``rcond``, first tries a jitter of 1e2, 1e3
         and 1e4 times eps times the mean of the diagonal, with the residual as the judge.
         G is used for Q·N ≤ K, else DᵀD. "svd" decomposes D. "shared" takes G for K̄ ⊗ 1_Q, an
         approximation that leaves one N×N matrix to factorise; with one output it is "auto".
+        "krylov" forms no matrix: iterations on products D(Dᵀv), see `Krylov`.
     eigenvectors : bool
         Whether f of many vectors will be asked for, for which eigenvectors are best; otherwise
         a Cholesky factor does, with one Krylov space a vector for the smooth part of f.
@@ -347,7 +387,11 @@ def factorize(
     ------
     FactorizationError
         If eigenvectors could not be had in any precision on any device.
+    ValueError
+        If "krylov" is to cut the spectrum at ``rcond``.
     """
+    if solver == "krylov":
+        return _without_matrix(tangent, probe, rcond=rcond, ridge=ridge)
     size, n_params = tangent.outputs.numel(), tangent.n_params
     dtype = tangent.outputs.dtype
     if solver == "shared":
@@ -382,6 +426,17 @@ def factorize(
     )
 
 
+def _without_matrix(
+    tangent: Tangent, probe: Tensor, *, rcond: float | None, ridge: float
+) -> TangentFactor:
+    if rcond is not None:
+        raise ValueError(
+            f"solver='krylov' sees no singular values to cut at rcond={rcond}; set rcond=None, or "
+            "damping > 0"
+        )
+    return _Krylov(tangent, probe, ridge)
+
+
 def _share(
     tangent: Tangent, probe: Tensor, *, eigenvectors: bool, rcond: float | None, ridge: float
 ) -> TangentFactor:
@@ -399,6 +454,9 @@ def _share(
 def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
     """Peak memory of `factorize`, in bytes: its matrix, the factor, and scratch of that size.
 
+    For "krylov" it is a bound on all that is held at any time, besides activations: columns of
+    G and the basis of a Krylov space.
+
     Parameters
     ----------
     size : int
@@ -411,6 +469,8 @@ def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
         As in `factorize`.
     """
     jacobian = size * n_params
+    if solver == "krylov":
+        return itemsize * numbers_held(size)
     if solver == "svd":
         return 3 * itemsize * jacobian
     if size <= n_params or solver == "shared":

@@ -16,6 +16,7 @@ __all__ = [
     "Eigh",
     "FactorizationError",
     "GramFunction",
+    "Lanczos",
     "Spectrum",
     "SymmetricFactor",
     "diagonal_in",
@@ -126,7 +127,7 @@ class Cholesky:
         if f.smooth is None:
             return solved
         if self._krylov is None or not torch.equal(self._krylov.b, b):
-            self._krylov = Lanczos(self.A, b)
+            self._krylov = Lanczos(self.A.mv, b)
             self.name = f"{self.name.removesuffix(_AND_LANCZOS)}{_AND_LANCZOS}"
         return solved + self._krylov.apply(f.smooth)
 
@@ -148,50 +149,60 @@ class Lanczos:
 
     Parameters
     ----------
-    A : Tensor of shape (m, m)
-        Symmetric.
+    product : callable
+        v ↦ Av, A symmetric.
     b : Tensor of shape (m,)
         A vector.
+    tolerance : float
+        Relative change over the last few dimensions at which the result stands still; not below
+        the rounding of the dtype.
+    largest : int, optional
+        Bound on the dimension of the space, by default m.
+
+    Attributes
+    ----------
+    change : float
+        Of the last result; above the tolerance if the space was not allowed to grow further.
     """
 
-    def __init__(self, A: Tensor, b: Tensor) -> None:
-        self.A, self.b = A, b
+    def __init__(
+        self,
+        product: Callable[[Tensor], Tensor],
+        b: Tensor,
+        *,
+        tolerance: float = _LANCZOS_TOLERANCE,
+        largest: int | None = None,
+    ) -> None:
+        self.product, self.b = product, b
         self.size = float(torch.linalg.vector_norm(b))
-        self.tolerance = max(_LANCZOS_TOLERANCE, 100 * torch.finfo(b.dtype).eps)
-        self.V = A.new_empty((_LANCZOS_CHECK, len(b)))  # rows: contiguous basis vectors
+        self.tolerance = max(tolerance, 100 * torch.finfo(b.dtype).eps)
+        self.largest = len(b) if largest is None else min(largest, len(b))
+        self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))  # contiguous vectors
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
         self.exhausted = self.size == 0
+        self.change = 0.0
         if not self.exhausted:
             self.V[0] = b / self.size
 
     def apply(self, f: Callable[[Tensor], Tensor]) -> Tensor:
         """f(A)·b."""
-        previous: Tensor | None = None
+        before = self._coefficients(f, len(self.diagonal) - _LANCZOS_CHECK)
         while True:
-            coefficients = self._coefficients(f)
-            if coefficients is not None:
-                if previous is not None:
-                    padded = torch.nn.functional.pad(
-                        previous, (0, len(coefficients) - len(previous))
-                    )
-                    change = torch.linalg.vector_norm(coefficients - padded)
-                    if change <= self.tolerance * torch.linalg.vector_norm(coefficients):
-                        break
-                previous = coefficients
-            if self.exhausted:
+            coefficients = self._coefficients(f, len(self.diagonal))
+            self.change = 0.0 if self.exhausted else _change(before, coefficients)
+            if self.change <= self.tolerance or len(self.diagonal) == self.largest:
                 break
+            before = coefficients
             self._extend()
-        if coefficients is None:
-            return torch.zeros_like(self.b)
         return self.V[: len(coefficients)].mT @ coefficients
 
-    def _coefficients(self, f: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """|b|·f(T)e₁ for the tridiagonal T, the coordinates of f(A)·b in the basis."""
-        if not self.diagonal:
-            return None
-        T = torch.diag(self.A.new_tensor(self.diagonal))
-        off = self.A.new_tensor(self.off_diagonal[: len(self.diagonal) - 1])
+    def _coefficients(self, f: Callable[[Tensor], Tensor], k: int) -> Tensor:
+        """|b|·f(T)e₁ for the tridiagonal T of k dimensions: f(A)·b in the basis."""
+        if k <= 0:
+            return self.b.new_empty(0)
+        T = torch.diag(self.b.new_tensor(self.diagonal[:k]))
+        off = self.b.new_tensor(self.off_diagonal[: k - 1])
         T += torch.diag(off, 1) + torch.diag(off, -1)
         ritz, S = torch.linalg.eigh(T)
         # Rounding can leave a Ritz value of a tiny eigenvalue at or below zero.
@@ -202,20 +213,31 @@ class Lanczos:
         """Some more steps; the basis ends where the space is invariant."""
         for _ in range(_LANCZOS_CHECK):
             k = len(self.diagonal)
-            w = self.A @ self.V[k]
+            w = self.product(self.V[k])
             self.diagonal.append(float(w @ self.V[k]))
             basis = self.V[: k + 1]
             for _ in range(2):  # twice is enough (Kahan)
                 w = w - basis.mT @ (basis @ w)
             beta = float(torch.linalg.vector_norm(w))
             floor = len(w) * torch.finfo(w.dtype).eps * max(self.diagonal)
-            if beta <= floor or k + 1 == len(w):
-                self.exhausted = True
+            self.exhausted = beta <= floor or k + 1 == len(w)
+            if self.exhausted or k + 1 == self.largest:
                 return
             self.off_diagonal.append(beta)
             if k + 1 == len(self.V):
-                self.V = torch.cat([self.V, torch.empty_like(self.V)])
+                more = min(len(self.V), self.largest - len(self.V))
+                self.V = torch.cat([self.V, torch.empty_like(self.V[:more])])
             self.V[k + 1] = w / beta
+
+
+def _change(before: Tensor, after: Tensor) -> float:
+    """|after − before|/|after|, of coefficients in a growing basis."""
+    if not len(before):
+        return math.inf
+    difference = after.clone()
+    difference[: len(before)] -= before
+    size = float(torch.linalg.vector_norm(after))
+    return float(torch.linalg.vector_norm(difference)) / size if size else 0.0
 
 
 class _ShiftedCholesky(Cholesky):

@@ -444,6 +444,7 @@ def test_working_bytes():
     assert working_bytes(1000, 10, 8, "auto") == 8 * (1000 * 10 + 3 * 10**2)
     assert working_bytes(1000, 10, 8, "shared") == 3 * 8 * 1000**2
     assert working_bytes(100, 1000, 8, "svd") == 3 * 8 * 100 * 1000
+    assert working_bytes(10**6, 1000, 8, "krylov") == 8 * (1424 * 10**6 + 4 * 1024**2)
 
 
 @st.composite

@@ -1,0 +1,297 @@
+"""f(G)·r from products G·v = D(Dᵀv) alone: neither D nor G is formed.
+
+Memory is `numbers_held` numbers, a fixed multiple of the number of outputs: some columns of G, of
+which the preconditioner is made, and the basis of one Krylov space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.geometry.output_map import Tangent
+from sklearn_gflow.geometry.symmetric import (
+    FactorizationError,
+    GramFunction,
+    Lanczos,
+    eigh_somewhere,
+)
+
+__all__ = ["Krylov", "PartialCholesky", "Solution", "conjugate_residuals", "numbers_held"]
+
+# What D⁺ leaves of a residual, in units of the residual itself: far below the error of a step.
+_ACCURACY = 1e-6
+# |Dᵀr| over |D||r|, preconditioned, from which on r counts as orthogonal to the range of D.
+_ORTHOGONAL = 1e-10
+_MOST_ITERATIONS = 1000
+_RESTARTS = 3
+_LARGEST_SPACE = 256  # dimension of the Krylov space of the smooth part of f
+_COLUMNS = 1024  # of G in the preconditioner
+_ROUNDS = 8  # in which they are drawn
+_NOISE = 10  # times size·eps of the largest: what is below may be rounding
+_VECTORS = 16  # of conjugate residuals and of one product
+
+Product = Callable[[Tensor], tuple[Tensor, float]]
+
+
+def numbers_held(size: int) -> int:
+    """Bound on the numbers that `Krylov` holds at any time, besides activations.
+
+    The columns of G; a basis that grows by doubling, or what a round of columns needs; vectors;
+    eigenvectors of the columns. From 1,024 outputs on: 1,424 numbers an output, and 4·1024².
+
+    Parameters
+    ----------
+    size : int
+        Q·N.
+    """
+    columns, space = min(_COLUMNS, size), min(_LARGEST_SPACE, size)
+    scratch = max(3 * space // 2, 3 * columns // _ROUNDS)
+    return size * (columns + scratch + _VECTORS) + 4 * columns**2
+
+
+class PartialCholesky:
+    """B ≈ (G + ridge)⁻¹ up to a factor, from columns of G: 1 on the orthogonal complement of them.
+
+    Columns are drawn at random, with the probability of the diagonal that is left (randomly
+    pivoted Cholesky; Chen, Epperly, Tropp and Webber, 2024), in a few rounds. With
+    FFᵀ = UΛUᵀ ≈ G of these,
+
+        B = 1 + U ((λ_min + ridge)/(Λ + ridge) − 1) Uᵀ           (Frangella, Tropp, Udell, 2023).
+
+    Since ran U ⊂ ran G, B leaves the kernel of G as it is.
+
+    Parameters
+    ----------
+    tangent : Tangent
+        D.
+    diagonal : Tensor of shape (Q·N,)
+        Of G.
+    ridge : float
+        Added to the eigenvalues of G.
+    """
+
+    def __init__(self, tangent: Tangent, diagonal: Tensor, ridge: float) -> None:
+        F = _pivoted_columns(tangent, diagonal)
+        eigenvalues, V, _ = eigh_somewhere(F.mT @ F)
+        noise = _NOISE * len(F) * torch.finfo(F.dtype).eps
+        keep = eigenvalues > noise * eigenvalues.max() if len(eigenvalues) else eigenvalues > 0
+        kept = eigenvalues[keep]
+        self.U = _times(F, V[:, keep] / kept.sqrt())
+        self.shrink = (kept.min() + ridge) / (kept + ridge) - 1 if len(kept) else kept
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """B r."""
+        return r + self.U @ (self.shrink * (self.U.mT @ r))
+
+
+def _pivoted_columns(tangent: Tangent, diagonal: Tensor) -> Tensor:
+    """F with FFᵀ ≈ G, from the columns of random samples: exact on them, never above G."""
+    Q = tangent.output_map.family.n_outputs
+    rank = min(_COLUMNS, len(diagonal), tangent.n_params)
+    a_round = max(1, rank // (_ROUNDS * Q))
+    exhausted = _NOISE * len(diagonal) * torch.finfo(diagonal.dtype).eps * diagonal.max()
+    F, made = diagonal.new_empty((len(diagonal), rank)), 0
+    generator = torch.Generator().manual_seed(0)
+    while made < rank and bool(diagonal.max() > exhausted):
+        weights = diagonal.view(-1, Q).sum(1).cpu()
+        samples = torch.multinomial(
+            weights, min(a_round, int((weights > 0).sum())), generator=generator
+        ).to(diagonal.device)
+        rows = (samples[:, None] * Q + torch.arange(Q, device=samples.device)).reshape(-1)
+        rest = tangent.columns(samples)
+        rest -= F[:, :made] @ F[rows, :made].mT
+        eigenvalues, V, _ = eigh_somewhere(rest[rows])
+        keep = (eigenvalues > exhausted).nonzero()[:, 0][-(rank - made) :]
+        new = slice(made, made + len(keep))
+        F[:, new] = rest @ (V[:, keep] / eigenvalues[keep].sqrt())
+        diagonal = (diagonal - F[:, new].square().sum(1)).clamp_min(0)
+        diagonal[rows] = 0
+        made = new.stop
+    return F[:, :made]
+
+
+def _times(F: Tensor, M: Tensor) -> Tensor:
+    """F·M in the place of F, panel by panel."""
+    for start in range(0, len(F), max(1, F.shape[1])):
+        rows = slice(start, start + max(1, F.shape[1]))
+        F[rows, : M.shape[1]] = F[rows] @ M
+    return F[:, : M.shape[1]]
+
+
+class Solution(NamedTuple):
+    """u with Au ≈ AA⁺b, so that Dᵀu ≈ D⁺b; b − Au; why the iteration ended."""
+
+    u: Tensor
+    residual: Tensor
+    orthogonal: bool  # what is left of b is orthogonal to the range of A
+    exhausted: bool  # the limit on iterations was met
+
+
+def conjugate_residuals(
+    product: Product, B: Callable[[Tensor], Tensor], b: Tensor, accuracy: float
+) -> Solution:
+    """Least-squares solution of Au = b, preconditioned by B, for positive semidefinite A.
+
+    Conjugate residuals (Stiefel, 1955) see b only through A: where b is not in its range, as
+    with rows that contradict each other, conjugate gradients would diverge. They end where
+    |b − Au| ≤ ``accuracy``, where what is left of b is orthogonal to the range, or where rounding
+    leaves nothing to gain.
+
+    Parameters
+    ----------
+    product : callable
+        v ↦ (Av, vᵀAv), the latter without cancellation.
+    B : callable
+        Positive definite; maps the kernel of A on itself.
+    b : Tensor of shape (m,)
+        Right-hand side.
+    accuracy : float
+        Absolute, on the residual.
+
+    Returns
+    -------
+    Solution
+    """
+    negligible = max(_ORTHOGONAL, _rounding(b)) ** 2
+    u, r, z = torch.zeros_like(b), b, B(b)
+    q, rho = product(z)  # q = Ap, ρ = zᵀAz
+    p, largest, orthogonal, exhausted = z, 0.0, False, True
+    energy = float(r @ z)  # it falls from step to step, but for rounding
+    for _ in range(_MOST_ITERATIONS):
+        s = B(q)
+        along, curvature = float(p @ q), float(q @ s)
+        if along > 0:
+            largest = max(largest, curvature / along)  # of the eigenvalues of BA
+        orthogonal = rho <= negligible * largest * energy
+        if orthogonal or _norm(r) <= accuracy or not curvature > 0:  # nor is NaN
+            exhausted = False
+            break
+        step = rho / curvature
+        r_next, z_next = r - step * q, z - step * s
+        energy_next = float(r_next @ z_next)
+        if not energy_next < energy:
+            exhausted = False
+            break
+        u, r, z, energy = u + step * p, r_next, z_next, energy_next
+        w, rho_next = product(z)
+        p, q, rho = z + rho_next / rho * p, w + rho_next / rho * q, rho_next
+    return Solution(u, b - product(u)[0], orthogonal, exhausted)
+
+
+class Krylov:
+    """A = DDᵀ + ridge without a matrix, for what does not fit as one.
+
+    1/λ is applied by preconditioned conjugate residuals, to |D Δθ − P r| ≤ 1e-6 |r| (1e-5 in
+    float32), the probe standing for r where it is longer; the smooth part of f in a Lanczos
+    space of at most 256 dimensions. Limits that were met before are in the name, with what was
+    reached. Rank and condition stay unknown (NaN).
+
+    Parameters
+    ----------
+    tangent : Tangent
+        D.
+    probe : Tensor of shape (Q·N,)
+        A vector of the size of those that f(A) will be applied to.
+    ridge : float
+        Added to the eigenvalues of G.
+
+    Raises
+    ------
+    FactorizationError
+        If the diagonal of G is not finite.
+    """
+
+    rank = condition = math.nan
+
+    def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
+        self.tangent, self.ridge, self.unit = tangent, ridge, _norm(probe)
+        self.accuracy = max(_ACCURACY, _rounding(probe))
+        diagonal = tangent.gram_diagonal()
+        self.trace = float(diagonal.sum())
+        if not math.isfinite(self.trace):
+            raise FactorizationError("its diagonal holds numbers that are not finite")
+        self.preconditioner = PartialCholesky(tangent, diagonal, ridge)
+        self.reached = self.accuracy
+        self._solved: tuple[Tensor, Solution] | None = None
+        self._space: Lanczos | None = None
+
+    @property
+    def name(self) -> str:
+        """With the residual, rounded up to a power of ten so that like steps read alike."""
+        limit = "stopped at its limit, " if self.reached > self.accuracy else ""
+        return f"krylov ({limit}residual below 1e{math.ceil(math.log10(self.reached))})"
+
+    def product(self, v: Tensor) -> tuple[Tensor, float]:
+        """(Av, vᵀAv), the latter by |Dᵀv|²."""
+        pulled = self.tangent.pull(v)
+        image = self.tangent.push(pulled)
+        if self.ridge:
+            image = image + self.ridge * v
+        return image, float(pulled @ pulled) + self.ridge * float(v @ v)
+
+    def apply(self, f: GramFunction, b: Tensor) -> Tensor:
+        """f(A)·b; the smooth part on the kernel of D too. Several f of one b share one space."""
+        solved = f.inverse * self._solution(b, f.inverse).u if f.inverse else torch.zeros_like(b)
+        if f.smooth is None:
+            return solved
+        if self._space is None or not torch.equal(self._space.b, b):
+            self._space = Lanczos(
+                lambda v: self.product(v)[0], b, tolerance=self.accuracy, largest=_LARGEST_SPACE
+            )
+        smooth = self._space.apply(f.smooth)
+        if self._space.change > self._space.tolerance:
+            self.reached = max(self.reached, self._space.change)
+        return solved + smooth
+
+    def project(self, b: Tensor) -> Tensor:
+        """DD⁺b; with a ridge, what ridge regression fits to b."""
+        solution = self._solution(b, 1.0)
+        return b - solution.residual - self.ridge * solution.u
+
+    def _solution(self, b: Tensor, weight: float) -> Solution:
+        """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
+        unit = max(self.unit, abs(weight) * _norm(b))
+        accuracy = self.accuracy * unit / abs(weight)
+        solution = self._start(b)
+        for _ in range(_RESTARTS):  # by recurrence r drifts away from b − Au
+            if solution.orthogonal or _norm(solution.residual) <= accuracy:
+                break
+            more = conjugate_residuals(
+                self.product, self.preconditioner, solution.residual, accuracy
+            )
+            solution = more._replace(u=solution.u + more.u)
+            if solution.exhausted:
+                break
+        if self._solved is None or torch.equal(self._solved[0], b):
+            self._solved = b, solution
+        if not solution.orthogonal and unit:
+            self.reached = max(self.reached, abs(weight) * _norm(solution.residual) / unit)
+        return solution
+
+    def _start(self, b: Tensor) -> Solution:
+        """As much of b as the first vector's solution has: residuals of a flow point one way."""
+        start = Solution(torch.zeros_like(b), b, orthogonal=False, exhausted=False)
+        if self._solved is None:
+            return start
+        first, solution = self._solved
+        if torch.equal(first, b):
+            return solution
+        if solution.orthogonal:  # u has a part in the kernel of A, which b may not have
+            return start
+        image = first - solution.residual  # Au
+        size = float(image @ image)
+        share = float(b @ image) / size if size else 0.0
+        return start._replace(u=share * solution.u, residual=b - share * image)
+
+
+def _norm(vector: Tensor) -> float:
+    return float(torch.linalg.vector_norm(vector))
+
+
+def _rounding(like: Tensor) -> float:
+    return 80 * torch.finfo(like.dtype).eps  # 1e-5 in float32
