@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from sklearn_gflow.estimators._validation import to_tensor
 from sklearn_gflow.geometry import Cost, Family, OutputMap
 
-__all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
+__all__ = ["Rows", "TableRows", "TrainingData", "distinct", "row_chunks", "subsample"]
 
 _CHUNK = 8192  # rows that are evaluated at once
 
@@ -117,10 +117,18 @@ class TableRows:
         return to_tensor(array, self.dtype, self.device)
 
 
-def row_chunks(n_samples: int) -> Iterator[slice]:
+def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
     """Runs of rows, as many as are evaluated at once."""
-    for start in range(0, n_samples, _CHUNK):
-        yield slice(start, start + _CHUNK)
+    for start in range(0, n_samples, size):
+        yield slice(start, start + size)
+
+
+def distinct(data: TrainingData) -> TrainingData:
+    """Each row once, with the weight of all its copies: copies are left out together."""
+    table = np.hstack([data.X, data.targets])
+    _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    merged = np.bincount(copy.ravel(), weights=data.weights).astype(float)
+    return replace(data.take(first), weights=merged)
 
 
 def subsample(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from sklearn_gflow.dynamics import t_from_tau
 from sklearn_gflow.estimators._base import MARKS, SMOOTH_START, BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import distinct
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
@@ -49,7 +48,7 @@ class _FlowCV(BaseEstimator):
         template = self._template(seed)
         if self.cv is None:
             data, _, _ = template._prepare(X, y, sample_weight)
-            judged = template._leave_one_out_grid(_distinct(data), alphas, times)[None]
+            judged = template._leave_one_out_grid(distinct(data), alphas, times)[None]
         else:
             judged = self._judge_folds(template, X, y, sample_weight, alphas, times)
         self._expose_grid(alphas, times, judged)
@@ -133,7 +132,7 @@ class _FlowCV(BaseEstimator):
         self.alpha_, self.t_end_ = grid[best]
         self.best_score_ = float(mean[best])
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> Any:
         """Predict with the estimator that was chosen.
 
         Parameters
@@ -146,8 +145,7 @@ class _FlowCV(BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        predicted: np.ndarray = self.best_estimator_.predict(X)
-        return predicted
+        return self.best_estimator_.predict(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -289,6 +287,25 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         """
         self._search(X, y, sample_weight)
         return self
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Predict with the estimator that was chosen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        return_std : bool, default=False
+            As in `AdaptedFlowRegressor.predict`.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        std : ndarray of the same shape
+            Only with ``return_std``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict(X, return_std=return_std)
 
 
 class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
@@ -479,11 +496,3 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
-
-
-def _distinct(data: TrainingData) -> TrainingData:
-    """Each row once, with the weight of all its copies: copies are left out together."""
-    table = np.hstack([data.X, data.targets])
-    _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    distinct = data.take(first)
-    return replace(distinct, weights=np.bincount(copy.ravel(), weights=data.weights).astype(float))
