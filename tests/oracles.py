@@ -151,6 +151,32 @@ def left_out_residuals(D, y, weights, *, alpha, tau, c, estimated_mean=True):
     return np.array(residuals)
 
 
+def gaussian_process(kernel, y, weights, cross, diagonal, *, amplitude, noise):
+    """Mean and variance of new observations: covariance σ_f²Θ, noise of variance σ_n²/w a row."""
+    covariance = amplitude * kernel + np.diag(noise / weights)
+    k = amplitude * cross
+    mean = k.T @ np.linalg.solve(covariance, y)
+    explained = (k * np.linalg.solve(covariance, k)).sum(axis=0)
+    return mean, amplitude * diagonal - explained + noise
+
+
+def left_out_density(kernel, y, weights, ratio):
+    """Mean log density of each row given the others, and its best σ_f², for σ_n² = ratio·σ_f²."""
+    residuals, variances = [], []
+    for i in range(len(y)):
+        rest = np.arange(len(y)) != i
+        mean, variance = gaussian_process(
+            kernel[np.ix_(rest, rest)], y[rest], weights[rest],
+            kernel[rest, i, None], kernel[i, i, None], amplitude=1.0, noise=ratio,
+        )  # fmt: skip
+        residuals.append(y[i] - mean[0])
+        variances.append(variance[0])
+    e, v = np.array(residuals), np.array(variances)
+    amplitude = np.average(e**2 / v, weights=weights)
+    densities = -(e**2 / (amplitude * v) + np.log(2 * np.pi * amplitude * v)) / 2
+    return np.average(densities, weights=weights), amplitude
+
+
 def matrix(rows, columns, rank, *, seed=0, condition=100.0):
     """A matrix of the given rank with singular values from 1 down to 1/condition."""
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from sklearn_gflow.diagnostics.kernel import (
     positive_definite,
 )
 from sklearn_gflow.diagnostics.leave_one_out import LeaveOneOut
+from sklearn_gflow.diagnostics.posterior import OutputPosterior, TangentPosterior
 
 __all__ = [
     "Collapse",
@@ -19,6 +20,8 @@ __all__ = [
     "KernelDrift",
     "LeaveOneOut",
     "NeuralCollapse",
+    "OutputPosterior",
+    "TangentPosterior",
     "adapted_kernel",
     "collapse",
     "kernel_blocks",

@@ -771,10 +771,13 @@ class BaseAdaptedFlow(BaseEstimator):
         module.load_state_dict(state)
         return ModuleFamily(self._placed(module), n_outputs)
 
-    def _linearize(self, X: np.ndarray) -> Linearization:
-        device = check_device(self.device)
-        theta = to_tensor(self._theta, self.dtype, device)
-        return self._fitted_family().linearize(theta, to_tensor(X, self.dtype, device))
+    def _linearize(
+        self, X: np.ndarray, theta: np.ndarray | None = None, dtype: str | None = None
+    ) -> Linearization:
+        """f_θ(X) to first order, by default at the solution in the precision of the estimator."""
+        device, dtype = check_device(self.device), dtype or self.dtype
+        at = to_tensor(self._theta if theta is None else theta, dtype, device)
+        return self._fitted_family().linearize(at, to_tensor(X, dtype, device))
 
     def _model(self, X: ArrayLike) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
@@ -792,7 +795,10 @@ class BaseAdaptedFlow(BaseEstimator):
         return self._models(X, self._theta_path)
 
     def _models(self, X: ArrayLike, thetas: np.ndarray) -> Iterator[np.ndarray]:
-        checked, device = check_fitted_data(self, X), check_device(self.device)
+        return self._models_of(check_fitted_data(self, X), thetas)
+
+    def _models_of(self, checked: np.ndarray, thetas: np.ndarray) -> Iterator[np.ndarray]:
+        device = check_device(self.device)
         family = self._fitted_family()
         reference = to_tensor(self._theta_reference, self.dtype, device)
 

@@ -6,14 +6,31 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from torch import Tensor
 
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, Rows, TrainingData
-from sklearn_gflow.estimators._validation import _fit_context
+from sklearn_gflow.diagnostics import TangentPosterior
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainedFlow
+from sklearn_gflow.estimators._rows import Rows, TrainingData, row_chunks, subsample
+from sklearn_gflow.estimators._validation import (
+    FULL_BATCH_SIZE,
+    _fit_context,
+    check_device,
+    check_fitted_data,
+    seed_generator,
+    to_numpy,
+    to_tensor,
+)
+from sklearn_gflow.geometry import Linearization
 
 __all__ = ["AdaptedFlowRegressor"]
+
+# Where not all rows fit into one Gram, so many stand for them in the standard deviations.
+_SAMPLE_ROWS = 256
+_CROSS_ENTRIES = 2**22  # of the kernel between kept rows and inputs, at once
 
 
 class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
@@ -169,6 +186,10 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Rank of G.
     ntk_condition_ : float
         λ_max/λ_min over the eigenvalues that count towards the rank.
+    X_train_, y_train_ : ndarray of shape (n, n_features_in_) and (n, n_outputs_)
+        What ``predict(X, return_std=True)`` stands on: inputs and scaled targets of all rows of
+        positive weight where one Gram holds them (up to 2,000 outputs, or the full batch of a
+        larger network), else of a random subsample of at most 256 rows.
     coefs_, intercepts_ : list of ndarray
         Of the network f_θ; predictions use f_θ − f_θ₀. Not with ``module``.
     parameters_ : dict of ndarray
@@ -295,7 +316,9 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             If the Gram would not fit into memory.
         """
         data, held_out, labels = self._prepare(X, y, sample_weight, X_val, y_val)
-        self._expose(self._train(data, held_out, labels))
+        trained = self._train(data, held_out, labels)
+        self._expose(trained)
+        self._keep_rows(data, trained)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -341,8 +364,11 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             X, y, sample_weight, chunk=True, multi_output=True, y_numeric=True
         )
         self._fit_scaling(rows, chunk=True)
-        before = self._path()
-        self._expose(self._train_chunk(self._scaled(rows)))
+        before, data = self._path(), self._scaled(rows)
+        seen = self._n_train if self._continues(chunk=True) else 0
+        trained = self._train_chunk(data)
+        self._expose(trained)
+        self._keep_rows(data, trained, seen)
         self._join_path(before)
         return self
 
@@ -403,20 +429,40 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         loss = float(np.average(squares, weights=rows.weights) / 2)
         return float(r2_score(rows.targets, outputs, sample_weight=rows.weights)), loss
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict targets.
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Predict targets, and how far new observations should be from them.
+
+        ``return_std`` reads the network as the Gaussian process whose covariance is its tangent
+        kernel Θ at the start, with an amplitude and a noise for each output under which rows left
+        out are the most probable. The standard deviation is √E[(y − prediction)²] of a new
+        observation y under this process given the training rows: its variance, noise included,
+        and the square of what the prediction lacks of its mean.
+
+        Nothing of it is computed in ``fit``. Each call takes an eigendecomposition for each
+        output: hand over all inputs at once. Where not all rows are kept (``X_train_``), the
+        kernel is that of the solution on a subsample whose rows stand for all, the network
+        stands for the mean, and the noise is read off its residuals on these rows, with
+        the degrees of freedom that the kernel takes.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Inputs.
+        return_std : bool, default=False
+            Whether to return the standard deviation too.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             As y had it in ``fit``.
+        std : ndarray of the same shape
+            In units of y; only with ``return_std``.
         """
-        return self._predictions(self._model(X))
+        model = self._model(X)
+        if not return_std:
+            return self._predictions(model)
+        std = self.target_scale_ * self._expected_errors(check_fitted_data(self, X), model)
+        return self._predictions(model), self._shaped(std.astype(model.dtype))
 
     def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """Predict targets at every point of the path, the start first; needs ``store_path``.
@@ -441,8 +487,64 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
 
     def _predictions(self, model: np.ndarray) -> np.ndarray:
         predicted = self.target_mean_ + self.target_scale_ * model
-        predicted = predicted.astype(model.dtype)
-        return predicted[:, 0] if self._y_ndim == 1 else predicted
+        return self._shaped(predicted.astype(model.dtype))
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        """As y had it."""
+        return values[:, 0] if self._y_ndim == 1 else values
+
+    # -- how large errors should be ------------------------------------------------------------
+
+    def _keep_rows(self, data: TrainingData, trained: TrainedFlow, seen: int = 0) -> None:
+        """Keep the rows that ``return_std`` stands on: all that one Gram holds, or a sample."""
+        n_samples, n_outputs = data.targets.shape
+        at_once = len(trained.kernel_rows) == n_samples
+        largest = max(FULL_BATCH_SIZE, len(self._theta) if at_once else 0)
+        rows = np.arange(n_samples)
+        if seen or n_samples * n_outputs > largest:
+            size = max(1, min(_SAMPLE_ROWS, FULL_BATCH_SIZE // n_outputs))
+            rows = subsample(n_samples, size, seed_generator(self.random_state))
+        kept = data.take(rows)
+        self.X_train_, self.y_train_, self._train_weights = kept.X, kept.targets, kept.weights
+        self._n_train = seen + n_samples
+
+    def _expected_errors(self, X: np.ndarray, model: np.ndarray) -> np.ndarray:
+        """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
+        all_kept = len(self.X_train_) == self._n_train
+        # The kernel of the start has not seen the targets; of a sample, the residuals speak.
+        theta = self._theta_reference if all_kept else self._theta
+        posterior = self._posterior(theta, all_kept=all_kept)
+        size = max(1, _CROSS_ENTRIES // (len(self.X_train_) * self.n_outputs_**2))
+        squares = []
+        for rows in row_chunks(len(X), size):
+            other = self._linearize_exactly(X[rows], theta)
+            if all_kept:
+                squares.append(posterior.square_error(other, self._double(model[rows])))
+            else:
+                squares.append(posterior.predict(other)[1])
+        return to_numpy(torch.cat(squares).sqrt())
+
+    def _posterior(self, theta: np.ndarray, *, all_kept: bool) -> TangentPosterior:
+        """The Gaussian process of the tangent kernel at θ, given the rows that were kept."""
+        start = np.zeros(self.n_outputs_)
+        kept = TrainingData(self.X_train_, self.y_train_, self._train_weights, start)
+        if all_kept:
+            kept = kept.distinct()
+        weights = None if kept.weights is None else self._double(kept.weights)
+        posterior = TangentPosterior.by_leave_one_out(
+            self._linearize_exactly(kept.X, theta), self._double(kept.targets), weights
+        )
+        if all_kept:
+            return posterior
+        residual = kept.targets - next(self._models_of(kept.X, self._theta[None]))
+        return posterior.standing_for(self._n_train, self._double(residual))
+
+    def _linearize_exactly(self, X: np.ndarray, theta: np.ndarray) -> Linearization:
+        """In float64, of which small eigenvalues have need; a module stays in its precision."""
+        return self._linearize(X, theta, "float64" if self.module is None else self.dtype)
+
+    def _double(self, array: np.ndarray) -> Tensor:
+        return to_tensor(array, "float64", check_device(self.device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

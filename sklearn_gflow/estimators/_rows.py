@@ -126,10 +126,10 @@ class TableRows:
         return to_tensor(array, self.dtype, self.device)
 
 
-def row_chunks(n_samples: int) -> Iterator[slice]:
+def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
     """Runs of rows, as many as are evaluated at once."""
-    for start in range(0, n_samples, _CHUNK):
-        yield slice(start, start + _CHUNK)
+    for start in range(0, n_samples, size):
+        yield slice(start, start + size)
 
 
 def subsample(

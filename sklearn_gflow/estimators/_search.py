@@ -133,7 +133,7 @@ class _FlowCV(BaseEstimator):
         self.alpha_, self.t_end_ = grid[best]
         self.best_score_ = float(mean[best])
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> Any:
         """Predict with the estimator that was chosen.
 
         Parameters
@@ -146,8 +146,7 @@ class _FlowCV(BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        predicted: np.ndarray = self.best_estimator_.predict(X)
-        return predicted
+        return self.best_estimator_.predict(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -289,6 +288,25 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         """
         self._search(X, y, sample_weight)
         return self
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Predict with the estimator that was chosen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        return_std : bool, default=False
+            As in `AdaptedFlowRegressor.predict`.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        std : ndarray of the same shape
+            Only with ``return_std``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict(X, return_std=return_std)
 
 
 class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):

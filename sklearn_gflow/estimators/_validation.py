@@ -20,6 +20,7 @@ from sklearn_gflow.exceptions import GramMemoryError
 from sklearn_gflow.geometry import working_bytes
 
 __all__ = [
+    "FULL_BATCH_SIZE",
     "Interval",
     "StrOptions",
     "_fit_context",
@@ -41,7 +42,7 @@ __all__ = [
 
 validate_data: Callable[..., Any] = validation.validate_data
 
-_FULL_BATCH_SIZE = 2000
+FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
 _SHARED_OUTPUTS = 3  # from so many on, blocks share one kernel across outputs
 
@@ -134,7 +135,7 @@ def block_rows(
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
     "auto" takes the full batch while the matrix that is factorised and the one that it is made
-    of have at most ``_FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
+    of have at most ``FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
     parameters. With ``solver="krylov"`` there is no such matrix, and "auto" takes the full batch
     while its vectors fit. A chunk is part of something larger, and "auto" cuts it whatever its
     size.
@@ -162,7 +163,7 @@ def block_rows(
     if batch_size is None or (batch_size != "auto" and batch_size >= n_samples):
         return None
     if batch_size == "auto":
-        small = size * min(size, n_params) <= _FULL_BATCH_SIZE**2
+        small = size * min(size, n_params) <= FULL_BATCH_SIZE**2
         if solver == "krylov":
             needed = working_bytes(size, n_params, _ITEMSIZES[dtype], solver)
             small = needed <= _available_bytes(device)

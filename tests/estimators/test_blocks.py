@@ -54,7 +54,7 @@ class TestBoth:
         X, y = example(estimator)
         automatic = small(estimator).fit(X, y)
         assert "undone" not in automatic.history_
-        monkeypatch.setattr("sklearn_gflow.estimators._validation._FULL_BATCH_SIZE", 10)
+        monkeypatch.setattr("sklearn_gflow.estimators._validation.FULL_BATCH_SIZE", 10)
         monkeypatch.setattr("sklearn_gflow.estimators._validation._BLOCK_ROWS", 7)
         automatic = small(estimator).fit(X, y)
         given = small(estimator, batch_size=7).fit(X, y)

@@ -1,0 +1,60 @@
+"""Tables of the benchmarks that generate, read and cut some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+
+def arm(n: int, *, noise: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of the hand of an arm with four joints from a point, as in the kin tables."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-np.pi / 2, np.pi / 2, (n, 8))
+    angles, lengths = np.cumsum(X[:, :4], axis=1), 0.5 + 0.1 * X[:, 4:]
+    across, along = (lengths * np.cos(angles)).sum(1), (lengths * np.sin(angles)).sum(1)
+    return X, np.hypot(across - 0.1, along - 0.1) + noise * rng.normal(size=n)
+
+
+def read(directory: Path, name: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Features and target of a table of a directory."""
+    table = pd.read_csv(directory / f"{name}.csv.gz")
+    return table.drop(columns="target"), table["target"].to_numpy()
+
+
+def split(
+    X: pd.DataFrame,
+    y: np.ndarray,
+    rows: int,
+    test_rows: int,
+    seed: int,
+    stratify: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Standardised, one-hot encoded training and test rows: at most so many of each."""
+    test = min(test_rows, len(X) // 3)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=min(rows, len(X) - test), test_size=test, random_state=seed,
+        stratify=stratify,
+    )  # fmt: skip
+    encode = make_column_transformer(
+        (StandardScaler(), make_column_selector(dtype_include="number")),
+        (
+            OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
+            make_column_selector(dtype_exclude="number"),
+        ),
+    ).fit(X_train)
+    return encode.transform(X_train), encode.transform(X_test), y_train, y_test
+
+
+def markdown(table: pd.DataFrame, digits: str = ".3f") -> list[str]:
+    """A table with its index as the first column; NaN is an empty cell."""
+    lines = ["| " + " | ".join(["", *map(str, table.columns)]) + " |"]
+    lines.append("|" + "---|" * (table.shape[1] + 1))
+    for name, row in table.iterrows():
+        cells = ["" if pd.isna(v) else v if isinstance(v, str) else f"{v:{digits}}" for v in row]
+        lines.append("| " + " | ".join([str(name), *cells]) + " |")
+    return lines
