@@ -281,8 +281,8 @@ class Krylov:
         first, solution = self._solved
         if torch.equal(first, b):
             return solution
-        if solution.orthogonal:  # u has a part in the kernel of A, which b may not have
-            return start
+        if _norm(solution.residual) > self.accuracy * self.unit:
+            return start  # u may have a part in the kernel of A, which b has not
         image = first - solution.residual  # Au
         size = float(image @ image)
         share = float(b @ image) / size if size else 0.0
