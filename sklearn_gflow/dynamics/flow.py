@@ -133,13 +133,14 @@ def flow(
     point = Point.at(output_map, cost, 0.0, theta)
     trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
     loop = _Loop(
-        output_map, cost, schedule, options, observers, monitor, trajectory,
+        output_map, cost, schedule, options, observers, monitor, trajectory, point,
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
         initial_residual=_norm(point.velocity),
     )  # fmt: skip
-    loop.run(point)
+    del point  # the activations of the start would stay in memory while the flow goes on
+    loop.run()
     if monitor is not None:
         trajectory.selected = monitor.best
     return trajectory
@@ -185,6 +186,7 @@ class _Loop:
     observers: Sequence[Observer]
     monitor: Monitor | None
     trajectory: Trajectory
+    point: Point
     ridge: float
     limit: Tensor
     distance: float
@@ -192,14 +194,16 @@ class _Loop:
     patience: int = 0
     rises: int = 0
 
-    def run(self, point: Point) -> None:
-        self._record(point, math.nan, [observer.start(point) for observer in self.observers])
-        while (outcome := self._finished(point)) is None:
-            advanced = self._advance(point)
+    def run(self) -> None:
+        self._record(
+            self.point, math.nan, [observer.start(self.point) for observer in self.observers]
+        )
+        while (outcome := self._finished(self.point)) is None:
+            advanced = self._advance(self.point)
             if isinstance(advanced, Outcome):
                 outcome = advanced
                 break
-            point = advanced
+            self.point = advanced
         self.trajectory.outcome = outcome
         if self.rises:
             self.trajectory.detail = f"{self.rises} steps raised the loss"

@@ -183,6 +183,25 @@ def conjugate_residuals(
     return Solution(u, b - product(u)[0], orthogonal, exhausted)
 
 
+class _Shifted(NamedTuple):
+    """A = DDᵀ + ridge as products."""
+
+    tangent: Tangent
+    ridge: float
+
+    def product(self, v: Tensor) -> tuple[Tensor, float]:
+        """(Av, vᵀAv), the latter by |Dᵀv|²."""
+        pulled = self.tangent.pull(v)
+        image = self.tangent.push(pulled)
+        if self.ridge:
+            image = image + self.ridge * v
+        return image, float(pulled @ pulled) + self.ridge * float(v @ v)
+
+    def image(self, v: Tensor) -> Tensor:
+        """Av."""
+        return self.product(v)[0]
+
+
 class Krylov:
     """A = DDᵀ + ridge without a matrix, for what does not fit as one.
 
@@ -209,7 +228,7 @@ class Krylov:
     rank = condition = math.nan
 
     def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
-        self.tangent, self.ridge, self.unit = tangent, ridge, _norm(probe)
+        self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, _norm(probe)
         self.accuracy = max(_ACCURACY, _rounding(probe))
         diagonal = tangent.gram_diagonal()
         self.trace = float(diagonal.sum())
@@ -226,23 +245,14 @@ class Krylov:
         limit = "stopped at its limit, " if self.reached > self.accuracy else ""
         return f"krylov ({limit}residual below 1e{math.ceil(math.log10(self.reached))})"
 
-    def product(self, v: Tensor) -> tuple[Tensor, float]:
-        """(Av, vᵀAv), the latter by |Dᵀv|²."""
-        pulled = self.tangent.pull(v)
-        image = self.tangent.push(pulled)
-        if self.ridge:
-            image = image + self.ridge * v
-        return image, float(pulled @ pulled) + self.ridge * float(v @ v)
-
     def apply(self, f: GramFunction, b: Tensor) -> Tensor:
         """f(A)·b; the smooth part on the kernel of D too. Several f of one b share one space."""
         solved = f.inverse * self._solution(b, f.inverse).u if f.inverse else torch.zeros_like(b)
         if f.smooth is None:
             return solved
         if self._space is None or not torch.equal(self._space.b, b):
-            self._space = Lanczos(
-                lambda v: self.product(v)[0], b, tolerance=self.accuracy, largest=_LARGEST_SPACE
-            )
+            # No function of self, or the factor would outlive its step in a cycle.
+            self._space = Lanczos(self.A.image, b, tolerance=self.accuracy, largest=_LARGEST_SPACE)
         smooth = self._space.apply(f.smooth)
         if self._space.change > self._space.tolerance:
             self.reached = max(self.reached, self._space.change)
@@ -262,7 +272,7 @@ class Krylov:
             if solution.orthogonal or _norm(solution.residual) <= accuracy:
                 break
             more = conjugate_residuals(
-                self.product, self.preconditioner, solution.residual, accuracy
+                self.A.product, self.preconditioner, solution.residual, accuracy
             )
             solution = more._replace(u=solution.u + more.u)
             if solution.exhausted:
@@ -281,8 +291,8 @@ class Krylov:
         first, solution = self._solved
         if torch.equal(first, b):
             return solution
-        if solution.orthogonal:  # u has a part in the kernel of A, which b may not have
-            return start
+        if _norm(solution.residual) > self.accuracy * self.unit:
+            return start  # u may have a part in the kernel of A, which b has not
         image = first - solution.residual  # Au
         size = float(image @ image)
         share = float(b @ image) / size if size else 0.0

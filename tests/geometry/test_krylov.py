@@ -1,6 +1,7 @@
 """f(G)·r without a matrix, against the singular values of D."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -177,18 +178,26 @@ class TestWhatIsKnown:
         assert factor.solver.startswith("krylov (stopped at its limit, residual below 1e")
         assert len(factor.factor._space.V) == 12
 
-    def test_shorter_steps_cost_no_product(self):
+    def test_shorter_steps_cost_no_product(self, monkeypatch):
         tangent, _, r = case("full_rank")
         factor = factorize(tangent, r, solver="krylov")
         long, short = exponential(0.3, 2.0)[0], exponential(0.3, 1.9)[0]
         factor.lift(long, r)
 
-        def product(v):
+        def product(self, v):
             raise AssertionError("a product")
 
-        factor.factor.product = product
-        factor.factor._space.product = product
-        factor.lift(short, r)
+        monkeypatch.setattr(type(tangent), "pull", product)
+        monkeypatch.setattr(factor.tangent.inner.__class__, "push", product)
+        factor.factor.apply(short, r)
+
+    def test_is_gone_with_its_step(self):
+        tangent, _, r = case("full_rank")
+        factor = factorize(tangent, r, solver="krylov")
+        factor.lift(exponential(0.3)[0], r)
+        gone = weakref.ref(factor.factor)
+        del factor
+        assert gone() is None  # without the garbage collector, which waits for many cycles
 
     def test_nothing_to_solve(self):
         tangent, _, r = case("full_rank")
