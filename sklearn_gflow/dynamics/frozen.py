@@ -47,7 +47,9 @@ def exponential(alpha: float, h: float, scale: float) -> GramFunction:
     inverse, decay, kappa = -math.expm1(-h * alpha), math.exp(-h * alpha), h * (1 - alpha) / scale
     if kappa == 0:
         return GramFunction(inverse)
-    return GramFunction(inverse, lambda lam: -decay * torch.expm1(-kappa * lam) / lam)
+    return GramFunction(
+        inverse, lambda lam: -decay * torch.expm1(-kappa * lam) / lam, turn=1 / kappa
+    )
 
 
 def cross_entropy_motion(

@@ -86,10 +86,12 @@ _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 2
 # Times τ at which a path is scored, besides its own steps: dense enough to stop at the best.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
-SMOOTH_START = 0.25  # scale of the first layer; chosen with the defaults of α and t_end
-# What blocks need where the user leaves it open; tuned on validation parts of tables.
-_BLOCK_DAMPING = 0.01
+SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
+# What blocks need where the user leaves it open, chosen on validation parts of seven tables
+# (docs/benchmarks/blocks.md).
+_BLOCK_DAMPING = 0.03
 _BLOCK_MOMENTUM = 0.5
+_CHUNK_LENGTH = 0.5  # of the steps over a chunk, at most: they do not decay, and noise goes with h
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
 _PROBE_ROWS, _KERNEL_SIZE = 2000, 256  # rows with recorded outputs, outputs in the Gram
 
@@ -417,7 +419,7 @@ class BaseAdaptedFlow(BaseEstimator):
         return trained
 
     def _train_chunk(self, data: TrainingData, labels: np.ndarray | None = None) -> TrainedFlow:
-        """One pass over the blocks of a chunk, in steps as long as the first ones of a fit."""
+        """One pass over the blocks of a chunk, in steps as long as the first of a fit, or ½."""
         if self.method != "exponential":
             raise ValueError(
                 f"method={self.method!r} integrates the full batch; set method='exponential' "
@@ -433,7 +435,7 @@ class BaseAdaptedFlow(BaseEstimator):
         if options.metric_scale is None and self._continues(chunk=True):
             # α is measured in the unit of the first chunk.
             options = replace(options, metric_scale=self._metric_scale)
-        h = self._epochs(self.t_end)[0].first
+        h = min(self._epochs(self.t_end)[0].first, _CHUNK_LENGTH)
         trained = self._train_in_blocks(
             family, data, theta, batch_size or len(data.X), options, [Epoch(h, h)], labels,
             chunk=True,
@@ -504,24 +506,22 @@ class BaseAdaptedFlow(BaseEstimator):
         )
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
-        probe = self._rows(family, data.take(rows), self.dtype)
-        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
-        kernel, _ = probe.block(slice(0, len(kernel_rows)))
-        output_map, cost = probe.block(slice(None))
+        source = self._rows(family, data, self._block_dtype(family, options.damping))
         seed = generator.initial_seed()
         if self._continues(chunk=chunk):
             seed += self.n_iter_  # else all chunks were cut alike
         trajectory = block_flow(
-            self._rows(family, data, self._block_dtype(family, options.damping)),
+            source,
             theta,
             epochs,
             options,
             BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, seed),
-            probe=(output_map, cost),
-            kernel=None if chunk else kernel,  # costs as much as a small chunk; at its end, once
+            probe=source.block(torch.from_numpy(rows)),
             observers=[_Progress()] if self.verbose else [],
             monitor=monitor,
         )
+        output_map, cost = self._rows(family, data.take(rows), self.dtype).block(slice(None))
+        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
         return TrainedFlow(output_map, cost, trajectory, rows, kernel_rows)
 
     def _block_dtype(self, family: LayeredNetwork | ModuleFamily, damping: float) -> str:

@@ -16,6 +16,7 @@ from sklearn_gflow.geometry import Cost, Family, OutputMap
 __all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
 
 _CHUNK = 8192  # rows that are evaluated at once
+_HELD_BYTES = 2**28  # of a table that is copied, in the precision of the blocks
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class TrainingData:
 
 
 class TableRows:
-    """The rows of a table as the blocks of a flow; they become tensors block by block.
+    """The rows of a table as the blocks of a flow.
+
+    A table in memory is copied once, in the precision of the blocks. One that is mapped from
+    disk, or large, becomes tensors block by block.
 
     Parameters
     ----------
@@ -95,9 +99,14 @@ class TableRows:
         self.dtype, self.device = dtype, reference.device
         # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
         start = self._tensor(data.start)
+        self.targets = self._tensor(data.targets)
+        self.weights = None if data.weights is None else self._tensor(data.weights)
+        held = not _on_disk(data.X) and data.X.size * reference.element_size() <= _HELD_BYTES
+        self.X = self._tensor(data.X) if held else None
         chunks = row_chunks(len(data.X))
-        parts = [family.outputs(reference, self._tensor(data.X[rows])) for rows in chunks]
-        self.offset = torch.cat(parts) - start
+        self.offset = (
+            torch.cat([family.outputs(reference, self._inputs(k)) for k in chunks]) - start
+        )
 
     @property
     def n_samples(self) -> int:
@@ -112,18 +121,29 @@ class TableRows:
 
     def block(self, rows: Tensor | slice) -> tuple[OutputMap, Cost]:
         """The output map of some rows and the cost on it."""
-        index = rows if isinstance(rows, slice) else rows.numpy()
-        weights = self.data.weights
         output_map = OutputMap(
             self.family,
-            self._tensor(self.data.X[index]),
+            self._inputs(rows),
             self.offset[rows],
-            None if weights is None else self._tensor(weights[index]),
+            None if self.weights is None else self.weights[rows],
         )
-        return output_map, self.make_cost(output_map, self._tensor(self.data.targets[index]))
+        return output_map, self.make_cost(output_map, self.targets[rows])
+
+    def _inputs(self, rows: Tensor | slice) -> Tensor:
+        if self.X is not None:
+            return self.X[rows]
+        return self._tensor(self.data.X[rows if isinstance(rows, slice) else rows.numpy()])
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
+
+
+def _on_disk(array: np.ndarray) -> bool:
+    """Whether an array, or what it is a view of, is a map of a file."""
+    owner: Any = array
+    while owner is not None and not isinstance(owner, np.memmap):
+        owner = getattr(owner, "base", None)
+    return owner is not None
 
 
 def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -166,8 +167,6 @@ class TangentFactor(ABC):
     ----------
     rank : float
         Rank of D by the threshold; NaN where the back end does not see it.
-    condition : float
-        λ_max/λ_min of G over its range; an estimate from below for Cholesky.
     damped : bool
         Whether DD⁺ ≠ P: a ridge stands in f, and D⁺ is that of a ridge regression, or outputs
         share one kernel.
@@ -176,9 +175,14 @@ class TangentFactor(ABC):
     """
 
     rank: float
-    condition: float
     damped: bool
     tried: str = ""
+    factor: SymmetricFactor
+
+    @property
+    def condition(self) -> float:
+        """λ_max/λ_min of G over its range; for Cholesky an estimate from below, made when read."""
+        return self.factor.condition
 
     @property
     @abstractmethod
@@ -192,6 +196,10 @@ class TangentFactor(ABC):
     @abstractmethod
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         """f(DDᵀ) r on the range of D; of a vector, shape (Q·N,), or of columns."""
+
+    def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
+        """Σ Dᵀ f(DDᵀ) r over pairs (f, r)."""
+        return _total(self.lift(f, r) for f, r in terms)
 
     @abstractmethod
     def project(self, r: Tensor) -> Tensor:
@@ -207,14 +215,17 @@ class _RowSide(TangentFactor):
 
     def __init__(self, tangent: Tangent, factor: SymmetricFactor, *, damped: bool) -> None:
         self.tangent, self.factor, self.damped = tangent, factor, damped
-        self.rank, self.condition = factor.rank, factor.condition
+        self.rank = factor.rank
 
     @property
     def solver(self) -> str:
         return self.tried + self.factor.name
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
-        return self.tangent.pull(self.factor.apply(f, r))
+        return self.lift_all((f, r))
+
+    def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
+        return self.tangent.pull(_total(self.factor.apply(f, r) for f, r in terms))
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, r)
@@ -229,30 +240,30 @@ class _Krylov(TangentFactor):
     rank = condition = math.nan
 
     def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
-        self.tangent, self.factor = tangent, Krylov(tangent, probe, ridge)
+        self.tangent, self.krylov = tangent, Krylov(tangent, probe, ridge)
         self.damped = ridge > 0
 
     @property
     def solver(self) -> str:
-        return self.factor.name
+        return self.krylov.name
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
-        return self.tangent.pull(self.factor.apply(f, r))  # Dᵀ takes the kernel out
+        return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ takes the kernel out
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         if r.ndim > 1:
             return torch.stack([self.apply(f, column) for column in r.mT], dim=1)
-        return self.factor.apply(f, r if self.damped else self.project(r))
+        return self.krylov.apply(f, r if self.damped else self.project(r))
 
     def project(self, r: Tensor) -> Tensor:
         if r.ndim > 1:
             return torch.stack([self.project(column) for column in r.mT], dim=1)
-        return self.factor.project(r)
+        return self.krylov.project(r)
 
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
         """Spares the solve where |P r| ≥ |Dᵀr|/σ_max, with tr G ≥ σ_max², has the answer."""
         pulled = float(torch.linalg.vector_norm(self.tangent.pull(r)))
-        if not self.damped and pulled > tolerance * math.sqrt(self.factor.trace):
+        if not self.damped and pulled > tolerance * math.sqrt(self.krylov.trace):
             return False
         return super().at_rest(r, tolerance)
 
@@ -268,20 +279,23 @@ class _Shared(TangentFactor):
     damped = True
 
     def __init__(self, tangent: Tangent, factor: SymmetricFactor) -> None:
-        self.tangent, self.factor, self.condition = tangent, factor, factor.condition
+        self.tangent, self.factor = tangent, factor
 
     @property
     def solver(self) -> str:
         return f"{self.factor.name} of the shared kernel"
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
-        """Dᵀ z, z = f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
+        return self.lift_all((f, r))
+
+    def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
+        """Dᵀ z, z = Σ f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
 
         K̄ averages over outputs: where they move together G exceeds it, by up to Q, and steps
         as long as K̄ suggests would diverge. For f = 1/λ this is a step of conjugate gradients
         preconditioned by K̄, and zᵀGz = |Dᵀz|² makes it as good as free.
         """
-        z = self.apply(f, r)
+        z = _total(self.apply(f, r) for f, r in terms)
         lifted = self.tangent.pull(z)
         columns, ridge = self._columns(z), self.factor.ridge * (z @ z)
         suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
@@ -304,7 +318,7 @@ class _ParameterSide(TangentFactor):
 
     def __init__(self, D: Tensor, factor: SymmetricFactor, *, damped: bool) -> None:
         self.D, self.factor, self.damped = D, factor, damped
-        self.rank, self.condition = factor.rank, factor.condition
+        self.rank = factor.rank
 
     @property
     def solver(self) -> str:
@@ -327,9 +341,13 @@ class _Svd(TangentFactor):
     def __init__(self, D: Tensor, rcond: float | None, ridge: float) -> None:
         U, sigma, Vh = torch.linalg.svd(D, full_matrices=False)
         threshold = relative_threshold(rcond, D.dtype, max(D.shape), squared=False)
-        _, self.rank, self.condition, _ = summarize(sigma.square(), threshold)
+        _, self.rank, self._condition, _ = summarize(sigma.square(), threshold)
         self.U, self.sigma, self.Vh = U[:, : self.rank], sigma[: self.rank], Vh[: self.rank]
         self.ridge, self.damped = ridge, ridge > 0
+
+    @property
+    def condition(self) -> float:
+        return self._condition
 
     @property
     def solver(self) -> str:
@@ -352,6 +370,7 @@ def factorize(
     *,
     solver: str = "auto",
     eigenvectors: bool = False,
+    once: bool = False,
     rcond: float | None = None,
     ridge: float = 0.0,
 ) -> TangentFactor:
@@ -374,6 +393,9 @@ def factorize(
     eigenvectors : bool
         Whether f of many vectors will be asked for, for which eigenvectors are best; otherwise
         a Cholesky factor does, with one Krylov space a vector for the smooth part of f.
+    once : bool
+        Whether f is asked for once: a Cholesky factor then applies its smooth part by a
+        rational series, to a vector or to columns.
     rcond : float or None
         Relative threshold on singular values of D, see `relative_threshold`.
     ridge : float
@@ -395,7 +417,9 @@ def factorize(
     size, n_params = tangent.outputs.numel(), tangent.n_params
     dtype = tangent.outputs.dtype
     if solver == "shared":
-        return _share(tangent, probe, eigenvectors=eigenvectors, rcond=rcond, ridge=ridge)
+        return _share(
+            tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
+        )
     if solver == "svd":
         try:
             return _Svd(tangent.jacobian(), rcond, ridge)
@@ -411,7 +435,7 @@ def factorize(
         G = tangent.gram()
         return _RowSide(
             tangent,
-            factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge),
+            factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge, once=once),
             damped=ridge > 0,
         )
     D = tangent.jacobian()
@@ -438,17 +462,31 @@ def _without_matrix(
 
 
 def _share(
-    tangent: Tangent, probe: Tensor, *, eigenvectors: bool, rcond: float | None, ridge: float
+    tangent: Tangent,
+    probe: Tensor,
+    *,
+    eigenvectors: bool,
+    once: bool,
+    rcond: float | None,
+    ridge: float,
 ) -> TangentFactor:
     if tangent.output_map.family.n_outputs == 1:
-        return factorize(tangent, probe, eigenvectors=eigenvectors, rcond=rcond, ridge=ridge)
+        return factorize(
+            tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
+        )
     kernel = tangent.shared_gram
     threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
     # The probe is for a jitter, which "auto" does not try.
     method = "eigh" if eigenvectors else "auto"
-    return _Shared(
-        tangent, factor_symmetric(kernel, probe, solver=method, threshold=threshold, ridge=ridge)
+    factor = factor_symmetric(
+        kernel, probe, solver=method, threshold=threshold, ridge=ridge, once=once
     )
+    return _Shared(tangent, factor)
+
+
+def _total(tensors: Iterable[Tensor]) -> Tensor:
+    first, *others = tensors
+    return sum(others, start=first)
 
 
 def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import scipy.linalg
@@ -22,6 +23,7 @@ __all__ = [
     "diagonal_in",
     "eigh_somewhere",
     "factor_symmetric",
+    "rational_series",
     "summarize",
 ]
 
@@ -31,8 +33,11 @@ _JITTERS = (1e2, 1e3, 1e4)  # times eps times the mean of the diagonal
 _REFINEMENTS = 3
 _ESTIMATE_ITERATIONS = 2
 _AND_LANCZOS = " + lanczos"
-_LANCZOS_TOLERANCE = 1e-10  # or the rounding of the dtype
+_SMOOTH_TOLERANCE = 1e-10  # of smooth(A)·b, or the rounding of the dtype
 _LANCZOS_CHECK = 8  # iterations between looks at the change
+_AND_SERIES = " + rational series"
+_SERIES_POLE = 8.0  # over the turn of f: 12 terms give six digits of (1 − e^{−λ})/λ, 23 ten
+_SERIES_NODES = 64  # and as many terms at most
 
 
 class FactorizationError(ArithmeticError):
@@ -51,10 +56,14 @@ class GramFunction:
         Coefficient of 1/λ, the pseudoinverse.
     smooth : callable, optional
         λ ↦ smooth(λ), elementwise on a tensor of eigenvalues.
+    turn : float, optional
+        About the λ from which smooth(λ) falls. Where it is known, and smooth is as tame as
+        (1 − e^{−λ/turn})/λ, a series in 1/(λ + 8·turn) can stand for it.
     """
 
     inverse: float
     smooth: Callable[[Tensor], Tensor] | None = None
+    turn: float | None = None
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:
         """Evaluate f at the given positive eigenvalues."""
@@ -106,30 +115,62 @@ class Eigh:
 
 
 class Cholesky:
-    """A = LLᵀ, of full rank by the threshold; any f of a vector, the smooth part by Lanczos.
+    """A = LLᵀ, of full rank by the threshold; any f, the smooth part by Lanczos or a series.
 
-    The condition is an estimate from below, by a few steps of power and inverse iteration.
     With a ridge in A, the full rank is the ridge's: the rank of A without it stays unknown (NaN).
+
+    Parameters
+    ----------
+    A, L : Tensor of shape (m, m)
+        The matrix, ridge included, and its factor.
+    name : str
+        Of the back end.
+    ridge : float
+        What A holds besides the Gram.
+    once : bool
+        f of each vector is asked for once: a series then costs less than a Krylov space, which
+        serves all f of one vector.
     """
 
     def __init__(
-        self, A: Tensor, L: Tensor, name: str, condition: float, ridge: float = 0.0
+        self, A: Tensor, L: Tensor, name: str, ridge: float = 0.0, *, once: bool = False
     ) -> None:
-        self.A, self.L, self.name, self.condition, self.ridge = A, L, name, condition, ridge
+        self.A, self.L, self.name, self.ridge, self.once = A, L, name, ridge, once
         self.rank: float = math.nan if ridge else len(L)
         self._krylov: Lanczos | None = None
 
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """(λ_min from above, λ_max from below), by a few steps of inverse and power iteration."""
+        return _extreme_eigenvalues(self.A, self.L)
+
+    @property
+    def condition(self) -> float:
+        """λ_max/λ_min, estimated from below."""
+        smallest, largest = self.extremes
+        return largest / smallest
+
     def apply(self, f: GramFunction, b: Tensor) -> Tensor:
-        """f(A)·b of a vector, or of columns; several f of one vector share one Krylov space."""
-        if b.ndim > 1 and f.smooth is not None:
-            return torch.stack([self.apply(f, column) for column in b.mT], dim=1)
+        """f(A)·b of a vector, or of columns."""
         solved = f.inverse * self.solve(b) if f.inverse else torch.zeros_like(b)
-        if f.smooth is None:
-            return solved
+        return solved if f.smooth is None else solved + self._smooth(f, b)
+
+    def _smooth(self, f: GramFunction, b: Tensor) -> Tensor:
+        assert f.smooth is not None
+        if self.once and f.turn is not None:
+            series = rational_series(self.A, f.smooth, f.turn, b)
+            if series is not None:
+                self._used(_AND_SERIES)
+                return series
+        if b.ndim > 1:
+            return torch.stack([self._smooth(f, column) for column in b.mT], dim=1)
         if self._krylov is None or not torch.equal(self._krylov.b, b):
             self._krylov = Lanczos(self.A.mv, b)
-            self.name = f"{self.name.removesuffix(_AND_LANCZOS)}{_AND_LANCZOS}"
-        return solved + self._krylov.apply(f.smooth)
+            self._used(_AND_LANCZOS)
+        return self._krylov.apply(f.smooth)
+
+    def _used(self, method: str) -> None:
+        self.name = self.name.removesuffix(method) + method
 
     def solve(self, b: Tensor) -> Tensor:
         """A⁻¹b."""
@@ -138,6 +179,72 @@ class Cholesky:
     def project(self, b: Tensor) -> Tensor:
         """AA⁻¹b = b; with a ridge (A − ridge)A⁻¹b, what ridge regression fits to b."""
         return b - self.ridge * self.solve(b) if self.ridge else b
+
+
+def rational_series(
+    A: Tensor, f: Callable[[Tensor], Tensor], turn: float, b: Tensor
+) -> Tensor | None:
+    """f(A)·b by Chebyshev polynomials in y = (σ − λ)/(σ + λ), σ = 8·turn; b may have columns.
+
+    y takes all λ ≥ 0 to (−1, 1], so that the number of terms follows from f and the precision
+    and not from the spectrum of A (rational Chebyshev functions, Boyd 1987). Each is a solve
+    with one Cholesky factor of A + σ.
+
+    Parameters
+    ----------
+    A : Tensor of shape (m, m)
+        Symmetric, positive semidefinite.
+    f : callable
+        λ ↦ f(λ), bounded on λ ≥ 0, falling from about λ = turn.
+    turn : float
+        That λ.
+    b : Tensor of shape (m,) or (m, k)
+        Vectors.
+
+    Returns
+    -------
+    Tensor like b, or None
+        None where the series is too long, or A + σ is not positive definite.
+    """
+    sigma = _SERIES_POLE * turn
+    weights = _chebyshev_coefficients(lambda y: f(sigma * (1 - y) / (1 + y)), _tolerance(b.dtype))
+    L = _triangle(_shift(A, sigma)) if weights else None
+    if L is None:
+        return None
+
+    def times_y(v: Tensor) -> Tensor:  # (σ − A)(σ + A)⁻¹ = 2σ(σ + A)⁻¹ − 1
+        return _cholesky_solve(L, v).mul_(2 * sigma).sub_(v)
+
+    previous, current = b, times_y(b)
+    total = weights[0] * previous + weights[1] * current
+    for weight in weights[2:]:  # T_{k+1}(y) = 2y T_k(y) − T_{k−1}(y)
+        previous, current = current, times_y(current).mul_(2).sub_(previous)
+        total.add_(current, alpha=weight)
+    return total
+
+
+@cache
+def _chebyshev_nodes() -> tuple[Tensor, Tensor]:
+    """Nodes y_j = cos θ_j, and cos kθ_j, which takes values there to coefficients."""
+    angles = (torch.arange(_SERIES_NODES, dtype=torch.float64) + 0.5) * math.pi / _SERIES_NODES
+    transform = torch.cos(torch.outer(torch.arange(_SERIES_NODES, dtype=torch.float64), angles))
+    transform *= 2 / _SERIES_NODES
+    transform[0] /= 2
+    return torch.cos(angles), transform
+
+
+def _chebyshev_coefficients(g: Callable[[Tensor], Tensor], tolerance: float) -> list[float]:
+    """Of g on [−1, 1], two at least, up to the tolerance times its size; none if too many."""
+    nodes, transform = _chebyshev_nodes()
+    coefficients = transform @ g(nodes)
+    counts = (coefficients.abs() > tolerance * coefficients.abs().max()).nonzero()
+    length = int(counts[-1]) + 1 if len(counts) else 0
+    # A tail that reaches the last nodes is no tail: higher terms hide in it.
+    return coefficients[: max(length, 2)].tolist() if 0 < length <= _SERIES_NODES // 2 else []
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return max(_SMOOTH_TOLERANCE, 100 * torch.finfo(dtype).eps)
 
 
 class Lanczos:
@@ -170,12 +277,12 @@ class Lanczos:
         product: Callable[[Tensor], Tensor],
         b: Tensor,
         *,
-        tolerance: float = _LANCZOS_TOLERANCE,
+        tolerance: float = _SMOOTH_TOLERANCE,
         largest: int | None = None,
     ) -> None:
         self.product, self.b = product, b
         self.size = float(torch.linalg.vector_norm(b))
-        self.tolerance = max(tolerance, 100 * torch.finfo(b.dtype).eps)
+        self.tolerance = max(tolerance, _tolerance(b.dtype))
         self.largest = len(b) if largest is None else min(largest, len(b))
         self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))  # contiguous vectors
         self.diagonal: list[float] = []
@@ -248,8 +355,13 @@ class _ShiftedCholesky(Cholesky):
     """
 
     def __init__(self, A: Tensor, L: Tensor, name: str) -> None:
-        super().__init__(A, L, name, math.nan)
+        super().__init__(A, L, name)
         self.rank = math.nan
+
+    @property
+    def condition(self) -> float:
+        """Unknown: the factor is that of another matrix."""
+        return math.nan
 
     def solve(self, b: Tensor) -> Tensor:
         """A⁺b for b in the range of A."""
@@ -316,13 +428,13 @@ def _extreme_eigenvalues(A: Tensor, L: Tensor) -> tuple[float, float]:
 
 
 def factor_symmetric(
-    A: Tensor, probe: Tensor, *, solver: str, threshold: float, ridge: float
+    A: Tensor, probe: Tensor, *, solver: str, threshold: float, ridge: float, once: bool = False
 ) -> SymmetricFactor:
     """Climb the ladder: Cholesky, shifted Cholesky (where asked for by name), eigenvectors."""
-    if not bool(torch.isfinite(A.diagonal()).all()):
+    if not math.isfinite(float(A.trace())):
         raise FactorizationError("its diagonal holds numbers that are not finite")
     if solver != "eigh":
-        factor = _cholesky(A, threshold, ridge)
+        factor = _cholesky(A, threshold, ridge, once=once)
         if factor is None and solver == "cholesky":
             factor = _shifted_cholesky(A, probe, ridge)
         if factor is not None:
@@ -330,15 +442,17 @@ def factor_symmetric(
     return Eigh(A, threshold, ridge)
 
 
-def _cholesky(A: Tensor, threshold: float, ridge: float) -> Cholesky | None:
+def _cholesky(A: Tensor, threshold: float, ridge: float, *, once: bool) -> Cholesky | None:
     A = _shift(A, ridge)
     L = _triangle(A)
     if L is None:
         return None
-    smallest, largest = _extreme_eigenvalues(A, L)
-    if not smallest > threshold**2 * largest:
-        return None
-    return Cholesky(A, L, "cholesky", largest / smallest, ridge)
+    factor = Cholesky(A, L, "cholesky", ridge, once=once)
+    # λ_min ≥ ridge and λ_max ≤ tr A may say enough: the estimate costs half a factorisation.
+    if ridge > threshold**2 * float(A.trace()):
+        return factor
+    smallest, largest = factor.extremes
+    return factor if smallest > threshold**2 * largest else None
 
 
 def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:

@@ -59,7 +59,6 @@ def run(problem, epochs, blocks, *, source=None, theta=None, **options):
         FlowOptions(**options),
         blocks,
         probe=(problem.map, problem.cost),
-        kernel=problem.map,
     )
 
 
@@ -69,15 +68,15 @@ class TestEpochs:
         tau_end = -math.log1p(-t_end)
         epochs = decaying_epochs(tau_end)
         assert sum(epoch.length for epoch in epochs) == pytest.approx(tau_end, rel=1e-12)
-        assert epochs[0].first <= 0.5 + 1e-12
+        assert epochs[0].first <= 1 + 1e-12
         assert epochs[-1].last == pytest.approx(0, abs=1e-12)
-        assert len(epochs) == math.ceil(4 * tau_end)
+        assert len(epochs) == math.ceil(2 * tau_end)
 
     def test_number_of_epochs(self):
         epochs = decaying_epochs(3.0, 5)
         assert len(epochs) == 5
         assert sum(epoch.length for epoch in epochs) == pytest.approx(3.0)
-        assert decaying_epochs(math.inf, 5)[0].first == 0.5
+        assert decaying_epochs(math.inf, 5)[0].first == 1
 
     def test_no_end(self):
         with pytest.raises(ValueError, match="need a finite tau_end, or n_epochs"):
@@ -114,7 +113,6 @@ class TestOneBlock:
         assert block.loss == pytest.approx(full.loss, rel=1e-9)
         assert block.tau == pytest.approx(full.tau)
         assert block.scale == pytest.approx(full.scale)
-        assert block.rank[:-1] == full.rank[:-1]
 
     def test_at_alpha_one_differs_by_the_square_of_the_step(self):
         # The full batch corrects its steps by a chord, which blocks do not.
@@ -219,7 +217,7 @@ class TestEnds:
         done = run(Flow(n=8), decaying_epochs(1.0), BlockOptions(4))
         assert done.outcome is Outcome.REACHED_END
         assert done.tau[-1] == pytest.approx(1.0)
-        assert done.n_steps == len(done.extra["undone"]) - 1 == 4
+        assert done.n_steps == len(done.extra["undone"]) - 1 == 2
         assert all(math.isnan(error) for error in done.step_error)
 
     def test_most_epochs(self):
@@ -283,11 +281,29 @@ class TestDivergence:
         assert done.n_steps == 0
         torch.testing.assert_close(done.theta, problem.theta, rtol=0, atol=0)
 
+    def test_is_seen_within_the_epoch(self):
+        # Of 64 blocks the first steps go far off; the blocks after them meet what they did.
+        X = torch.linspace(-1, 1, 64).double()[:, None]
+        problem = Flow(X=X, y=torch.sin(3 * X), sizes=(1, 20, 1))
+        source = Source(problem, spoilt=lambda rows: 1.0 if isinstance(rows, slice) else 30.0)
+        done = run(problem, [Epoch(0.5, 0.5)], BlockOptions(1), source=source, alpha=1.0)
+        assert done.extra["undone"] == [0.0]
+        assert "11 epochs raised the loss" in done.detail
+        assert len(source.asked) < 11 * 16
+
+    def test_one_heavy_row_is_no_divergence(self):
+        # It holds nearly all of the loss, and so does its block; the epoch stays.
+        problem = Flow(n=12, sizes=(2, 20, 1))
+        problem.y[5] = 100.0
+        done = run(problem, [Epoch(0.1, 0.1)], BlockOptions(2), alpha=1.0, damping=0.1)
+        assert done.extra["undone"] == [0.0, 0.0]
+
     def test_not_finite(self):
         problem = Flow(n=8)
         source = Source(problem, spoilt=lambda rows: 1.0 if isinstance(rows, slice) else math.inf)
         done = run(problem, [Epoch(0.5, 0.5)], BlockOptions(4), source=source)
-        # Blocks without a finite residual make no step: the end is reached, nothing moved.
+        # No step is made from a residual that is not finite: nothing moved.
+        assert done.outcome is Outcome.DIVERGED
         torch.testing.assert_close(done.theta, problem.theta, rtol=0, atol=0)
         start = run(problem, [Epoch(0.5, 0.5)], BlockOptions(4), theta=problem.theta * math.nan)
         assert start.outcome is Outcome.DIVERGED

@@ -97,11 +97,12 @@ class TestBoth:
 
     def test_columns_of_the_history_are_equally_long(self, estimator):
         X, y = example(estimator)
-        model = small(estimator, batch_size=6, schedule=4, t_end=0.95).fit(X, y)
+        model = small(estimator, batch_size=6, schedule=4, t_end=0.95, init_scale=1.0).fit(X, y)
         assert {len(column) for column in model.history_.values()} == {model.n_iter_ + 1}
         assert model.n_iter_ == 4
         assert model.t_ == pytest.approx(0.95)
-        assert np.isfinite(model.history_["rank"]).all()
+        assert model.history_["rank"][-1] == model.ntk_rank_
+        assert np.isnan(model.history_["rank"][:-1]).all()
         assert np.isnan(model.history_["step_error"]).all()
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -168,7 +169,7 @@ class TestRegressor:
         model = regressor(batch_size=10, alpha=alpha).fit(X, Y)
         predicted = model.predict(X)
         assert predicted.shape == (40, 3)
-        np.testing.assert_allclose(predicted[:, 2], 5, atol=0.1)
+        np.testing.assert_allclose(predicted[:, 2], 5, atol=0.15)
         errors = ((predicted - Y)[:, :2] ** 2).mean(axis=0)
         assert (errors < 0.2 * Y[:, :2].var(axis=0)).all()
 

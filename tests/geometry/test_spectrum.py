@@ -326,6 +326,54 @@ class TestLadder:
             close(factor.lift(f, b), expected, tol)
         assert factor.solver == "cholesky + lanczos"
 
+    @pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
+    @pytest.mark.parametrize("kappa", [0.1, 30.0, 1e4])
+    def test_a_series_serves_a_function_that_is_asked_for_once(self, kappa, dtype, tol):
+        # Its length does not grow with the spectrum: κ·λ_max is up to 1e4 here.
+        D = oracles.matrix(60, 90, 60, seed=1, condition=1e2)
+        b = normal((60, 3))
+        f = GramFunction(0.3, lambda lam: -torch.expm1(-kappa * lam) / lam, turn=1 / kappa)
+        factor = factorize(Dense(D.to(dtype)), b[:, 0].to(dtype), once=True)
+        for column in b.mT:
+            expected = oracles.lift(D, lambda lam: (0.3 - np.expm1(-kappa * lam)) / lam, column, 0)
+            close(factor.lift(f, column.to(dtype)), expected, tol)
+        columns = factor.apply(f, b.to(dtype))
+        for k, column in enumerate(b.mT):
+            close(columns[:, k], factor.apply(f, column.to(dtype)).double(), tol)
+        assert factor.solver == "cholesky + rational series"
+
+    def test_a_function_without_a_short_series_takes_the_krylov_space(self):
+        D = oracles.matrix(20, 30, 20, seed=1, condition=10.0)
+        r = normal(20)
+        f = GramFunction(0.0, lambda lam: torch.cos(40 * lam), turn=1.0)
+        factor = factorize(Dense(D), r, once=True)
+        expected = oracles.lift(D, lambda lam: np.cos(40 * lam), r, 0)
+        close(factor.lift(f, r), expected, 1e-8)
+        assert factor.solver == "cholesky + lanczos"
+
+    def test_a_ridge_that_bounds_the_condition_needs_no_estimate(self, monkeypatch):
+        D = oracles.matrix(40, 60, 40, condition=1e3)
+        expected = factorize(Dense(D), normal(40), ridge=0.1).condition
+
+        def never(*args):
+            raise AssertionError("estimated")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(symmetric, "_extreme_eigenvalues", never)
+            factor = factorize(Dense(D), normal(40), ridge=0.1)
+            assert factor.solver == "cholesky"
+        assert factor.condition == expected  # made when it is read
+
+    def test_terms_are_lifted_together(self):
+        for name in FULL_RANK:
+            D, _ = MATRICES[name]
+            r, s = normal(len(D)), normal(len(D), seed=1)
+            f = GramFunction(0.0, lambda lam: torch.exp(-2 * lam))
+            for solver in ("auto", "svd"):
+                factor = factorize(Dense(D), r, solver=solver)
+                together = factor.lift_all((PSEUDOINVERSE, r), (f, s))
+                close(together, factor.lift(PSEUDOINVERSE, r) + factor.lift(f, s))
+
     def test_krylov_space_of_zero_and_of_an_eigenvector(self):
         D = torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
         f = GramFunction(0.0, torch.exp)
