@@ -151,7 +151,7 @@ class TestWhatIsKnown:
         factor = factorize(tangent, r, solver="krylov", ridge=0.1)
         factor.lift(PSEUDOINVERSE, r)
         stated = float(factor.solver.removeprefix("krylov (residual below ").removesuffix(")"))
-        u = factor.factor.apply(PSEUDOINVERSE, r)
+        u = factor.krylov.apply(PSEUDOINVERSE, r)
         reached = float((r - tangent.push(tangent.pull(u)) - 0.1 * u).norm() / r.norm())
         assert reached <= stated <= ACCURACY
 
@@ -176,7 +176,7 @@ class TestWhatIsKnown:
         factor = factorize(tangent, r, solver="krylov")
         factor.lift(GramFunction(0.0, lambda lam: torch.exp(-100 * lam)), r)
         assert factor.solver.startswith("krylov (stopped at its limit, residual below 1e")
-        assert len(factor.factor._space.V) == 12
+        assert len(factor.krylov._space.V) == 12
 
     def test_shorter_steps_cost_no_product(self, monkeypatch):
         tangent, _, r = case("full_rank")
@@ -189,13 +189,13 @@ class TestWhatIsKnown:
 
         monkeypatch.setattr(type(tangent), "pull", product)
         monkeypatch.setattr(factor.tangent.inner.__class__, "push", product)
-        factor.factor.apply(short, r)
+        factor.krylov.apply(short, r)
 
     def test_is_gone_with_its_step(self):
         tangent, _, r = case("full_rank")
         factor = factorize(tangent, r, solver="krylov")
         factor.lift(exponential(0.3)[0], r)
-        gone = weakref.ref(factor.factor)
+        gone = weakref.ref(factor.krylov)
         del factor
         assert gone() is None  # without the garbage collector, which waits for many cycles
 
