@@ -81,6 +81,7 @@ class Adaptive:
             best_error = min(best_error, step.error if step.finite else math.inf)
             cut = _SAFETY * ratio if step.finite else 0.0
             progress *= min(max(cut, _LARGEST_CUT), _SMALLEST_CUT)
+            del step  # its activations, before those of the next try are there
         if math.isinf(best_error):
             return Outcome.DIVERGED
         return Outcome.STALLED if best_error <= self.tolerance else Outcome.STEP_UNDERFLOW
