@@ -70,7 +70,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         rows. The steps of blocks decay linearly to zero, their times add up to ``t_end`` (13
         epochs for 0.998), and an int ``schedule`` is the number of epochs. An epoch that raises
         the loss by more than half is undone and the rest is gone in shorter steps;
-        ``outcome_`` tells. Steps are computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
+        ``outcome_`` tells. Steps are computed in float32 unless ``damping`` is below 1e-4 or a
+        ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
