@@ -48,7 +48,9 @@ __all__ = [
 ]
 
 _FIRST_LENGTH = 1.0  # of the steps of decaying epochs; ½ takes twice the time to the same scores
-_RISE = 0.1  # of the loss over its least, relative: more than that is no noise of the blocks
+# Of the loss over its least, relative: more than that is no noise of long steps. Over the start
+# less is borne: short steps cannot make up for it where there is nothing to gain.
+_RISE, _RISE_OVER_START = 0.5, 0.1
 _RISE_FLOOR = 1e-6  # of the loss at the start: below it, rises are those of single precision
 _LOST = 2.0  # blocks met this many times the loss that all rows may have: the epoch has blown up
 _MOST_HALVINGS = 10
@@ -177,9 +179,9 @@ def block_flow(
 
     A step of length h on block B is Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
     `exponential`. After each epoch the loss of all rows is evaluated. An epoch that brought it to
-    more than a tenth above the least, or out of the finite numbers, is undone, and all that is
-    left of the way is gone with steps half as long. Where the blocks met twice that loss before
-    their steps, the epoch is undone at once.
+    more than half above the least, a tenth above the start, or out of the finite numbers, is
+    undone, and all that is left of the way is gone with steps half as long. Where the blocks met
+    twice that loss before their steps, the epoch is undone at once.
 
     Parameters
     ----------
@@ -357,7 +359,8 @@ class _BlockLoop:
     def _bound(self) -> float:
         """Up to here the loss after an epoch may rise."""
         recorded = self.trajectory.loss  # the least: many small rises are a large one
-        return (1 + _RISE) * min(recorded) + _RISE_FLOOR * recorded[0]
+        bound = min((1 + _RISE) * min(recorded), (1 + _RISE_OVER_START) * recorded[0])
+        return bound + _RISE_FLOOR * recorded[0]
 
     def _bears(self, met: float) -> bool:
         """Whether an epoch whose blocks met that much may go on; false for NaN too."""

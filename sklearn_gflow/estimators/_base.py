@@ -618,13 +618,19 @@ class BaseAdaptedFlow(BaseEstimator):
         times: Sequence[float],
     ) -> np.ndarray:
         """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α."""
-        family, theta, _ = self._build(data)
+        family, theta, batch_size = self._build(data)
         taus = [float(tau) for tau in tau_from_t(times)]
         grid = []
         for alpha in alphas:
             self.set_params(alpha=float(alpha), t_end=float(times[-1]))
             monitor = self._monitor(family, held_out)
-            trained = self._train_at_once(family, data, theta, self.t_end, monitor, taus)
+            if batch_size is None:
+                trained = self._train_at_once(family, data, theta, self.t_end, monitor, taus)
+            else:
+                epochs = self._epochs(self.t_end)
+                trained = self._train_in_blocks(
+                    family, data, theta, batch_size, self._options(), epochs, None, monitor
+                )
             trajectory = trained.trajectory
             history = trajectory.history()
             judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)

@@ -50,7 +50,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
         network starts as a smooth function and bends where the data ask for it. 1.0: a
         better conditioned G, which follows the straight line more closely and in fewer steps.
-        "auto": 1.0 at ``alpha=1`` in the full batch, otherwise 0.5. Not with ``module``.
+        "auto": 1.0 at ``alpha=1`` in the full batch, otherwise 0.3. Not with ``module``.
     alpha : float, default=0.001
         α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
         Small values generalise better on noisy data.
@@ -81,16 +81,16 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         for a short time in every epoch; a block of all rows is the full batch. "auto": full
         batch up to 2,000 outputs (rows × outputs; more in small networks, and with
         ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (25 epochs for 0.998), and an int
-        ``schedule`` is the number of epochs. An epoch that raises the loss is undone and the rest
-        is gone in shorter steps; ``outcome_`` tells. Steps are computed in float32 unless
-        ``damping`` is below 1e-4 or a ``module`` is given.
+        decay linearly to zero, their times add up to ``t_end`` (13 epochs for 0.998), and an int
+        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
+        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
+        float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
     damping : float, default=0.0
         Ridge added to the Gram, relative to the mean of its diagonal. In blocks 0.0 stands
-        for 0.01.
+        for 0.03.
     metric_scale : "trace" or float, default="trace"
         c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
         1.0 is the field of the paper.
@@ -159,7 +159,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         (|G − G₀|/|G₀|, estimated by random probes), "within_class" and
         "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
         a mode does not compute it. Rank and condition at the solution are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below. With
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below, and in
+        blocks both are NaN. With
         ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
         on past the solution.
     validation_scores_ : ndarray of shape (n_iter_ + 1,)

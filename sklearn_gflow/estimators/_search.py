@@ -100,9 +100,7 @@ class _FlowCV(BaseEstimator):
         judged = []
         for train, test in splitter.split(X, y):
             # Patience is for those who stop: here every time of the grid is scored.
-            fold = clone(template).set_params(
-                early_stopping=True, batch_size=None, n_iter_no_change=2**31
-            )
+            fold = clone(template).set_params(early_stopping=True, n_iter_no_change=2**31)
             data, held_out, _ = fold._prepare(
                 _safe_indexing(X, train),
                 _safe_indexing(y, train),
@@ -168,7 +166,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     hidden_layer_sizes, activation
         As in `AdaptedFlowRegressor`.
     init_scale : "auto" or float, default="auto"
-        As in `AdaptedFlowRegressor`; "auto" is 0.5 for all values of α, which have one start.
+        As in `AdaptedFlowRegressor`; "auto" is 0.3 for all values of α, which have one start.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None
@@ -323,7 +321,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
     hidden_layer_sizes, activation
         As in `AdaptedFlowClassifier`.
     init_scale : "auto" or float, default="auto"
-        As in `AdaptedFlowClassifier`; "auto" is 0.5 for all values of α, which have one start.
+        As in `AdaptedFlowClassifier`; "auto" is 0.3 for all values of α, which have one start.
     alphas : sequence of float, default=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None

@@ -260,12 +260,13 @@ class TestDivergence:
         assert done.extra["undone"][-1] > 0
         assert "epochs raised the loss and were undone" in done.detail
         for k, loss in enumerate(done.loss[1:], start=1):
-            assert loss <= 1.1 * min(done.loss[:k]) + 1e-6
+            assert loss <= 1.5 * min(done.loss[:k]) + 1e-6
+            assert loss <= 1.1 * done.loss[0] + 1e-6
 
     def test_time_is_made_up_for(self):
         problem = self.unstable()
         done = run(
-            problem, [Epoch(2.0, 2.0)], BlockOptions(6), alpha=1.0, damping=0.1, max_iter=10**4,
+            problem, [Epoch(2.0, 2.0)], BlockOptions(3), alpha=1.0, damping=0.1, max_iter=10**4,
             n_iter_no_change=10**4,
         )  # fmt: skip
         assert done.extra["undone"][-1] > 0
