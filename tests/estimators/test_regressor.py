@@ -506,11 +506,11 @@ class TestInitScale:
     @pytest.mark.parametrize(
         ("options", "scale"),
         [
-            ({"alpha": 0.0}, 0.5),
-            ({"alpha": 0.999}, 0.5),
+            ({"alpha": 0.0}, 0.3),
+            ({"alpha": 0.999}, 0.3),
             ({"alpha": 1.0}, 1.0),
             ({"alpha": 1.0, "batch_size": 20}, 1.0),
-            ({"alpha": 1.0, "batch_size": 10}, 0.5),
+            ({"alpha": 1.0, "batch_size": 10}, 0.3),
         ],
     )
     def test_auto(self, options, scale):
