@@ -510,7 +510,7 @@ class TestInitScale:
             ({"alpha": 0.999}, 0.5),
             ({"alpha": 1.0}, 1.0),
             ({"alpha": 1.0, "batch_size": 20}, 1.0),
-            ({"alpha": 1.0, "batch_size": 10}, 0.5),
+            ({"alpha": 1.0, "batch_size": 10}, 0.35),
         ],
     )
     def test_auto(self, options, scale):
