@@ -296,9 +296,8 @@ class BaseAdaptedFlow(BaseEstimator):
             return family.initial()
         scale = self.init_scale
         if isinstance(scale, str):
-            # The line asks for a well-conditioned G, generalisation for a smooth start.
-            follows_line = self.alpha == 1 and not in_blocks
-            scale = 1.0 if follows_line else SMOOTH_START
+            # Generalisation asks for a smooth start, D⁺ for a well-conditioned G; blocks have a ridge.
+            scale = SMOOTH_START if in_blocks else SMOOTH_START ** (1 - self.alpha)
         return family.initial(seed_generator(self.random_state), input_scale=scale)
 
     def _hidden_widths(self) -> list[int]:

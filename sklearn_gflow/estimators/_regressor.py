@@ -57,7 +57,8 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
         network starts as a smooth function and bends where the data ask for it. 1.0: a
         better conditioned G, which follows the straight line more closely and in fewer steps.
-        "auto": 1.0 at ``alpha=1`` in the full batch, otherwise 0.3. Not with ``module``.
+        "auto": 0.3 to the power 1 − α in the full batch, which is 1.0 at ``alpha=1``, and 0.3 in
+        blocks. Not with ``module``.
     alpha : float, default=0.001
         α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
         Small values generalise better on noisy data.

@@ -99,8 +99,8 @@ class TestBoth:
         X, y = example(search, 30)
         weights = 1.0 + np.arange(30) % 3
         copies = np.repeat(np.arange(30), weights.astype(int))
-        weighted = small(search).fit(X, y, sample_weight=weights)
-        copied = small(search).fit(X[copies], y[copies])
+        weighted = small(search, init_scale=1.0).fit(X, y, sample_weight=weights)
+        copied = small(search, init_scale=1.0).fit(X[copies], y[copies])
         for name in ("mean_test_score", "mean_test_loss"):
             np.testing.assert_allclose(
                 weighted.cv_results_[name], copied.cv_results_[name], rtol=1e-9
