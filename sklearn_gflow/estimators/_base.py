@@ -296,7 +296,8 @@ class BaseAdaptedFlow(BaseEstimator):
             return family.initial()
         scale = self.init_scale
         if isinstance(scale, str):
-            # Generalisation asks for a smooth start, D⁺ for a well-conditioned G; blocks have a ridge.
+            # Generalisation asks for a smooth start, D⁺ for a well-conditioned G, or a ridge as
+            # blocks have it.
             scale = SMOOTH_START if in_blocks else SMOOTH_START ** (1 - self.alpha)
         return family.initial(seed_generator(self.random_state), input_scale=scale)
 

@@ -209,7 +209,7 @@ class TestSolvers:
     def test_metric_scale(self):
         X, y = self.X, self.y
         trace = regressor(alpha=0.0, t_end=0.3, schedule=3).fit(X, y)
-        start = regressor(schedule=[1e-15], t_end=1e-15).fit(X, y)
+        start = regressor(alpha=0.0, schedule=[1e-15], t_end=1e-15).fit(X, y)
         c = float(np.trace(start.ntk_gram_) / 20)
         by_hand = regressor(alpha=0.0, t_end=0.3, schedule=3, metric_scale=c).fit(X, y)
         np.testing.assert_allclose(by_hand.predict(X), trace.predict(X), rtol=1e-8)

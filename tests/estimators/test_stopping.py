@@ -168,8 +168,9 @@ class TestLeaveOneOut:
         X, y = table(14)
         w = np.linspace(0.5, 2, 14)
         times = [0.2, 0.6, 0.9]
-        model = regressor(early_stopping="loo", alpha=0.2, schedule=times, metric_scale=3.0)
-        model.fit(X, y, sample_weight=w)
+        model = regressor(
+            early_stopping="loo", alpha=0.2, schedule=times, metric_scale=3.0, init_scale=1.0
+        ).fit(X, y, sample_weight=w)
         _, D = _start(X, y)
         scaled = ((y - model.target_mean_) / model.target_scale_)[:, None]
         for k, t in enumerate(times, start=1):
@@ -195,12 +196,13 @@ class TestLeaveOneOut:
     def test_flow_that_learns_faster_ends_before(self, estimator):
         """At the first point with no more loss than the linearised flow at the best time."""
         X, y = example(estimator, n=40)
-        model = small(estimator, early_stopping="loo", alpha=0.5, t_end=1.0).fit(X, y)
+        model = small(estimator, early_stopping="loo", alpha=0.5, t_end=1.0, init_scale=0.4)
+        model.fit(X, y)
         best = model.loo_times_[model.loo_scores_.argmax()]
         assert model.outcome_ == "the loss fell to the bound that was set"
         assert model.t_ < best
         if estimator is ESTIMATORS[0]:
-            _, D = _start(X, y)
+            _, D = _start(X, y, 0.4)
             r = (y - model.target_mean_) / model.target_scale_
             c = np.square(D).sum() / len(y)
             _, moved = oracles.frozen_flow(D, r, -np.log1p(-best), 0.5, c)
@@ -250,9 +252,10 @@ class TestLeaveOneOut:
             model.set_params(early_stopping="loo").fit(*table())
 
 
-def _start(X, y):
+def _start(X, y, init_scale=1.0):
     """f_θ₀ and its D, from a flow of no length."""
-    return model_of(regressor(schedule=[1e-15], t_end=1e-15).fit(X, y), X)
+    start = regressor(schedule=[1e-15], t_end=1e-15, init_scale=init_scale)
+    return model_of(start.fit(X, y), X)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -284,7 +287,8 @@ class TestBlocks:
     @pytest.mark.parametrize("schedule", ["adaptive", 5, [0.3, 0.6, 0.9]])
     def test_leave_one_out_says_how_far_the_blocks_go(self, estimator, schedule):
         X, y = example(estimator, n=80)
-        parameters = {"early_stopping": "loo", "alpha": 0.1, "t_end": 0.9, "schedule": schedule}
+        parameters = {"early_stopping": "loo", "alpha": 0.1, "t_end": 0.9, "init_scale": 0.5}
+        parameters["schedule"] = schedule
         full = small(estimator, **parameters).fit(X, y)
         blocks = small(estimator, batch_size=20, **parameters).fit(X, y)
         np.testing.assert_array_equal(blocks.loo_scores_, full.loo_scores_)
