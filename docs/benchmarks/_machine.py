@@ -62,7 +62,16 @@ def _blas_threads() -> str:
 
 
 def _command() -> str:
+    """As it was called, but for the places of files."""
+    words = iter(sys.argv[1:])
+    given = []
+    for word in words:
+        if word in ("--data", "--out"):
+            next(words)
+            given += [word, "DIR"] if word == "--data" else []
+        else:
+            given.append(word)
     script = Path(sys.argv[0])
     parts = script.resolve().parts
     shown = "/".join(parts[parts.index("docs") :]) if "docs" in parts else script.name
-    return shlex.join(["python", shown, *sys.argv[1:]])
+    return shlex.join(["python", shown, *given])

@@ -108,10 +108,14 @@ def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) 
 
 # -- Competitors -------------------------------------------------------------------------------
 
+SAME_GRID = {
+    "alpha": [0.0, 0.001, 0.01, 0.1],
+    "t_end": [0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.995, 0.998],
+}
 MLP_GRID = {"alpha": [1e-5, 1e-3, 1e-1, 1.0], "learning_rate_init": [3e-4, 1e-3, 1e-2]}
 
 
-def competitors(classify: bool, seed: int, searches: bool) -> dict[str, object]:
+def competitors(classify: bool, seed: int, *, searches: bool, itself: bool) -> dict[str, object]:
     """Estimators by name, the package's own first."""
     flow, flow_cv, mlp = (
         (AdaptedFlowClassifier, AdaptedFlowClassifierCV, MLPClassifier)
@@ -120,10 +124,17 @@ def competitors(classify: bool, seed: int, searches: bool) -> dict[str, object]:
     )
     found: dict[str, object] = {
         "flow": flow(random_state=seed),
-        "flow, loo": flow(early_stopping="loo", t_end=1.0, batch_size=None, random_state=seed),
+        "flow, loo": flow(early_stopping="loo", t_end=1.0, random_state=seed),
         "flow CV": flow_cv(random_state=seed),
+        "flow CV, 5 folds": flow_cv(alphas=[0.001, 0.1], cv=5, random_state=seed),
         "MLP": mlp(random_state=seed),
     }
+    if itself:
+        alphas, times = SAME_GRID.values()
+        found |= {
+            "flow CV, small": flow_cv(alphas=alphas, t_ends=times, random_state=seed),
+            "flow, grid": GridSearchCV(flow(random_state=seed), SAME_GRID),
+        }
     if not searches:
         return found
     boosting, forest, kernel = (
@@ -153,6 +164,8 @@ def measure(arguments: argparse.Namespace) -> pd.DataFrame:
     """Test score and seconds of the fit, one line for each table, seed and competitor."""
     lines = []
     for name, X, y in tables(arguments.data):
+        if arguments.tables and name not in arguments.tables:
+            continue
         classify = name in CLASSIFICATION
         for seed in range(arguments.seeds):
             parts = split(X, y, arguments.rows, seed, classify)
@@ -160,7 +173,10 @@ def measure(arguments: argparse.Namespace) -> pd.DataFrame:
             if not classify:  # the peers expect it
                 mean, scale = y_train.mean(), y_train.std()
                 y_train, y_test = (y_train - mean) / scale, (y_test - mean) / scale
-            for title, model in competitors(classify, seed, arguments.searches).items():
+            found = competitors(
+                classify, seed, searches=arguments.searches, itself=arguments.itself
+            )
+            for title, model in found.items():
                 start = time.perf_counter()
                 model.fit(X_train, y_train)
                 seconds = time.perf_counter() - start
@@ -193,20 +209,28 @@ def report(found: pd.DataFrame) -> str:
     scores = mean["score"].unstack()[order].loc[names]
     seconds = mean["seconds"].unstack()[order].loc[names]
     ranks = scores.rank(axis=1, ascending=False)
-    pairs = [("flow", "MLP"), ("flow, loo", "MLP"), ("flow CV", "MLP"), ("flow CV", "MLP, grid")]
+    pairs = [
+        ("flow", "MLP"),
+        ("flow, loo", "MLP"),
+        ("flow CV", "MLP"),
+        ("flow CV", "MLP, grid"),
+        ("flow CV, 5 folds", "MLP, grid"),
+        ("flow CV, small", "flow, grid"),
+    ]
     lines = [
         "## Pairs",
         "",
-        "| | better on | of | total seconds | ratio |",
-        "|---|---|---|---|---|",
+        "| | better on | of | mean gain | total seconds | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for ours, theirs in pairs:
-        if theirs in order:
+        if ours in order and theirs in order:
             better = int((scores[ours] > scores[theirs]).sum())
+            gain = (scores[ours] - scores[theirs]).mean()
             a, b = seconds[ours].sum(), seconds[theirs].sum()
             lines.append(
-                f"| {ours} against {theirs} | {better} | {len(names)} | {a:.1f} against {b:.1f} | "
-                f"{b / a:.1f} |"
+                f"| {ours} against {theirs} | {better} | {len(names)} | {gain:+.4f} | "
+                f"{a:.1f} against {b:.1f} | {b / a:.1f} |"
             )
     lines += ["", "## Test scores (R² or accuracy), means over the splits", ""]
     lines += markdown(scores, ".3f")
@@ -223,6 +247,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=600, help="largest number of training rows")
     parser.add_argument("--seeds", type=int, default=2, help="splits a table")
     parser.add_argument("--searches", action="store_true", help="also the tuned peers")
+    parser.add_argument("--itself", action="store_true", help="also GridSearchCV of the flow")
+    parser.add_argument("--tables", nargs="*", help="of these tables only")
     parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
