@@ -35,6 +35,7 @@ from sklearn_gflow.geometry import (
     Tangent,
     TangentFactor,
     factorize,
+    tangent_spectrum,
 )
 
 __all__ = [
@@ -172,6 +173,7 @@ def block_flow(
     blocks: BlockOptions = BlockOptions(256),
     *,
     probe: tuple[OutputMap, Cost],
+    kernel: OutputMap | None = None,
     observers: Sequence[EpochObserver] = (),
     monitor: BestPoint | None = None,
 ) -> Trajectory:
@@ -198,6 +200,8 @@ def block_flow(
         How the rows are cut.
     probe : (OutputMap, Cost)
         Of the rows whose outputs the trajectory records. Its precision need not be that of θ.
+    kernel : OutputMap, optional
+        Of the rows whose Gram gives rank and condition at the start and after each epoch.
     observers : sequence of EpochObserver
         Sources of further columns.
     monitor : BestPoint, optional
@@ -206,13 +210,12 @@ def block_flow(
     Returns
     -------
     Trajectory
-        A point for the start and one for each epoch, with the loss of all rows and without rank
-        and condition. The column "undone" counts the epochs that were undone before it. Failure
-        is an outcome.
+        A point for the start and one for each epoch, with the loss of all rows. The column
+        "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
     point = Point.at(*probe, 0.0, theta.to(probe[0].X.dtype))
     loop = _BlockLoop(
-        source, options, blocks, probe, observers, monitor,
+        source, options, blocks, probe, kernel, observers, monitor,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
     )  # fmt: skip
@@ -230,6 +233,7 @@ class _BlockLoop:
     options: FlowOptions
     blocks: BlockOptions
     probe: tuple[OutputMap, Cost]
+    kernel: OutputMap | None
     observers: Sequence[EpochObserver]
     monitor: BestPoint | None
     trajectory: Trajectory
@@ -396,6 +400,10 @@ class _BlockLoop:
         velocity = -cost.total_weight * cost.gradient(tangent.outputs)
         point = Point(tau, theta, tangent, loss, velocity)
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
+        if self.kernel is not None and math.isfinite(loss):
+            spectrum = tangent_spectrum(self.kernel.linearize(theta), rcond=self.options.rcond)
+            self.trajectory.rank[-1] = spectrum.rank
+            self.trajectory.condition[-1] = spectrum.condition
         self.trajectory.add_columns({"undone": float(self.undone)})
         if self.monitor is not None:
             judged = (

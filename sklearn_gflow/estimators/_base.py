@@ -93,7 +93,7 @@ _BLOCK_DAMPING = 0.03
 _BLOCK_MOMENTUM = 0.5
 _CHUNK_LENGTH = 0.5  # of the steps over a chunk, at most: they do not decay, and noise goes with h
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
-_PROBE_ROWS, _KERNEL_SIZE = 2000, 256  # rows with recorded outputs, outputs in the Gram
+_PROBE_ROWS, _KERNEL_SIZE = 2000, 128  # rows with recorded outputs, outputs in the Gram
 
 
 @dataclass(frozen=True)
@@ -506,6 +506,9 @@ class BaseAdaptedFlow(BaseEstimator):
         )
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
+        output_map, cost = self._rows(family, data.take(rows), self.dtype).block(slice(None))
+        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
+        kernel = OutputMap(family, output_map.X[kernel_rows])
         source = self._rows(family, data, self._block_dtype(family, options.damping))
         seed = generator.initial_seed()
         if self._continues(chunk=chunk):
@@ -517,11 +520,10 @@ class BaseAdaptedFlow(BaseEstimator):
             options,
             BlockOptions(batch_size, bool(self.shuffle), _BLOCK_MOMENTUM, seed),
             probe=source.block(torch.from_numpy(rows)),
+            kernel=None if chunk else kernel,  # costs as much as a small chunk; at its end, once
             observers=[_Progress()] if self.verbose else [],
             monitor=monitor,
         )
-        output_map, cost = self._rows(family, data.take(rows), self.dtype).block(slice(None))
-        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
         return TrainedFlow(output_map, cost, trajectory, rows, kernel_rows)
 
     def _block_dtype(self, family: LayeredNetwork | ModuleFamily, damping: float) -> str:

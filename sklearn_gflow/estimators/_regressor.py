@@ -178,7 +178,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         Back ends used, fallbacks included.
     kernel_rows_ : ndarray of int
         Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
-        condition belong: all, or a random subsample of at most 256 outputs in blocks, and with
+        condition belong: all, or a random subsample of at most 128 outputs in blocks, and with
         ``solver="krylov"`` where the Gram of all has more than 64 MiB.
     ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,

@@ -59,6 +59,7 @@ def run(problem, epochs, blocks, *, source=None, theta=None, **options):
         FlowOptions(**options),
         blocks,
         probe=(problem.map, problem.cost),
+        kernel=problem.map,
     )
 
 
@@ -113,6 +114,7 @@ class TestOneBlock:
         assert block.loss == pytest.approx(full.loss, rel=1e-9)
         assert block.tau == pytest.approx(full.tau)
         assert block.scale == pytest.approx(full.scale)
+        assert block.rank[:-1] == full.rank[:-1]
 
     def test_at_alpha_one_differs_by_the_square_of_the_step(self):
         # The full batch corrects its steps by a chord, which blocks do not.
