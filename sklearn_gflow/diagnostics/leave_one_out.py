@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -120,6 +120,21 @@ class LeaveOneOut:
         if output_map.weights is not None:
             weights = output_map.weights.double()
         return cls(eigenvalues.double(), V.double(), residual, weights, estimated_mean)
+
+    def truncated(self, rcond: float) -> LeaveOneOut:
+        """The same without the modes of G whose eigenvalues are at most ``rcond``² · λ_max.
+
+        Parameters
+        ----------
+        rcond : float
+            Relative threshold on singular values of D.
+
+        Returns
+        -------
+        LeaveOneOut
+        """
+        kept = self.eigenvalues > rcond**2 * self.eigenvalues[-1]
+        return replace(self, eigenvalues=self.eigenvalues.where(kept, 0.0), _windows={})
 
     def residuals(self, alpha: float, tau: float, scale: float) -> Tensor:
         """Residual of every row at time τ when it is left out, without weights.

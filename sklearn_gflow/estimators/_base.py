@@ -92,6 +92,10 @@ SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α a
 _BLOCK_DAMPING = 0.03
 _BLOCK_MOMENTUM = 0.5
 _CHUNK_LENGTH = 0.5  # of the steps over a chunk, at most: they do not decay, and noise goes with h
+# Leave-one-out below this α knows the modes of D from this relative singular value on. A little of
+# D⁺ on the noise in smaller ones moves the linearised network without bound, where D of the
+# network turns before; at larger α they are learnt, and count.
+_LEAST_ALPHA, _LEAST_MODE = 0.1, 1e-3
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
 _PROBE_ROWS, _KERNEL_SIZE = 2000, 128  # rows with recorded outputs, outputs in the Gram
 
@@ -591,10 +595,12 @@ class BaseAdaptedFlow(BaseEstimator):
         start = Point.at(output_map, cost, 0.0, theta)
         options = self._options()
         shared = block_solver(self.solver, data.targets.shape[1]) == "shared"
-        left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        every = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        large = every.truncated(_LEAST_MODE)
         scale = metric_scale(start.tangent, options)
 
         def judge(alpha: float, tau: float) -> tuple[float, float, float]:
+            left_out = large if alpha < _LEAST_ALPHA else every
             residuals = to_numpy(left_out.residuals(alpha, tau, scale))
             score, loss = self._judge(data.targets - residuals, data)
             return score, loss, left_out.training_loss(alpha, tau, scale)

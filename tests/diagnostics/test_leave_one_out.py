@@ -78,6 +78,19 @@ def test_training_loss_is_that_of_the_frozen_flow(name, alpha, tau):
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
+def test_truncated_is_the_rank_of_the_large_modes():
+    D, y, weights = CASES["stiff"], RNG.normal(size=(9, 1)), np.ones(9)
+    every = closed_form(D, y, weights)
+    large = every.truncated(1e-2)
+    positive = large.eigenvalues > 0
+    assert 0 < int(positive.sum()) < 9
+    assert torch.equal(positive, every.eigenvalues > 1e-4 * every.eigenvalues[-1])
+    kept = LeaveOneOut(large.eigenvalues, every.vectors, every.residual, every.weights)
+    expected = kept.residuals(0.3, 1.0, C)
+    every.residuals(0.3, 1.0, C)
+    np.testing.assert_array_equal(every.truncated(1e-2).residuals(0.3, 1.0, C), expected)
+
+
 def test_without_an_estimated_mean():
     D, y, weights = CASES["two_outputs"], np.ones((6, 2)), np.ones(6)
     refits = oracles.left_out_residuals(
