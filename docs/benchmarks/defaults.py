@@ -201,6 +201,43 @@ def markdown(table: pd.DataFrame, digits: str) -> list[str]:
     return lines
 
 
+TRIED = """\
+## What the defaults were chosen from
+
+Mean score on validation parts (30 %) of at most 600 training rows, two cuts of each of fourteen
+tables (those above without the digits), no early stopping. In brackets: on how many tables it was
+better than `MLPRegressor` or `MLPClassifier` at their defaults. Two layers of 100, tanh, where not
+said otherwise.
+
+| start and network | α | t = 0.959 | 0.989 | 0.998 | 0.9999 | 0.999997 |
+|---|---|---|---|---|---|---|
+| `init_scale` 0.1 | 0 | 0.721 (5) | 0.732 (4) | 0.746 (6) | 0.760 (10) | 0.762 (10) |
+| | 0.001 | 0.735 (6) | 0.748 (6) | 0.760 (11) | 0.761 (11) | 0.748 (8) |
+| | 0.01 | 0.753 (11) | 0.755 (10) | 0.741 (9) | 0.715 (8) | 0.672 (8) |
+| 0.2 | 0 | 0.732 (6) | 0.745 (8) | 0.758 (9) | 0.762 (10) | 0.760 (9) |
+| | 0.001 | 0.738 (8) | 0.751 (8) | 0.761 (10) | 0.760 (12) | 0.751 (8) |
+| | 0.01 | 0.753 (11) | 0.756 (10) | 0.747 (9) | 0.721 (7) | 0.684 (8) |
+| **0.3** | 0 | 0.736 (7) | 0.749 (8) | 0.758 (11) | 0.764 (9) | 0.759 (9) |
+| | **0.001** | 0.739 (8) | 0.751 (8) | **0.757 (11)** | 0.756 (10) | 0.746 (8) |
+| | 0.01 | 0.747 (11) | 0.752 (11) | 0.743 (8) | 0.720 (8) | 0.687 (8) |
+| 0.3, one layer of 100 | 0 | 0.728 (7) | 0.741 (8) | 0.753 (8) | 0.758 (9) | 0.758 (9) |
+| | 0.001 | 0.727 (7) | 0.743 (9) | 0.752 (8) | 0.751 (8) | 0.745 (8) |
+| 0.5, silu | 0 | 0.740 (8) | 0.742 (10) | 0.739 (8) | 0.729 (8) | 0.710 (7) |
+| | 0.001 | 0.741 (10) | 0.737 (10) | 0.729 (8) | 0.711 (8) | 0.680 (7) |
+| 0.5, gelu | 0 | 0.743 (12) | 0.739 (11) | 0.725 (8) | 0.709 (7) | 0.684 (7) |
+| | 0.001 | 0.743 (11) | 0.735 (10) | 0.718 (8) | 0.695 (7) | 0.664 (7) |
+| 0.5, softplus | 0 | 0.654 (4) | 0.677 (3) | 0.698 (3) | 0.711 (5) | 0.716 (5) |
+| | 0.001 | 0.674 (3) | 0.696 (5) | 0.713 (6) | 0.725 (7) | 0.733 (7) |
+
+On twelve of the tables, α = 0.001 to t = 0.998: `init_scale` 0.2 0.763, 0.5 0.753, 1.0 0.728.
+
+The best that the same rows allow, over four α and nineteen times, is 0.788 (`init_scale` 0.2), and
+what the other cut would have chosen reaches 0.778, nearly all of it by the time alone (α = 0.001:
+0.778). Leave-one-out chooses 0.747 to 0.750 of it, ended at the linearised loss 0.761: on noisy tables a
+network learns faster than its linearisation, on nearly noise-free ones it gains by that.
+"""
+
+
 def report(found: pd.DataFrame) -> str:
     """Scores, seconds, ranks, and who was better on how many tables."""
     order = list(dict.fromkeys(found["competitor"]))
@@ -258,7 +295,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     found = measure(arguments)
     title = ["# Test scores by default and after a search", "", *__doc__.splitlines()[2:5]]
-    arguments.out.write_text("\n".join([*title, "", header(), "", report(found)]))
+    arguments.out.write_text("\n".join([*title, "", header(), "", report(found), TRIED]))
 
 
 if __name__ == "__main__":
