@@ -233,8 +233,8 @@ On twelve of the tables, α = 0.001 to t = 0.998: `init_scale` 0.2 0.763, 0.5 0.
 
 The best that the same rows allow, over four α and nineteen times, is 0.788 (`init_scale` 0.2), and
 what the other cut would have chosen reaches 0.778, nearly all of it by the time alone (α = 0.001:
-0.778). Leave-one-out chooses 0.747 to 0.750 of it, ended at the linearised loss 0.761: on noisy tables a
-network learns faster than its linearisation, on nearly noise-free ones it gains by that.
+0.778). Leave-one-out chooses 0.747 to 0.750 of it, ended at the linearised loss 0.761: on noisy
+tables a network learns faster than its linearisation, on nearly noise-free ones it gains by that.
 """
 
 
