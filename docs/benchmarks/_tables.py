@@ -1,11 +1,15 @@
-"""Tables of the benchmarks that generate, read and cut some."""
+"""Tables of the benchmarks that generate, read and cut some, and their arguments."""
 
 from __future__ import annotations
 
+import argparse
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
+import torch
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -40,6 +44,11 @@ def split(
         X, y, train_size=min(rows, len(X) - test), test_size=test, random_state=seed,
         stratify=stratify,
     )  # fmt: skip
+    return (*encoded(X_train, X_test), y_train, y_test)
+
+
+def encoded(X_train: pd.DataFrame, X_test: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised numbers and indicators of categories, learnt on the training rows."""
     encode = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include="number")),
         (
@@ -47,7 +56,7 @@ def split(
             make_column_selector(dtype_exclude="number"),
         ),
     ).fit(X_train)
-    return encode.transform(X_train), encode.transform(X_test), y_train, y_test
+    return encode.transform(X_train), encode.transform(X_test)
 
 
 def markdown(table: pd.DataFrame, digits: str = ".3f") -> list[str]:
@@ -58,3 +67,22 @@ def markdown(table: pd.DataFrame, digits: str = ".3f") -> list[str]:
         cells = ["" if pd.isna(v) else v if isinstance(v, str) else f"{v:{digits}}" for v in row]
         lines.append("| " + " | ".join([str(name), *cells]) + " |")
     return lines
+
+
+def table_parser(doc: str, out: Path) -> argparse.ArgumentParser:
+    """The arguments that all have."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
+    parser.add_argument("--out", type=Path, default=out)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the arguments, and set the threads; as far as a fit came is scored, unwarned."""
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        threadpoolctl.threadpool_limits(arguments.threads)
+    warnings.simplefilter("ignore")
+    return arguments

@@ -499,7 +499,10 @@ Half of the epochs and ε = 0.03 lose nothing. A smoother start was the one gain
 steps that decay. With 26 classes the shared kernel wants ε = 0.1; two, three or six
 conjugate-gradient steps with it in place of one gave 0.848, 0.871 and 0.874 at 1.2 to 1.7 times the
 time, where one gave 0.879, and 8, 4, 2 and 1 random combinations of the outputs 0.879, 0.880, 0.879
-and 0.876 (digits: 0.982, 0.982, 0.981, 0.980).
+and 0.876 (digits: 0.982, 0.982, 0.981, 0.980). On five such
+cuts of the digits, test parts of 360 rows, a support vector machine (RBF, C = 10) has a mean of
+0.991, networks of 512 or 256×256 0.987, and `init_scale` 1 0.989: the goal of 0.993 lies above what
+these rows give on average, and within one cut's chance.
 """
 
 

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
 import torch
 from _machine import header
-from _tables import arm, markdown, read, split
+from _tables import arm, markdown, parse, read, split, table_parser
 from scipy.stats import norm
 from sklearn import datasets
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -165,18 +163,11 @@ def report(found: pd.DataFrame) -> str:
 
 def main() -> None:
     """Measure and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser = table_parser(__doc__, OUT)
     parser.add_argument("--rows", type=int, default=300, help="training rows in the full batch")
     parser.add_argument("--large-rows", type=int, default=5000, help="training rows in blocks")
     parser.add_argument("--seeds", type=int, default=2, help="splits a table")
-    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-        threadpoolctl.threadpool_limits(arguments.threads)
-    warnings.simplefilter("ignore")
+    arguments = parse(parser)
     found = measure(arguments)
     title = ["# Calibration of `return_std`", "", *__doc__.splitlines()[2:9]]
     arguments.out.write_text("\n".join([*title, "", header(), "", report(found)]))

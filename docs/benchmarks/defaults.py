@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
-import torch
 from _machine import header
+from _tables import encoded, parse, table_parser
 from sklearn import datasets
-from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -29,7 +26,6 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
 
 from sklearn_gflow import (
@@ -96,14 +92,7 @@ def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) 
         X_train, _, y_train, _ = train_test_split(
             X, y, train_size=rows, random_state=seed, stratify=classes
         )
-    encode = make_column_transformer(
-        (StandardScaler(), make_column_selector(dtype_include="number")),
-        (
-            OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
-            make_column_selector(dtype_exclude="number"),
-        ),
-    ).fit(X_train)
-    return encode.transform(X_train), encode.transform(X_test), y_train, y_test
+    return (*encoded(X_train, X_test), y_train, y_test)
 
 
 # -- Competitors -------------------------------------------------------------------------------
@@ -279,20 +268,13 @@ def report(found: pd.DataFrame) -> str:
 
 def main() -> None:
     """Measure and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser = table_parser(__doc__, OUT)
     parser.add_argument("--rows", type=int, default=600, help="largest number of training rows")
     parser.add_argument("--seeds", type=int, default=2, help="splits a table")
     parser.add_argument("--searches", action="store_true", help="also the tuned peers")
     parser.add_argument("--itself", action="store_true", help="also GridSearchCV of the flow")
     parser.add_argument("--tables", nargs="*", help="of these tables only")
-    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-        threadpoolctl.threadpool_limits(arguments.threads)
-    warnings.simplefilter("ignore")
+    arguments = parse(parser)
     found = measure(arguments)
     title = ["# Test scores by default and after a search", "", *__doc__.splitlines()[2:5]]
     arguments.out.write_text("\n".join([*title, "", header(), "", report(found), TRIED]))

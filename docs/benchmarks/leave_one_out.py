@@ -11,18 +11,14 @@ of the default ``t_end``. Run ``python docs/benchmarks/leave_one_out.py --help``
 
 from __future__ import annotations
 
-import argparse
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
-import torch
 from _machine import header
-from _tables import arm, markdown, read, split
+from _tables import arm, markdown, parse, read, split, table_parser
 from scipy.stats import spearmanr
 from sklearn import datasets
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -119,17 +115,10 @@ def best(scores: np.ndarray, ties: np.ndarray) -> int:
 
 def main() -> None:
     """Measure and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser = table_parser(__doc__, OUT)
     parser.add_argument("--rows", type=int, default=150, help="training rows")
     parser.add_argument("--folds", type=int, default=15, help="groups of rows that are left out")
-    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-        threadpoolctl.threadpool_limits(arguments.threads)
-    warnings.simplefilter("ignore")
+    arguments = parse(parser)
     lines = {}
     for name, classify, X, y in tables(arguments.data):
         part = split(X, y, arguments.rows, len(X), 0, y if classify else None)

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
 import torch
 from _machine import header
-from _tables import arm, markdown, read, split
+from _tables import arm, markdown, parse, read, split, table_parser
 from sklearn import datasets
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 
@@ -145,19 +143,12 @@ def report(found: pd.DataFrame, costs: pd.DataFrame, n_networks: int) -> str:
 
 def main() -> None:
     """Measure and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="directory of further tables (*.csv.gz)")
+    parser = table_parser(__doc__, OUT)
     parser.add_argument("--rows", type=int, default=300, help="rows to fit, and half to score")
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--wide", type=int, default=230, help="width of the wide network's layers")
     parser.add_argument("--seeds", type=int, default=3, help="splits a table")
-    parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-        threadpoolctl.threadpool_limits(arguments.threads)
-    warnings.simplefilter("ignore")
+    arguments = parse(parser)
     found = measure(arguments)
     costs = pd.DataFrame({n: batched(n, arguments.networks) for n in (100, 300, 1000)}).T
     title = ["# Several networks", "", *__doc__.splitlines()[2:7]]
