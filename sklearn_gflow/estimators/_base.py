@@ -488,7 +488,7 @@ class BaseAdaptedFlow(BaseEstimator):
         if self.solver != "krylov" or small or self.store_gram is True:
             return np.arange(n_samples)
         generator = seed_generator(self.random_state)
-        return subsample(n_samples, max(1, _KERNEL_SIZE // n_outputs), generator)
+        return subsample(n_samples, _kernel_size(n_outputs), generator)
 
     def _train_in_blocks(
         self,
@@ -511,7 +511,7 @@ class BaseAdaptedFlow(BaseEstimator):
         generator = seed_generator(self.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, labels)
         output_map, cost = self._rows(family, data.take(rows), self.dtype).block(slice(None))
-        kernel_rows = np.arange(min(len(rows), max(1, _KERNEL_SIZE // family.n_outputs)))
+        kernel_rows = np.arange(min(len(rows), _kernel_size(family.n_outputs)))
         kernel = OutputMap(family, output_map.X[kernel_rows])
         source = self._rows(family, data, self._block_dtype(family, options.damping))
         seed = generator.initial_seed()
@@ -826,3 +826,8 @@ class BaseAdaptedFlow(BaseEstimator):
         start = outputs(reference)
         for values in thetas:
             yield outputs(to_tensor(values, self.dtype, device)) - start
+
+
+def _kernel_size(n_outputs: int) -> int:
+    """Rows of the Gram that stands for a larger one."""
+    return max(1, _KERNEL_SIZE // n_outputs)

@@ -161,7 +161,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
         a mode does not compute it. Rank and condition at the solution are those of the
         unweighted Gram; before, with Cholesky, the condition is an estimate from below, and in
-        blocks both are NaN. With
+        blocks they are those of ``kernel_rows_``. With
         ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
         on past the solution.
     validation_scores_ : ndarray of shape (n_iter_ + 1,)
