@@ -93,13 +93,17 @@ def project(D, r, rtol=None):
     return U @ (U.T @ np.asarray(r, dtype=np.float64))
 
 
-def frozen_flow(D, r, h, alpha, c):
+def frozen_flow(D, r, h, alpha, c, ridge=0.0):
     """(Δθ, Δx) of θ' = (α(DᵀD)⁺ + (1−α)/c) Dᵀ(r − D(θ − θ₀)) over a time h, by one matrix
-    exponential of the system augmented by a constant; D is frozen.
+    exponential of the system augmented by a constant; D is frozen. With a ridge μ,
+    (DᵀD + μ)⁻¹ stands for (DᵀD)⁺.
     """
     D, r = np.asarray(D, dtype=np.float64), np.asarray(r, dtype=np.float64)
     K = D.shape[1]
-    B = alpha * np.linalg.pinv(D) + (1 - alpha) / c * D.T
+    inverse = np.linalg.pinv(D)
+    if ridge:
+        inverse = np.linalg.solve(D.T @ D + ridge * np.eye(K), D.T)
+    B = alpha * inverse + (1 - alpha) / c * D.T
     A = np.zeros((K + 1, K + 1))
     A[:K, :K] = -B @ D
     A[:K, K] = B @ r
@@ -128,11 +132,12 @@ def reference_flow(theta, X, sizes, activation, y, *, alpha, c, tau_end, weights
     return torch.from_numpy(path.y[:, -1])
 
 
-def left_out_residuals(D, y, weights, *, alpha, tau, c, estimated_mean=True):
+def left_out_residuals(D, y, weights, *, alpha, tau, c, ridge=0.0, estimated_mean=True):
     """y − x at each row, shape (n, Q), of the flow with this D on all other rows, one refit a row.
 
     D has the shape (n, Q, K) and no weights in it. Each refit integrates
-    θ' = (α D_w⁺ + (1−α)/c D_wᵀ) r_w over τ exactly, in the SVD of the D_w of its own rows.
+    θ' = (α D_w⁺ + (1−α)/c D_wᵀ) r_w over τ exactly, in the SVD of the D_w of its own rows;
+    with a ridge μ, (D_wᵀD_w + μ)⁻¹D_wᵀ stands for D_w⁺.
     """
     D, y, w = (np.asarray(array, dtype=np.float64) for array in (D, y, weights))
     n, n_outputs, K = D.shape
@@ -145,7 +150,7 @@ def left_out_residuals(D, y, weights, *, alpha, tau, c, estimated_mean=True):
         root = np.repeat(np.sqrt(w[rest]), n_outputs)
         r = root * (y[rest] - mean).reshape(-1)
         U, sigma, Vh = thin_svd(root[:, None] * D[rest].reshape(-1, K), rtol=1e-10)
-        rate = alpha + (1 - alpha) * sigma**2 / c
+        rate = alpha * sigma**2 / (sigma**2 + ridge) + (1 - alpha) * sigma**2 / c
         theta = Vh.T @ (-np.expm1(-tau * rate) / sigma * (U.T @ r))
         residuals.append(y[i] - mean - D[i] @ theta)
     return np.array(residuals)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -45,6 +46,11 @@ class LeaveOneOut:
     - *Any α.* On the other rows the residual is e^{−ατ} times that of α = 0 at the time
       (1−α)τ, and predictions at row i are linear in it, so that
       ρᵢ = (1 − e^{−ατ}) ρᵢ^∞ + e^{−ατ} ρᵢ⁰((1−α)τ).
+    - *With a ridge μ* in D⁺ the residual obeys r' = −K(G) r, K(λ) = λ(α/(λ + μ) + (1−α)/c). The
+      prediction at row i is kᵢᵀh(G₋ᵢ)r(0), h = (1 − e^{−τK})/λ, and the transform of h has two simple
+      poles in λ, at −p₁ and −p₂. At each of them the row is removed as for α = 0:
+
+          ρ̂ᵢ(s) = Σⱼ vⱼ Lᵢ(pⱼ) / s,    Lᵢ(p) = [(p + G)⁻¹]ᵢᵢ⁻¹ [(p + G)⁻¹ r(0)]ᵢ,    v₁ + v₂ = 1.
 
     The familiar shortcut rᵢ/[e^{−τA}]ᵢᵢ is another quantity: row i trained towards a constant
     that the flow happens to return at time τ. At α = 1 it is rᵢ(0) whatever the kernel.
@@ -79,7 +85,7 @@ class LeaveOneOut:
     residual: Tensor
     weights: Tensor
     estimated_mean: bool = True
-    _windows: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _windows: dict[tuple[float, ...], Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def at(
@@ -121,22 +127,7 @@ class LeaveOneOut:
             weights = output_map.weights.double()
         return cls(eigenvalues.double(), V.double(), residual, weights, estimated_mean)
 
-    def truncated(self, rcond: float) -> LeaveOneOut:
-        """The same without the modes of G whose eigenvalues are at most ``rcond``² · λ_max.
-
-        Parameters
-        ----------
-        rcond : float
-            Relative threshold on singular values of D.
-
-        Returns
-        -------
-        LeaveOneOut
-        """
-        kept = self.eigenvalues > rcond**2 * self.eigenvalues[-1]
-        return replace(self, eigenvalues=self.eigenvalues.where(kept, 0.0), _windows={})
-
-    def residuals(self, alpha: float, tau: float, scale: float) -> Tensor:
+    def residuals(self, alpha: float, tau: float, scale: float, ridge: float = 0.0) -> Tensor:
         """Residual of every row at time τ when it is left out, without weights.
 
         Parameters
@@ -147,12 +138,14 @@ class LeaveOneOut:
             τ = s/N; may be ∞.
         scale : float
             c.
+        ridge : float
+            μ, absolute: (DᵀD + μ)⁻¹ for (DᵀD)⁺.
 
         Returns
         -------
         Tensor of shape (n_samples, Q)
         """
-        columns = self._family(alpha, tau, scale)
+        columns = self._family(alpha, tau, scale, ridge)
         residual = self._residual_blocks
         left_out = columns[..., : residual.shape[2]]
         if self.estimated_mean:
@@ -161,20 +154,23 @@ class LeaveOneOut:
             left_out = left_out - columns[..., residual.shape[2] :] @ shift
         return left_out.flatten(1) / self.weights.sqrt()[:, None]
 
-    def training_loss(self, alpha: float, tau: float, scale: float) -> float:
+    def training_loss(
+        self, alpha: float, tau: float, scale: float, ridge: float = 0.0
+    ) -> float:
         """C (2.48) of the linearised flow at all rows, none left out, at time τ.
 
         Parameters
         ----------
-        alpha, tau, scale : float
+        alpha, tau, scale, ridge : float
             As for `residuals`.
 
         Returns
         -------
         float
         """
-        rates = alpha + (1 - alpha) * self.eigenvalues / scale
         learnt = self.eigenvalues > 0
+        shifted = torch.where(learnt, self.eigenvalues + ridge, 1.0)
+        rates = self.eigenvalues * (alpha / shifted + (1 - alpha) / scale)
         decay = torch.where(learnt, torch.exp(-tau * rates.where(learnt, 1.0)), 1.0)
         modes = self._coordinates[:, : self._residual_blocks.shape[2]]
         return float((decay[:, None] * modes).square().sum() / (2 * self.weights.sum()))
@@ -185,23 +181,33 @@ class LeaveOneOut:
         n_samples = len(self.residual)
         return self.residual.view(n_samples, len(self.eigenvalues) // n_samples, -1)
 
-    def _family(self, alpha: float, tau: float, scale: float) -> Tensor:
+    def _family(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
+        if ridge and alpha:
+            key = alpha, scale, ridge
+            return self._invert(tau, key, lambda s: self._damped_transforms(s, *key))
         done = 1 - math.exp(-alpha * tau) if alpha else 0.0
         columns = (1 - done) * self._gradient_flow((1 - alpha) * tau / scale if alpha < 1 else 0.0)
         return columns + done * self._interpolant if done else columns
 
     def _gradient_flow(self, time: float) -> Tensor:
         """ρ⁰ of r' = −G r at a time."""
+        return self._invert(time, (), lambda s: self._without_row(s) / _each(s))
+
+    def _invert(
+        self, time: float, key: tuple[float, ...], transforms: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """ρ at a time from ρ̂(s); what a window of times has in common is kept under the key."""
         if time == 0:
             return self._blocks(self._right_hand_sides)
         if math.isinf(time):
             return self._interpolant
         window = math.floor(math.log(time, _WINDOW))
         s, slopes = _parabola(_WINDOW ** (window + 1), self.residual)
-        if window not in self._windows:
-            self._windows[window] = self._transforms(s)
-        return torch.tensordot(torch.exp(s * time) * slopes, self._windows[window], dims=1).real
+        if (window, *key) not in self._windows:
+            self._windows[window, *key] = transforms(s)
+        weights = torch.exp(s * time) * slopes
+        return torch.tensordot(weights, self._windows[window, *key], dims=1).real
 
     @cached_property
     def _interpolant(self) -> Tensor:
@@ -211,17 +217,35 @@ class LeaveOneOut:
             return self._blocks(self._right_hand_sides)
         return self._gradient_flow(_AT_REST / float(positive[0]))
 
-    def _transforms(self, s: Tensor) -> Tensor:
-        """ρ̂ at every s, shape (n_s, n_samples, B, Q/B + B)."""
+    def _damped_transforms(self, s: Tensor, alpha: float, scale: float, ridge: float) -> Tensor:
+        """ρ̂ at every s of the flow with a ridge, shape (n_s, n_samples, B, Q/B + B).
+
+        (λ + μ)(s + K(λ)) = bλ² + (s + α + bμ)λ + sμ with b = (1−α)/c; −p₁ and −p₂ are its roots.
+        """
+        b = (1 - alpha) / scale
+        if b == 0:  # one root; what it does not account for has not moved
+            moved, still = _each(alpha / (s + alpha)), _each(s / (s + alpha))
+            start = self._blocks(self._right_hand_sides)
+            return (moved * self._without_row(s * ridge / (s + alpha)) + still * start) / _each(s)
+        total, product = (s + alpha) / b + ridge, s * ridge / b
+        root = torch.sqrt(total**2 - 4 * product)
+        root = torch.where((total.conj() * root).real < 0, -root, root)  # p₁ without cancellation
+        p1 = (total + root) / 2
+        p2, q = product / p1, alpha / b + ridge
+        v1, v2 = (q - p1) / (p2 - p1), (q - p2) / (p1 - p2)
+        return (_each(v1) * self._without_row(p1) + _each(v2) * self._without_row(p2)) / _each(s)
+
+    def _without_row(self, p: Tensor) -> Tensor:
+        """L(p), shape (n_p, n_samples, B, Q/B + B): without the row, by ridge regression at every p."""
         n_samples, size, _ = self._residual_blocks.shape
-        resolvents = 1 / (s[:, None] + self.eigenvalues)  # (n_s, B·N)
+        resolvents = 1 / (p[:, None] + self.eigenvalues)  # (n_p, B·N)
         weighted = (resolvents.mT[..., None] * self._coordinates[:, None]).flatten(1)
-        solved = _matmul(self.vectors, weighted).unflatten(1, (len(s), -1)).movedim(1, 0)
+        solved = _matmul(self.vectors, weighted).unflatten(1, (len(p), -1)).movedim(1, 0)
         V = self.vectors.view(n_samples, size, -1)
         # A row of each diagonal block at a time: all at once would be B times the Gram.
         rows = [_matmul(V[:, q, None] * V, resolvents.mT) for q in range(size)]
         diagonal = torch.stack(rows, dim=1).permute(3, 0, 1, 2)
-        return torch.linalg.solve(diagonal, self._blocks(solved)) / s.view(-1, 1, 1, 1)
+        return torch.linalg.solve(diagonal, self._blocks(solved))
 
     @cached_property
     def _right_hand_sides(self) -> Tensor:
@@ -238,6 +262,11 @@ class LeaveOneOut:
 
     def _blocks(self, flat: Tensor) -> Tensor:
         return flat.unflatten(-2, tuple(self._residual_blocks.shape[:2]))
+
+
+def _each(values: Tensor) -> Tensor:
+    """One value for each transform."""
+    return values.view(-1, 1, 1, 1)
 
 
 def _matmul(real: Tensor, z: Tensor) -> Tensor:

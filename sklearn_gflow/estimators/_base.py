@@ -35,6 +35,7 @@ from sklearn_gflow.dynamics import (
     block_flow,
     decaying_epochs,
     flow,
+    mean_diagonal,
     metric_scale,
     reference_flow,
     t_from_tau,
@@ -87,15 +88,14 @@ _DRIFT_PROBES = 2
 # Times τ at which a path is scored, besides its own steps: dense enough to stop at the best.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
 SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
+# Of the full batch, times α(1−α), in units of c: none at either end. Without a ridge D⁺ moves the
+# modes of noise as fast as those of the signal. Chosen with the defaults of α and t_end.
+_RIDGE = 1 / 3
 # What blocks need where the user leaves it open, chosen on validation parts of seven tables
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
 _BLOCK_MOMENTUM = 0.5
 _CHUNK_LENGTH = 0.5  # of the steps over a chunk, at most: they do not decay, and noise goes with h
-# Leave-one-out below this α knows the modes of D from this relative singular value on. A little of
-# D⁺ on the noise in smaller ones moves the linearised network without bound, where D of the
-# network turns before; at larger α they are learnt, and count.
-_LEAST_ALPHA, _LEAST_MODE = 0.1, 1e-3
 _SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
 _PROBE_ROWS, _KERNEL_SIZE = 2000, 128  # rows with recorded outputs, outputs in the Gram
 
@@ -176,7 +176,7 @@ class BaseAdaptedFlow(BaseEstimator):
             None,
         ],
         "rcond": [Interval(Real, 0, 1, closed="left"), None],
-        "damping": [Interval(Real, 0, None, closed="left")],
+        "damping": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "metric_scale": [StrOptions({"trace"}), Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -273,15 +273,14 @@ class BaseAdaptedFlow(BaseEstimator):
         """Refuse the settings whose frozen flow is not the one that is left out of."""
         unfit = {
             "loss='log_loss'": getattr(self, "loss", "squared_error") != "squared_error",
-            "damping > 0": self.damping > 0,
             "warm_start=True after a fit": self._continues(),
         }
         for setting, met in unfit.items():
             if met:
                 raise ValueError(
-                    "leave-one-out needs the squared error, no damping, and a start that has not "
-                    f"seen the targets, not {setting}; change it, or set early_stopping=True "
-                    "(a search: cv=5)"
+                    "leave-one-out needs the squared error and a start that has not seen the "
+                    f"targets, not {setting}; change it, or set early_stopping=True (a search: "
+                    "cv=5)"
                 )
 
     # -- build -------------------------------------------------------------------------------
@@ -300,10 +299,17 @@ class BaseAdaptedFlow(BaseEstimator):
             return family.initial()
         scale = self.init_scale
         if isinstance(scale, str):
-            # Generalisation asks for a smooth start, D⁺ for a well-conditioned G, or a ridge as
-            # blocks have it.
-            scale = SMOOTH_START if in_blocks else SMOOTH_START ** (1 - self.alpha)
+            # Generalisation asks for a smooth start, D⁺ without a ridge for a well-conditioned G.
+            scale = 1.0 if self.alpha == 1 and not in_blocks else SMOOTH_START
         return family.initial(seed_generator(self.random_state), input_scale=scale)
+
+    def _damping(self, alpha: float) -> float:
+        """The ridge of the full batch; "auto" has none at α = 0 and 1, where the theorems are."""
+        if not isinstance(self.damping, str):
+            return float(self.damping)
+        to_the_end = self.t_end == 1  # where only D⁺ itself arrives
+        linear = getattr(self, "loss", "squared_error") == "squared_error"
+        return _RIDGE * alpha * (1 - alpha) if linear and not to_the_end else 0.0
 
     def _hidden_widths(self) -> list[int]:
         widths = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
@@ -328,7 +334,7 @@ class BaseAdaptedFlow(BaseEstimator):
         family = self._new_family(data.X.shape[1], n_outputs)
         rows = block_rows(
             self.batch_size, n_samples, n_outputs, family.n_params,
-            solver=self.solver, method=self.method, damping=self.damping,
+            solver=self.solver, method=self.method, damping=self._damping(self.alpha),
             dtype=self.dtype, device=device, chunk=chunk,
         )  # fmt: skip
         if isinstance(self.early_stopping, str):
@@ -387,7 +393,7 @@ class BaseAdaptedFlow(BaseEstimator):
             alpha=check_alpha(self.alpha),
             solver=self.solver,
             rcond=self.rcond,
-            damping=self.damping,
+            damping=self._damping(self.alpha),
             metric_scale=None if isinstance(self.metric_scale, str) else float(self.metric_scale),
             tol=self.tol,
             max_iter=self.max_iter,
@@ -505,7 +511,7 @@ class BaseAdaptedFlow(BaseEstimator):
     ) -> TrainedFlow:
         options = replace(
             options,
-            damping=options.damping or _BLOCK_DAMPING,
+            damping=_BLOCK_DAMPING if isinstance(self.damping, str) else options.damping,
             solver=block_solver(self.solver, family.n_outputs),
         )
         generator = seed_generator(self.random_state)
@@ -595,15 +601,13 @@ class BaseAdaptedFlow(BaseEstimator):
         start = Point.at(output_map, cost, 0.0, theta)
         options = self._options()
         shared = block_solver(self.solver, data.targets.shape[1]) == "shared"
-        every = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
-        large = every.truncated(_LEAST_MODE)
-        scale = metric_scale(start.tangent, options)
+        left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
 
         def judge(alpha: float, tau: float) -> tuple[float, float, float]:
-            left_out = large if alpha < _LEAST_ALPHA else every
-            residuals = to_numpy(left_out.residuals(alpha, tau, scale))
-            score, loss = self._judge(data.targets - residuals, data)
-            return score, loss, left_out.training_loss(alpha, tau, scale)
+            flow_of = alpha, tau, scale, self._damping(alpha) * unit
+            score, loss = self._judge(data.targets - to_numpy(left_out.residuals(*flow_of)), data)
+            return score, loss, left_out.training_loss(*flow_of)
 
         taus = [float(tau) for tau in tau_from_t(times)]
         return np.array([[judge(float(alpha), tau) for tau in taus] for alpha in alphas])

@@ -50,12 +50,11 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
         network starts as a smooth function and bends where the data ask for it. 1.0: a
         better conditioned G, which follows the straight line more closely and in fewer steps.
-        "auto": 0.3 to the power 1 − α in the full batch, which is 1.0 at ``alpha=1``, and 0.3 in
-        blocks. Not with ``module``.
-    alpha : float, default=0.001
+        "auto": 0.3, and 1.0 in the full batch at ``alpha=1``. Not with ``module``.
+    alpha : float, default=0.5
         α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
         Small values generalise better on noisy data.
-    t_end : float, default=0.998
+    t_end : float, default=0.95
         Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
         ``max_iter``.
     schedule : "adaptive", int or increasing sequence of float, default="adaptive"
@@ -82,16 +81,19 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         for a short time in every epoch; a block of all rows is the full batch. "auto": full
         batch up to 2,000 outputs (rows × outputs; more in small networks, and with
         ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (13 epochs for 0.998), and an int
+        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
         ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
         undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
         float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
         dtype and size.
-    damping : float, default=0.0
-        Ridge added to the Gram, relative to the mean of its diagonal. In blocks 0.0 stands
-        for 0.03.
+    damping : "auto" or float, default="auto"
+        Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
+        Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
+        the full batch, none where the theorems are (``alpha`` 0 and 1, ``t_end=1``,
+        ``loss="log_loss"``), and 0.03
+        in blocks.
     metric_scale : "trace" or float, default="trace"
         c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
         1.0 is the field of the paper.
@@ -109,7 +111,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         linearised flow, in closed form, at the price of one eigendecomposition; the flow then
         ends at the best time, or before, where its loss has fallen to that of the linearised flow
         at that time, and all rows are trained on. From three outputs on by the kernel
-        that they share, unless ``solver`` names another. Needs the squared error, no ``damping``,
+        that they share, unless ``solver`` names another. Needs the squared error,
         no ``warm_start``, and memory for the Gram, in blocks too.
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping=True``, class by class.
@@ -243,14 +245,14 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         activation: str = "tanh",
         *,
         init_scale: str | float = "auto",
-        alpha: float = 0.001,
-        t_end: float = 0.998,
+        alpha: float = 0.5,
+        t_end: float = 0.95,
         schedule: Any = "adaptive",
         method: str = "exponential",
         solver: str = "auto",
         batch_size: Any = "auto",
         rcond: float | None = None,
-        damping: float = 0.0,
+        damping: str | float = "auto",
         metric_scale: str | float = "trace",
         max_iter: int = 500,
         tol: float = 1e-10,

@@ -166,7 +166,7 @@ class TestRegressor:
     def test_several_outputs(self, alpha):
         X, y = table(40)
         Y = np.stack([y, -2 * y + X[:, 1], np.full(40, 5.0)], axis=1)
-        model = regressor(batch_size=10, alpha=alpha).fit(X, Y)
+        model = regressor(batch_size=10, alpha=alpha, t_end=0.998).fit(X, Y)
         predicted = model.predict(X)
         assert predicted.shape == (40, 3)
         np.testing.assert_allclose(predicted[:, 2], 5, atol=0.15)

@@ -507,7 +507,7 @@ class TestInitScale:
         ("options", "scale"),
         [
             ({"alpha": 0.0}, 0.3),
-            ({"alpha": 0.5}, 0.3**0.5),
+            ({"alpha": 0.5}, 0.3),
             ({"alpha": 1.0}, 1.0),
             ({"alpha": 1.0, "batch_size": 20}, 1.0),
             ({"alpha": 1.0, "batch_size": 10}, 0.3),
