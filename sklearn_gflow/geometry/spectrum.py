@@ -474,7 +474,7 @@ def _share(
         return factorize(
             tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
         )
-    kernel = tangent.shared_gram
+    kernel = tangent.shared_gram.clone()  # the factor takes its memory
     threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
     # The probe is for a jitter, which "auto" does not try.
     method = "eigh" if eigenvectors else "auto"
