@@ -202,6 +202,10 @@ class TangentFactor(ABC):
         return _total(self.lift(f, r) for f, r in terms)
 
     @abstractmethod
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""
+
+    @abstractmethod
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
 
@@ -227,6 +231,11 @@ class _RowSide(TangentFactor):
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         return self.tangent.pull(_total(self.factor.apply(f, r) for f, r in terms))
 
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        """With G at hand DDᵀz costs a product, where a pass over the network costs several."""
+        z = self.factor.apply(f, r)
+        return self.tangent.pull(z), self.factor.times(z)
+
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, r)
 
@@ -249,6 +258,10 @@ class _Krylov(TangentFactor):
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ takes the kernel out
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.tangent.push(displacement)
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         if r.ndim > 1:
@@ -302,6 +315,10 @@ class _Shared(TangentFactor):
         measured = lifted @ lifted + ridge
         return lifted * (suggested / measured) if measured > 0 else lifted
 
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.tangent.push(displacement)
+
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self._columns(r)).reshape(r.shape)
 
@@ -326,6 +343,10 @@ class _ParameterSide(TangentFactor):
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self.D.mT @ r)
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.D @ displacement
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         # f(DDᵀ)r = D f(DᵀD) (DᵀD)⁺ Dᵀr for r in the range of D.
@@ -356,6 +377,10 @@ class _Svd(TangentFactor):
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         values = self.sigma * f(self.sigma.square() + self.ridge)
         return diagonal_in(self.Vh.mT, values, self.U, r)
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.U @ (self.sigma * (self.Vh @ displacement))
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return diagonal_in(self.U, f(self.sigma.square() + self.ridge), self.U, r)

@@ -364,6 +364,18 @@ class TestLadder:
             assert factor.solver == "cholesky"
         assert factor.condition == expected  # made when it is read
 
+    @pytest.mark.parametrize("solver", SOLVERS)
+    @pytest.mark.parametrize("ridge", [0.0, 0.3])
+    @pytest.mark.parametrize("name", MATRICES)
+    def test_motion_is_that_of_the_lift(self, name, ridge, solver):
+        D, _ = MATRICES[name]
+        r = D @ normal(D.shape[1])  # in the range of D: what a jitter can be certified for
+        factor = factorize(Dense(D), r, solver=solver, ridge=ridge)
+        for f in (PSEUDOINVERSE, GramFunction(0.3, lambda lam: torch.exp(-2 * lam))):
+            displacement, motion = factor.move(f, r)
+            close(displacement, factor.lift(f, r))
+            close(motion, D @ displacement)
+
     def test_terms_are_lifted_together(self):
         for name in FULL_RANK:
             D, _ = MATRICES[name]
@@ -619,6 +631,7 @@ class TestSharedKernel:
             close(shared.apply(g, r), dense.apply(g, r))
         pair = torch.stack([r, normal(21, seed=1)], dim=1)
         close(shared.apply(f, pair), dense.apply(f, pair))
+        close(shared.move(f, r)[1], dense.move(f, r)[1])
         if not ridge:
             close(shared.project(pair), dense.project(pair))
         assert math.isnan(shared.rank)
