@@ -36,6 +36,7 @@ __all__ = [
     "Spectrum",
     "TangentFactor",
     "factorize",
+    "forms_gram",
     "gram_eigenvectors",
     "gram_spectrum",
     "relative_threshold",
@@ -456,11 +457,12 @@ def factorize(
     method = "eigh" if eigenvectors else solver
     if method == "cholesky" and rcond is not None:  # a jitter would not truncate at rcond
         method = "auto"
-    if size <= n_params:
-        G = tangent.gram()
+    if forms_gram(tangent, solver):
         return _RowSide(
             tangent,
-            factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge, once=once),
+            factor_symmetric(
+                tangent.gram(), probe, solver=method, threshold=threshold, ridge=ridge, once=once
+            ),
             damped=ridge > 0,
         )
     D = tangent.jacobian()
@@ -473,6 +475,14 @@ def factorize(
         factor_symmetric(D.mT @ D, D.mT @ probe, solver=method, threshold=threshold, ridge=ridge),
         damped=ridge > 0,
     )
+
+
+def forms_gram(tangent: Tangent, solver: str) -> bool:
+    """Whether `factorize` takes G, and neither DᵀD nor D, K̄ or products."""
+    if solver == "shared" and tangent.output_map.family.n_outputs == 1:
+        solver = "auto"
+    of_gram = solver in ("auto", "cholesky", "eigh")
+    return of_gram and tangent.outputs.numel() <= tangent.n_params
 
 
 def _without_matrix(
