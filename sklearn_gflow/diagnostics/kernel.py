@@ -99,10 +99,10 @@ def kernel_drift(start: Tensor, end: Tensor) -> float:
 
 
 class KernelDrift:
-    """An observer of the kernel's drift |G − G₀|/|G₀| along a flow, without the Gram.
+    """An observer of the kernel's drift |G − G₀|/|G₀| along a flow, without a second Gram.
 
-    E|A z|² = |A|² for random signs z: a few probes estimate both norms, each by one
-    backward and one forward pass.
+    E|A z|² = |A|² for random signs z: a few probes estimate both norms, each by one product with
+    G where the flow holds it, and by one backward and one forward pass elsewhere.
 
     Parameters
     ----------
@@ -118,15 +118,13 @@ class KernelDrift:
         like = point.outputs
         generator = torch.Generator().manual_seed(0)
         signs = torch.randint(0, 2, (self.n_probes, len(like)), generator=generator)
-        self.probes = (2.0 * signs - 1).to(like)
-        self.initial = self._images(point.tangent)
+        self.probes = (2.0 * signs - 1).to(like).mT
+        self.initial = point.tangent.gram_times(self.probes)
         return {"ntk_drift": 0.0}
 
     def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
         """Compare G with G₀ on the probes."""
-        change = torch.linalg.vector_norm(self._images(after.tangent) - self.initial)
+        images = after.tangent.gram_times(self.probes)
+        change = torch.linalg.vector_norm(images - self.initial)
         size = float(torch.linalg.vector_norm(self.initial)) or 1.0
         return {"ntk_drift": float(change) / size}
-
-    def _images(self, tangent: Tangent) -> Tensor:
-        return torch.stack([tangent.push(tangent.pull(z)) for z in self.probes])

@@ -22,6 +22,7 @@ from sklearn_gflow.geometry import (
     Tangent,
     TangentFactor,
     factorize,
+    forms_gram,
 )
 
 __all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale", "of_many_vectors"]
@@ -30,7 +31,8 @@ __all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale", "
 class Observer(Protocol):
     """Reads further columns off a flow while the factorisations are at hand.
 
-    A column has a value at every point or at none.
+    A column has a value at every point or at none. At the start and at the ends of steps the
+    tangent holds the Gram where the next factorisation will need it; at marks it does not.
     """
 
     def start(self, point: Point) -> Mapping[str, float]:
@@ -128,6 +130,7 @@ def flow(
     Trajectory
         Failure is an outcome of it, never an exception.
     """
+    watched = len(observers) > 0
     if monitor is not None:
         observers = (*observers, monitor)
     point = Point.at(output_map, cost, 0.0, theta)
@@ -138,6 +141,7 @@ def flow(
         limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
         initial_residual=_norm(point.velocity),
+        hold_gram=watched and forms_gram(point.tangent, options.solver),
     )  # fmt: skip
     del point  # the activations of the start would stay in memory while the flow goes on
     loop.run()
@@ -191,10 +195,12 @@ class _Loop:
     limit: Tensor
     distance: float
     initial_residual: float
+    hold_gram: bool
     patience: int = 0
     rises: int = 0
 
     def run(self) -> None:
+        self._hold(self.point.tangent)
         self._record(
             self.point, math.nan, [observer.start(self.point) for observer in self.observers]
         )
@@ -204,7 +210,7 @@ class _Loop:
                 outcome = advanced
                 break
             self.point = advanced
-        self.trajectory.outcome = outcome
+        self.trajectory.outcome, self.trajectory.end = outcome, self.point.tangent
         if self.rises:
             self.trajectory.detail = f"{self.rises} steps raised the loss"
 
@@ -261,12 +267,19 @@ class _Loop:
         marks = self.schedule.marks_within(start, start + step.h)
         for part in (*(stepper.step(mark - start) for mark in marks), step):
             after = Point.of(part.tangent, self.cost, start + part.h, part.theta)
+            if part is step:
+                self._hold(after.tangent)
             columns = [observer.step(point, stepper.factor, after) for observer in self.observers]
             self._record(after, part.error, columns)
             point = after
             if self.monitor is not None and self.monitor.finished:
                 break
         return point
+
+    def _hold(self, tangent: Tangent) -> None:
+        """Form G ahead of its factorisation, which overwrites it: observers apply it before."""
+        if self.hold_gram:
+            tangent.hold_gram()
 
     def _record(self, point: Point, error: float, columns: Sequence[Mapping[str, float]]) -> None:
         self.trajectory.record(point, error, keep_path=self.options.store_path)

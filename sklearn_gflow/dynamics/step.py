@@ -99,16 +99,14 @@ class Stepper:
         """(Δθ, Δx = DΔθ) of the flow with D frozen."""
         if isinstance(self.cost, CrossEntropy):
             motion = self._cross_entropy_motion(self.cost, h)
-            displacement = self.factor.lift(PSEUDOINVERSE, motion)
             if self.factor.damped:
-                motion = self.point.tangent.push(displacement)
-            return displacement, motion
+                return self.factor.move(PSEUDOINVERSE, motion)
+            return self.factor.lift(PSEUDOINVERSE, motion), motion
         f = exponential(self.alpha, h, self.scale)
         if f.smooth is None:  # one direction for all h: a shorter step costs no solve
             displacement, motion = self._gauss_newton
             return f.inverse * displacement, f.inverse * motion
-        displacement = self.factor.lift(f, self.point.velocity)
-        return displacement, self.point.tangent.push(displacement)
+        return self.factor.move(f, self.point.velocity)
 
     def _cross_entropy_motion(self, cost: CrossEntropy, h: float) -> Tensor:
         x = self.point.outputs
@@ -121,7 +119,6 @@ class Stepper:
     @cached_property
     def _gauss_newton(self) -> tuple[Tensor, Tensor]:
         velocity = self.point.velocity
-        displacement = self.factor.lift(PSEUDOINVERSE, velocity)
         if self.factor.damped:
-            return displacement, self.point.tangent.push(displacement)
-        return displacement, self.factor.project(velocity)  # DD⁺ = P
+            return self.factor.move(PSEUDOINVERSE, velocity)
+        return self.factor.lift(PSEUDOINVERSE, velocity), self.factor.project(velocity)  # DD⁺ = P

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
+from sklearn_gflow.geometry import Tangent
 
 __all__ = ["Outcome", "Trajectory"]
 
@@ -67,6 +68,8 @@ class Trajectory:
         Why the flow stopped.
     detail : str
         What the outcome does not say: steps that raised the loss, the error of a factorisation.
+    end : Tangent or None
+        The output map at the last point of a full batch, with the Gram if observers saw it.
     selected : (int, Tensor) or None
         Index and θ of the solution, where a monitor chose it; otherwise it is the last point.
     """
@@ -84,6 +87,7 @@ class Trajectory:
     thetas: list[Tensor] = field(default_factory=list)
     solvers: list[str] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
+    end: Tangent | None = None
     selected: tuple[int, Tensor] | None = None
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:

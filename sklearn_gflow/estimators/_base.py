@@ -77,6 +77,7 @@ from sklearn_gflow.geometry import (
     ModuleFamily,
     OutputMap,
     SquaredError,
+    Tangent,
     TangentFactor,
     tangent_spectrum,
 )
@@ -120,6 +121,14 @@ class TrainedFlow:
     trajectory: Trajectory
     rows: np.ndarray
     kernel_rows: np.ndarray
+
+    def linearize(self) -> Linearization | Tangent:
+        """The kernel's rows to first order at the solution, with the Gram that the flow formed."""
+        trajectory, output_map = self.trajectory, self.output_map
+        all_rows = len(self.kernel_rows) == len(output_map.X) and output_map.weights is None
+        if trajectory.end and all_rows and trajectory.solution == trajectory.n_steps:
+            return trajectory.end
+        return output_map.family.linearize(trajectory.theta, output_map.X[self.kernel_rows])
 
 
 class _Progress:
@@ -763,14 +772,12 @@ class BaseAdaptedFlow(BaseEstimator):
 
     def _expose_kernel(self, trained: TrainedFlow) -> None:
         """The Gram on the training rows, its spectrum and rank, at the solution."""
-        output_map, theta = trained.output_map, trained.trajectory.theta
         self.kernel_rows_ = trained.rows[trained.kernel_rows]
-        X = output_map.X[trained.kernel_rows]
-        linearization = output_map.family.linearize(theta, X)
+        linearization = trained.linearize()
         store = self.store_gram
         if store == "auto":
             size = linearization.outputs.numel()
-            store = theta.element_size() * size**2 <= _STORED_GRAM_BYTES
+            store = linearization.outputs.element_size() * size**2 <= _STORED_GRAM_BYTES
         gram = linearization.gram() if store else None
         spectrum = tangent_spectrum(linearization, gram=gram, rcond=self.rcond)
         self.ntk_gram_ = None if gram is None else to_numpy(gram)

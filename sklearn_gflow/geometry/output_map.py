@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -152,6 +152,7 @@ class Tangent:
     output_map: OutputMap
     inner: Linearization
     outputs: Tensor
+    _held: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
     def n_params(self) -> int:
@@ -167,11 +168,23 @@ class Tangent:
         values = u.view_as(self.inner.outputs)
         return self.inner.pull(self.output_map.scale(values).view_as(values))
 
+    def hold_gram(self) -> None:
+        """Form G ahead, for products, until `gram` hands it over."""
+        self._held.append(self.gram())
+
     def gram(self) -> Tensor:
-        """G = DDᵀ, shape (Q·N, Q·N)."""
+        """G = DDᵀ, shape (Q·N, Q·N), the caller's to overwrite: one that was held is no longer."""
+        if self._held:
+            return self._held.pop()
         gram = self.inner.gram()
         root = self._root_weights()
         return gram if root is None else gram.mul_(root[:, None]).mul_(root)
+
+    def gram_times(self, u: Tensor) -> Tensor:
+        """G·u of columns, shape (Q·N, m); where G is not held, by two passes each."""
+        if self._held:
+            return self._held[0] @ u
+        return torch.stack([self.push(self.pull(column)) for column in u.mT], dim=1)
 
     @cached_property
     def shared_gram(self) -> Tensor:

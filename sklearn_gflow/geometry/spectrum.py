@@ -36,6 +36,7 @@ __all__ = [
     "Spectrum",
     "TangentFactor",
     "factorize",
+    "forms_gram",
     "gram_eigenvectors",
     "gram_spectrum",
     "relative_threshold",
@@ -202,6 +203,10 @@ class TangentFactor(ABC):
         return _total(self.lift(f, r) for f, r in terms)
 
     @abstractmethod
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""
+
+    @abstractmethod
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
 
@@ -227,6 +232,11 @@ class _RowSide(TangentFactor):
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         return self.tangent.pull(_total(self.factor.apply(f, r) for f, r in terms))
 
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        """With G at hand DDᵀz costs a product, where a pass over the network costs several."""
+        z = self.factor.apply(f, r)
+        return self.tangent.pull(z), self.factor.times(z)
+
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, r)
 
@@ -249,6 +259,10 @@ class _Krylov(TangentFactor):
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ takes the kernel out
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.tangent.push(displacement)
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         if r.ndim > 1:
@@ -302,6 +316,10 @@ class _Shared(TangentFactor):
         measured = lifted @ lifted + ridge
         return lifted * (suggested / measured) if measured > 0 else lifted
 
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.tangent.push(displacement)
+
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self._columns(r)).reshape(r.shape)
 
@@ -326,6 +344,10 @@ class _ParameterSide(TangentFactor):
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self.D.mT @ r)
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.D @ displacement
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         # f(DDᵀ)r = D f(DᵀD) (DᵀD)⁺ Dᵀr for r in the range of D.
@@ -356,6 +378,10 @@ class _Svd(TangentFactor):
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         values = self.sigma * f(self.sigma.square() + self.ridge)
         return diagonal_in(self.Vh.mT, values, self.U, r)
+
+    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
+        displacement = self.lift(f, r)
+        return displacement, self.U @ (self.sigma * (self.Vh @ displacement))
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return diagonal_in(self.U, f(self.sigma.square() + self.ridge), self.U, r)
@@ -431,11 +457,12 @@ def factorize(
     method = "eigh" if eigenvectors else solver
     if method == "cholesky" and rcond is not None:  # a jitter would not truncate at rcond
         method = "auto"
-    if size <= n_params:
-        G = tangent.gram()
+    if forms_gram(tangent, solver):
         return _RowSide(
             tangent,
-            factor_symmetric(G, probe, solver=method, threshold=threshold, ridge=ridge, once=once),
+            factor_symmetric(
+                tangent.gram(), probe, solver=method, threshold=threshold, ridge=ridge, once=once
+            ),
             damped=ridge > 0,
         )
     D = tangent.jacobian()
@@ -448,6 +475,14 @@ def factorize(
         factor_symmetric(D.mT @ D, D.mT @ probe, solver=method, threshold=threshold, ridge=ridge),
         damped=ridge > 0,
     )
+
+
+def forms_gram(tangent: Tangent, solver: str) -> bool:
+    """Whether `factorize` takes G, and neither DᵀD nor D, K̄ or products."""
+    if solver == "shared" and tangent.output_map.family.n_outputs == 1:
+        solver = "auto"
+    of_gram = solver in ("auto", "cholesky", "eigh")
+    return of_gram and tangent.outputs.numel() <= tangent.n_params
 
 
 def _without_matrix(
@@ -474,7 +509,7 @@ def _share(
         return factorize(
             tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
         )
-    kernel = tangent.shared_gram
+    kernel = tangent.shared_gram.clone()  # the factor takes its memory
     threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
     # The probe is for a jitter, which "auto" does not try.
     method = "eigh" if eigenvectors else "auto"

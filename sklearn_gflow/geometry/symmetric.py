@@ -23,6 +23,7 @@ __all__ = [
     "diagonal_in",
     "eigh_somewhere",
     "factor_symmetric",
+    "mirror_lower",
     "rational_series",
     "summarize",
 ]
@@ -32,6 +33,7 @@ _CERTIFIED_RESIDUAL = 1e-8
 _JITTERS = (1e2, 1e3, 1e4)  # times eps times the mean of the diagonal
 _REFINEMENTS = 3
 _ESTIMATE_ITERATIONS = 2
+_MIRROR_ROWS = 128
 _AND_LANCZOS = " + lanczos"
 _SMOOTH_TOLERANCE = 1e-10  # of smooth(A)·b, or the rounding of the dtype
 _LANCZOS_CHECK = 8  # iterations between looks at the change
@@ -113,6 +115,104 @@ class Eigh:
         """AA⁺b."""
         return self.V @ (self.V.mT @ b)
 
+    def times(self, b: Tensor) -> Tensor:
+        """A·b, without the ridge."""
+        return diagonal_in(self.V, self.eigenvalues, self.V, b)
+
+
+class _InPlace:
+    """A in the lower triangle of one matrix, and L of A + jitter = LLᵀ in the upper, transposed.
+
+    LAPACK reads and writes one triangle, so that a factor takes no memory besides that of the
+    matrix, and A·v reads half as much. The triangles share the diagonal: it is A's or L's,
+    whichever was asked for last.
+
+    Parameters
+    ----------
+    A : Tensor of shape (m, m)
+        Symmetric, on the CPU; overwritten. Left as it was where it cannot be factorised.
+    ridge, jitter : float
+        Added to A; to what is factorised besides.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        If A + ridge + jitter is not positive definite.
+    """
+
+    def __init__(self, A: Tensor, ridge: float, jitter: float) -> None:
+        self.matrix, self.original = A, A.diagonal().clone()
+        self.diagonal = self.original + ridge
+        # LAPACK counts by columns: what it calls lower is the upper triangle of the rows.
+        self.columns = A.numpy().T
+        self._symv, self._symm = scipy.linalg.get_blas_funcs(("symv", "symm"), (self.columns,))
+        A.diagonal().add_(ridge + jitter)
+        if not _factor_in_place(A):
+            self.restore()
+            raise torch.linalg.LinAlgError("not positive definite")
+        self.L, self.diagonal_of_L = A.mT, A.diagonal().clone()
+        self._shown = self.diagonal_of_L
+
+    def _show(self, diagonal: Tensor) -> None:
+        if self._shown is not diagonal:
+            self.matrix.diagonal().copy_(diagonal)
+            self._shown = diagonal
+
+    def times(self, b: Tensor) -> Tensor:
+        """(A + ridge)·b of a vector, or of columns."""
+        self._show(self.diagonal)
+        if b.ndim == 1:
+            return torch.from_numpy(self._symv(1.0, self.columns, b.numpy(), lower=False))
+        rows = self._symm(1.0, self.columns, b.numpy().T, side=True, lower=False)  # bᵀA
+        return torch.from_numpy(rows.T)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """(A + ridge + jitter)⁻¹b of a vector, or of columns."""
+        self._show(self.diagonal_of_L)
+        return _cholesky_solve(self.L, b)
+
+    def shifted(self, amount: float) -> Tensor | None:
+        """L of A + ridge + amount, in memory of its own, its upper triangle undefined."""
+        shifted = self.matrix.mT.contiguous()
+        shifted.diagonal().copy_(self.diagonal).add_(amount)
+        return shifted.mT if _factor_in_place(shifted) else None
+
+    def restore(self) -> Tensor:
+        """A again, without the ridge, in the memory of the factor; there is no factor any more."""
+        mirror_lower(self.matrix)
+        self.matrix.diagonal().copy_(self.original)
+        return self.matrix
+
+
+class _OutOfPlace:
+    """A, and L of A + jitter = LLᵀ, by torch: what `_InPlace` is on one core of a CPU."""
+
+    def __init__(self, A: Tensor, ridge: float, jitter: float) -> None:
+        self.A, self.original = A, A.diagonal().clone()
+        A.diagonal().add_(ridge)
+        L = self.shifted(jitter)
+        if L is None:
+            self.restore()
+            raise torch.linalg.LinAlgError("not positive definite")
+        self.L = L
+
+    def times(self, b: Tensor) -> Tensor:
+        return self.A @ b
+
+    def solve(self, b: Tensor) -> Tensor:
+        return _cholesky_solve(self.L, b)
+
+    def shifted(self, amount: float) -> Tensor | None:
+        L, info = torch.linalg.cholesky_ex(_shift(self.A, amount))
+        return None if int(info) else L
+
+    def restore(self) -> Tensor:
+        self.A.diagonal().copy_(self.original)
+        return self.A
+
+
+_Triangles = _InPlace | _OutOfPlace
+
 
 class Cholesky:
     """A = LLᵀ, of full rank by the threshold; any f, the smooth part by Lanczos or a series.
@@ -121,7 +221,7 @@ class Cholesky:
 
     Parameters
     ----------
-    A, L : Tensor of shape (m, m)
+    triangles : _InPlace or _OutOfPlace
         The matrix, ridge included, and its factor.
     name : str
         Of the back end.
@@ -133,16 +233,16 @@ class Cholesky:
     """
 
     def __init__(
-        self, A: Tensor, L: Tensor, name: str, ridge: float = 0.0, *, once: bool = False
+        self, triangles: _Triangles, name: str, ridge: float = 0.0, *, once: bool = False
     ) -> None:
-        self.A, self.L, self.name, self.ridge, self.once = A, L, name, ridge, once
-        self.rank: float = math.nan if ridge else len(L)
+        self.triangles, self.name, self.ridge, self.once = triangles, name, ridge, once
+        self.rank: float = math.nan if ridge else len(triangles.L)
         self._krylov: Lanczos | None = None
 
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """(λ_min from above, λ_max from below), by a few steps of inverse and power iteration."""
-        return _extreme_eigenvalues(self.A, self.L)
+        return _extreme_eigenvalues(self.triangles)
 
     @property
     def condition(self) -> float:
@@ -158,14 +258,14 @@ class Cholesky:
     def _smooth(self, f: GramFunction, b: Tensor) -> Tensor:
         assert f.smooth is not None
         if self.once and f.turn is not None:
-            series = rational_series(self.A, f.smooth, f.turn, b)
+            series = rational_series(self.triangles, f.smooth, f.turn, b)
             if series is not None:
                 self._used(_AND_SERIES)
                 return series
         if b.ndim > 1:
             return torch.stack([self._smooth(f, column) for column in b.mT], dim=1)
         if self._krylov is None or not torch.equal(self._krylov.b, b):
-            self._krylov = Lanczos(self.A.mv, b)
+            self._krylov = Lanczos(self.triangles.times, b)
             self._used(_AND_LANCZOS)
         return self._krylov.apply(f.smooth)
 
@@ -174,15 +274,20 @@ class Cholesky:
 
     def solve(self, b: Tensor) -> Tensor:
         """A⁻¹b."""
-        return _cholesky_solve(self.L, b)
+        return self.triangles.solve(b)
 
     def project(self, b: Tensor) -> Tensor:
         """AA⁻¹b = b; with a ridge (A − ridge)A⁻¹b, what ridge regression fits to b."""
         return b - self.ridge * self.solve(b) if self.ridge else b
 
+    def times(self, b: Tensor) -> Tensor:
+        """A·b, without the ridge."""
+        product = self.triangles.times(b)
+        return product.sub_(b, alpha=self.ridge) if self.ridge else product
+
 
 def rational_series(
-    A: Tensor, f: Callable[[Tensor], Tensor], turn: float, b: Tensor
+    triangles: _Triangles, f: Callable[[Tensor], Tensor], turn: float, b: Tensor
 ) -> Tensor | None:
     """f(A)·b by Chebyshev polynomials in y = (σ − λ)/(σ + λ), σ = 8·turn; b may have columns.
 
@@ -192,8 +297,8 @@ def rational_series(
 
     Parameters
     ----------
-    A : Tensor of shape (m, m)
-        Symmetric, positive semidefinite.
+    triangles : _InPlace or _OutOfPlace
+        Of A.
     f : callable
         λ ↦ f(λ), bounded on λ ≥ 0, falling from about λ = turn.
     turn : float
@@ -208,7 +313,7 @@ def rational_series(
     """
     sigma = _SERIES_POLE * turn
     weights = _chebyshev_coefficients(lambda y: f(sigma * (1 - y) / (1 + y)), _tolerance(b.dtype))
-    L = _triangle(_shift(A, sigma)) if weights else None
+    L = triangles.shifted(sigma) if weights else None
     if L is None:
         return None
 
@@ -354,8 +459,8 @@ class _ShiftedCholesky(Cholesky):
     where D is injective. The residual is the certificate; the rank stays unknown (NaN).
     """
 
-    def __init__(self, A: Tensor, L: Tensor, name: str) -> None:
-        super().__init__(A, L, name)
+    def __init__(self, triangles: _Triangles, name: str) -> None:
+        super().__init__(triangles, name)
         self.rank = math.nan
 
     @property
@@ -365,19 +470,19 @@ class _ShiftedCholesky(Cholesky):
 
     def solve(self, b: Tensor) -> Tensor:
         """A⁺b for b in the range of A."""
-        u = _cholesky_solve(self.L, b)
+        u = self.triangles.solve(b)
         for _ in range(_REFINEMENTS):
-            u = u + _cholesky_solve(self.L, b - self.A @ u)
+            u = u + self.triangles.solve(b - self.triangles.times(u))
         return u
 
     def project(self, b: Tensor) -> Tensor:
         """AA⁺b: A takes out what the shifted solve puts into its kernel."""
-        return self.A @ self.solve(b)
+        return self.triangles.times(self.solve(b))
 
     def residual(self, b: Tensor) -> float:
         """|b − A·solve(b)|/|b|."""
         size = torch.linalg.vector_norm(b)
-        return float(torch.linalg.vector_norm(b - self.A @ self.solve(b)) / size)
+        return float(torch.linalg.vector_norm(b - self.project(b)) / size)
 
 
 SymmetricFactor = Eigh | Cholesky
@@ -415,22 +520,27 @@ def eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
     raise FactorizationError("; ".join(failures))
 
 
-def _extreme_eigenvalues(A: Tensor, L: Tensor) -> tuple[float, float]:
+def _extreme_eigenvalues(triangles: _Triangles) -> tuple[float, float]:
     """Estimates of λ_min (from above) and λ_max (from below) of A = LLᵀ."""
-    start = torch.cos(torch.arange(len(A), dtype=A.dtype, device=A.device))
+    L = triangles.L
+    start = torch.cos(torch.arange(len(L), dtype=L.dtype, device=L.device))
     high = low = start / torch.linalg.vector_norm(start)
     for _ in range(_ESTIMATE_ITERATIONS):
-        high = torch.nn.functional.normalize(A @ high, dim=0)
-        solved = _cholesky_solve(L, low)
+        high = torch.nn.functional.normalize(triangles.times(high), dim=0)
+    for _ in range(_ESTIMATE_ITERATIONS):
+        solved = triangles.solve(low)
         smallest = float(low @ solved) / float(solved @ solved)  # Rayleigh quotient of A⁻¹low
         low = torch.nn.functional.normalize(solved, dim=0)
-    return smallest, float(high @ (A @ high))
+    return smallest, float(high @ triangles.times(high))
 
 
 def factor_symmetric(
     A: Tensor, probe: Tensor, *, solver: str, threshold: float, ridge: float, once: bool = False
 ) -> SymmetricFactor:
-    """Climb the ladder: Cholesky, shifted Cholesky (where asked for by name), eigenvectors."""
+    """Climb the ladder: Cholesky, shifted Cholesky (where asked for by name), eigenvectors.
+
+    A is overwritten: a Cholesky factor takes its memory.
+    """
     if not math.isfinite(float(A.trace())):
         raise FactorizationError("its diagonal holds numbers that are not finite")
     if solver != "eigh":
@@ -443,43 +553,63 @@ def factor_symmetric(
 
 
 def _cholesky(A: Tensor, threshold: float, ridge: float, *, once: bool) -> Cholesky | None:
-    A = _shift(A, ridge)
-    L = _triangle(A)
-    if L is None:
+    """The factor at full rank; otherwise None, and A is what it was."""
+    trace = float(A.trace()) + ridge * len(A)
+    triangles = _triangles(A, ridge)
+    if triangles is None:
         return None
-    factor = Cholesky(A, L, "cholesky", ridge, once=once)
-    # λ_min ≥ ridge and λ_max ≤ tr A may say enough: the estimate costs half a factorisation.
-    if ridge > threshold**2 * float(A.trace()):
+    factor = Cholesky(triangles, "cholesky", ridge, once=once)
+    # λ_min ≥ ridge and λ_max ≤ tr A may say enough: then no estimate is made.
+    if ridge > threshold**2 * trace:
         return factor
     smallest, largest = factor.extremes
-    return factor if smallest > threshold**2 * largest else None
-
-
-def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:
-    A = _shift(A, ridge)
-    unit = float(A.diagonal().mean()) * torch.finfo(A.dtype).eps
-    for jitter in _JITTERS:
-        L = _triangle(_shift(A, jitter * unit))
-        if L is not None:
-            factor = _ShiftedCholesky(A, L, "cholesky with jitter")
-            if factor.residual(probe) <= _CERTIFIED_RESIDUAL:
-                return factor
+    if smallest > threshold**2 * largest:
+        return factor
+    triangles.restore()
     return None
 
 
-def _triangle(A: Tensor) -> Tensor | None:
-    """L of A = LLᵀ, its upper triangle undefined; None where A is not positive definite.
+def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:
+    """The factor with the least jitter that solves for the probe; or None, and A is what it was."""
+    unit = (float(A.diagonal().mean()) + ridge) * torch.finfo(A.dtype).eps
+    for jitter in _JITTERS:
+        triangles = _triangles(A, ridge, jitter * unit)
+        if triangles is not None:
+            factor = _ShiftedCholesky(triangles, "cholesky with jitter")
+            if factor.residual(probe) <= _CERTIFIED_RESIDUAL:
+                return factor
+            triangles.restore()
+    return None
+
+
+def _triangles(A: Tensor, ridge: float, jitter: float = 0.0) -> _Triangles | None:
+    """A + ridge, in the memory of A, and its factor; None where it is not positive definite.
 
     On one core by SciPy's LAPACK, which takes about two thirds of the time of torch's. On more,
     the threads of the two libraries would wait for each other.
     """
-    if A.device.type != "cpu" or torch.get_num_threads() > 1:
-        L, info = torch.linalg.cholesky_ex(A)
-        return None if int(info) else L
-    columns = A.clone().numpy().T  # A is symmetric: LAPACK's column order costs no transposition
+    in_place = A.device.type == "cpu" and torch.get_num_threads() == 1
+    try:
+        return (_InPlace if in_place else _OutOfPlace)(A, ridge, jitter)
+    except torch.linalg.LinAlgError:
+        return None
+
+
+def _factor_in_place(A: Tensor) -> bool:
+    """Lᵀ of A = LLᵀ in place of the upper triangle, the rest untouched; whether there is one."""
+    columns = A.numpy().T
     (potrf,) = scipy.linalg.get_lapack_funcs(("potrf",), (columns,))
-    L, info = potrf(columns, lower=True, clean=False, overwrite_a=True)
-    return None if info else torch.from_numpy(L)
+    _, info = potrf(columns, lower=True, clean=False, overwrite_a=True)
+    return not info
+
+
+def mirror_lower(A: Tensor) -> None:
+    """Copy the lower triangle of A onto the upper one, in panels that stay in cache."""
+    for start in range(0, len(A), _MIRROR_ROWS):
+        rows = slice(start, start + _MIRROR_ROWS)
+        A[:start, rows] = A[rows, :start].mT
+        square = A[rows, rows]
+        square.copy_(square.tril() + square.tril(-1).mT)
 
 
 def _shift(A: Tensor, amount: float) -> Tensor:

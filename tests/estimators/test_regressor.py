@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_gflow import AdaptedFlowRegressor
+from sklearn_gflow.geometry.layered import LayeredLinearization
 from tests import oracles
 from tests.estimators.data import ALPHAS, regressor, table
 
@@ -524,3 +525,13 @@ class TestInitScale:
         )
         np.testing.assert_allclose(small.coefs_[1], unit.coefs_[1], rtol=1e-9)
         np.testing.assert_allclose(small.intercepts_[0], unit.intercepts_[0], rtol=1e-9)
+
+
+def test_every_gram_is_formed_once(monkeypatch):
+    """For the factorisation, the drift of the kernel and what is exposed at the solution."""
+    formed, gram = [], LayeredLinearization.gram
+    monkeypatch.setattr(LayeredLinearization, "gram", lambda at: formed.append(at) or gram(at))
+    model = regressor(alpha=0.3, t_end=0.9).fit(*table())
+    assert len(formed) == model.n_iter_ + 1
+    D = model_of(model, table()[0])[1]
+    np.testing.assert_allclose(model.ntk_gram_, D @ D.T, rtol=1e-9, atol=1e-9)

@@ -87,3 +87,18 @@ def test_weight_that_is_not_positive(bad):
     weights = torch.tensor([1.0, bad, 1.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="weights must be positive; drop the rows"):
         OutputMap(LayeredNetwork(SIZES), X, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2, 0.5, 3, 1, 2]).double()])
+def test_a_gram_formed_ahead_serves_products_and_is_handed_over_once(weights):
+    theta, X = oracles.problem(6, SIZES)
+    tangent = OutputMap(LayeredNetwork(SIZES), X, weights=weights).linearize(theta)
+    u = torch.randn(len(tangent.outputs), 3, generator=torch.Generator().manual_seed(0)).double()
+    by_passes = tangent.gram_times(u)
+    tangent.hold_gram()
+    by_gram = tangent.gram_times(u)
+    torch.testing.assert_close(by_gram, by_passes, rtol=1e-12, atol=1e-12)
+    held = tangent.gram()
+    torch.testing.assert_close(held @ u, by_gram)
+    held.zero_()  # as a factorisation does
+    torch.testing.assert_close(tangent.gram() @ u, by_passes, rtol=1e-12, atol=1e-12)

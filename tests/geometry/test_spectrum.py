@@ -364,6 +364,18 @@ class TestLadder:
             assert factor.solver == "cholesky"
         assert factor.condition == expected  # made when it is read
 
+    @pytest.mark.parametrize("solver", SOLVERS)
+    @pytest.mark.parametrize("ridge", [0.0, 0.3])
+    @pytest.mark.parametrize("name", MATRICES)
+    def test_motion_is_that_of_the_lift(self, name, ridge, solver):
+        D, _ = MATRICES[name]
+        r = D @ normal(D.shape[1])  # in the range of D: what a jitter can be certified for
+        factor = factorize(Dense(D), r, solver=solver, ridge=ridge)
+        for f in (PSEUDOINVERSE, GramFunction(0.3, lambda lam: torch.exp(-2 * lam))):
+            displacement, motion = factor.move(f, r)
+            close(displacement, factor.lift(f, r))
+            close(motion, D @ displacement)
+
     def test_terms_are_lifted_together(self):
         for name in FULL_RANK:
             D, _ = MATRICES[name]
@@ -432,6 +444,43 @@ class TestLadder:
         assert factor.solver.startswith("svd → eigh")
         assert factor.rank == rank
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r))
+
+
+class TestTriangles:
+    """A beside its factor, in one matrix on one core and in two elsewhere."""
+
+    @pytest.fixture(params=[1, 2])
+    def threads(self, request, monkeypatch):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: request.param)
+        return request.param
+
+    @pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+    @pytest.mark.parametrize("ridge", [0.0, 0.3])
+    def test_products_and_solves_take_turns(self, threads, ridge, dtype, tol):
+        D = oracles.matrix(150, 200, 150, seed=3, condition=3.0).to(dtype) * 1e-6
+        A, b = D @ D.mT, normal((150, 2), dtype=dtype)
+        ridge *= float(A.trace()) / len(A)
+        factor = symmetric.factor_symmetric(
+            A.clone(), b[:, 0], solver="auto", threshold=1e-6, ridge=ridge
+        )
+        one_matrix = isinstance(factor.triangles, symmetric._InPlace)
+        assert one_matrix == (threads == 1)
+        solved = torch.linalg.solve(A.double() + ridge * torch.eye(150).double(), b.double())
+        for _ in range(2):
+            close(factor.times(b), (A @ b).double(), tol)
+            close(factor.times(b[:, 1].clone()), (A @ b[:, 1]).double(), tol)
+            close(factor.solve(b) * 1e-12, solved * 1e-12, 100 * tol)
+
+    def test_what_has_no_factor_is_left_as_it_was(self, threads):
+        D = oracles.matrix(150, 200, 30, seed=4)
+        A = D @ D.mT
+        A = (A + A.mT) / 2
+        before = A.clone()
+        for solver in ("auto", "cholesky"):
+            symmetric.factor_symmetric(A, normal(150), solver=solver, threshold=1e-6, ridge=0.0)
+            assert torch.equal(A, before)
+        assert symmetric._cholesky(A, 0.9, 1e-3, once=False) is None
+        assert torch.equal(A, before)
 
 
 class TestSpectrum:
@@ -582,6 +631,7 @@ class TestSharedKernel:
             close(shared.apply(g, r), dense.apply(g, r))
         pair = torch.stack([r, normal(21, seed=1)], dim=1)
         close(shared.apply(f, pair), dense.apply(f, pair))
+        close(shared.move(f, r)[1], dense.move(f, r)[1])
         if not ridge:
             close(shared.project(pair), dense.project(pair))
         assert math.isnan(shared.rank)
