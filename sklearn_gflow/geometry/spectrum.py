@@ -525,7 +525,10 @@ def _total(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
-    """Peak memory of `factorize`, in bytes: its matrix, the factor, and scratch of that size.
+    """Peak memory of `factorize`, in bytes: a matrix, its eigenvectors, and scratch of that size.
+
+    A Cholesky factor takes the memory of its matrix. In a flow the Gram of the next point stands
+    beside it, and activations; that is less.
 
     For "krylov" it is a bound on all that is held at any time, besides activations: columns of
     G and the basis of a Krylov space.
