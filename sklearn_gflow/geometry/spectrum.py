@@ -22,6 +22,7 @@ from sklearn_gflow.geometry.symmetric import (
     GramFunction,
     Spectrum,
     SymmetricFactor,
+    ascending_eigenvalues,
     diagonal_in,
     eigh_somewhere,
     factor_symmetric,
@@ -94,7 +95,7 @@ def gram_spectrum(gram: Tensor, *, rcond: float | None = None) -> Spectrum:
     Spectrum
         Eigenvalues descending; the condition is λ_max/λ_min over the eigenvalues that count.
     """
-    ascending = torch.linalg.eigvalsh(gram)
+    ascending = ascending_eigenvalues(gram)
     threshold = relative_threshold(rcond, gram.dtype, len(gram), squared=True)
     return summarize(ascending.flip(0), threshold)
 
