@@ -22,6 +22,7 @@ from sklearn_gflow.geometry.symmetric import (
     GramFunction,
     Spectrum,
     SymmetricFactor,
+    ascending_eigenvalues,
     diagonal_in,
     eigh_somewhere,
     factor_symmetric,
@@ -94,7 +95,7 @@ def gram_spectrum(gram: Tensor, *, rcond: float | None = None) -> Spectrum:
     Spectrum
         Eigenvalues descending; the condition is λ_max/λ_min over the eigenvalues that count.
     """
-    ascending = torch.linalg.eigvalsh(gram)
+    ascending = ascending_eigenvalues(gram)
     threshold = relative_threshold(rcond, gram.dtype, len(gram), squared=True)
     return summarize(ascending.flip(0), threshold)
 
@@ -525,7 +526,10 @@ def _total(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def working_bytes(size: int, n_params: int, itemsize: int, solver: str) -> int:
-    """Peak memory of `factorize`, in bytes: its matrix, the factor, and scratch of that size.
+    """Peak memory of `factorize`, in bytes: a matrix, its eigenvectors, and scratch of that size.
+
+    A Cholesky factor takes the memory of its matrix. In a flow the Gram of the next point stands
+    beside it, and activations; that is less.
 
     For "krylov" it is a bound on all that is held at any time, besides activations: columns of
     G and the basis of a Krylov space.

@@ -20,6 +20,7 @@ __all__ = [
     "Lanczos",
     "Spectrum",
     "SymmetricFactor",
+    "ascending_eigenvalues",
     "diagonal_in",
     "eigh_somewhere",
     "factor_symmetric",
@@ -520,6 +521,14 @@ def eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
     raise FactorizationError("; ".join(failures))
 
 
+def ascending_eigenvalues(A: Tensor) -> Tensor:
+    """Eigenvalues of A."""
+    if not _on_one_core(A):
+        return torch.linalg.eigvalsh(A)
+    ascending = scipy.linalg.eigh(A.numpy(), eigvals_only=True, driver="evr", check_finite=False)
+    return torch.from_numpy(ascending)
+
+
 def _extreme_eigenvalues(triangles: _Triangles) -> tuple[float, float]:
     """Estimates of λ_min (from above) and λ_max (from below) of A = LLᵀ."""
     L = triangles.L
@@ -583,16 +592,19 @@ def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None
 
 
 def _triangles(A: Tensor, ridge: float, jitter: float = 0.0) -> _Triangles | None:
-    """A + ridge, in the memory of A, and its factor; None where it is not positive definite.
-
-    On one core by SciPy's LAPACK, which takes about two thirds of the time of torch's. On more,
-    the threads of the two libraries would wait for each other.
-    """
-    in_place = A.device.type == "cpu" and torch.get_num_threads() == 1
+    """A + ridge, in the memory of A, and its factor; None where it is not positive definite."""
     try:
-        return (_InPlace if in_place else _OutOfPlace)(A, ridge, jitter)
+        return (_InPlace if _on_one_core(A) else _OutOfPlace)(A, ridge, jitter)
     except torch.linalg.LinAlgError:
         return None
+
+
+def _on_one_core(A: Tensor) -> bool:
+    """Whether SciPy's LAPACK may serve, which takes about two thirds of the time of torch's.
+
+    On more cores the threads of the two libraries would wait for each other.
+    """
+    return A.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def _factor_in_place(A: Tensor) -> bool:

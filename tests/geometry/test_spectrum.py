@@ -446,6 +446,17 @@ class TestLadder:
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+def test_eigenvalues_on_one_core_and_elsewhere(monkeypatch, threads, dtype, tol):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    D = oracles.matrix(40, 60, 30, seed=5)
+    found = symmetric.ascending_eigenvalues((D @ D.mT).to(dtype))
+    assert found.dtype == dtype
+    expected = np.sort(np.linalg.svd(D.numpy(), compute_uv=False) ** 2)
+    close(found, torch.from_numpy(expected), tol)
+
+
 class TestTriangles:
     """A beside its factor, in one matrix on one core and in two elsewhere."""
 
