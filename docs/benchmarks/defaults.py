@@ -98,8 +98,8 @@ def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) 
 # -- Competitors -------------------------------------------------------------------------------
 
 SAME_GRID = {
-    "alpha": [0.0, 0.001, 0.01, 0.1],
-    "t_end": [0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.995, 0.998],
+    "alpha": [0.0, 0.1, 0.5, 0.7],
+    "t_end": [0.5, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999, 0.9999],
 }
 MLP_GRID = {"alpha": [1e-5, 1e-3, 1e-1, 1.0], "learning_rate_init": [3e-4, 1e-3, 1e-2]}
 
@@ -115,7 +115,7 @@ def competitors(classify: bool, seed: int, *, searches: bool, itself: bool) -> d
         "flow": flow(random_state=seed),
         "flow, loo": flow(early_stopping="loo", t_end=1.0, random_state=seed),
         "flow CV": flow_cv(random_state=seed),
-        "flow CV, 5 folds": flow_cv(alphas=[0.001, 0.1], cv=5, random_state=seed),
+        "flow CV, 5 folds": flow_cv(alphas=[0.1, 0.5], cv=5, random_state=seed),
         "MLP": mlp(random_state=seed),
     }
     if itself:
@@ -193,37 +193,48 @@ def markdown(table: pd.DataFrame, digits: str) -> list[str]:
 TRIED = """\
 ## What the defaults were chosen from
 
-Mean score on validation parts (30 %) of at most 600 training rows, two cuts of each of fourteen
-tables (those above without the digits), no early stopping. In brackets: on how many tables it was
-better than `MLPRegressor` or `MLPClassifier` at their defaults. Two layers of 100, tanh, where not
-said otherwise.
+Mean score on validation parts (30 %) of at most 600 training rows, two cuts of each of thirteen
+tables (those above without the digits and wine), full batch, no early stopping. In brackets: on
+how many tables it was better than `MLPRegressor` or `MLPClassifier` at their defaults, whose mean
+is 0.659. Two layers of 100, tanh, `init_scale` 0.3, where not said otherwise. The ridge is
+`damping`, relative to the mean of the diagonal of the Gram.
 
-| start and network | α | t = 0.959 | 0.989 | 0.998 | 0.9999 | 0.999997 |
-|---|---|---|---|---|---|---|
-| `init_scale` 0.1 | 0 | 0.721 (5) | 0.732 (4) | 0.746 (6) | 0.760 (10) | 0.762 (10) |
-| | 0.001 | 0.735 (6) | 0.748 (6) | 0.760 (11) | 0.761 (11) | 0.748 (8) |
-| | 0.01 | 0.753 (11) | 0.755 (10) | 0.741 (9) | 0.715 (8) | 0.672 (8) |
-| 0.2 | 0 | 0.732 (6) | 0.745 (8) | 0.758 (9) | 0.762 (10) | 0.760 (9) |
-| | 0.001 | 0.738 (8) | 0.751 (8) | 0.761 (10) | 0.760 (12) | 0.751 (8) |
-| | 0.01 | 0.753 (11) | 0.756 (10) | 0.747 (9) | 0.721 (7) | 0.684 (8) |
-| **0.3** | 0 | 0.736 (7) | 0.749 (8) | 0.758 (11) | 0.764 (9) | 0.759 (9) |
-| | **0.001** | 0.739 (8) | 0.751 (8) | **0.757 (11)** | 0.756 (10) | 0.746 (8) |
-| | 0.01 | 0.747 (11) | 0.752 (11) | 0.743 (8) | 0.720 (8) | 0.687 (8) |
-| 0.3, one layer of 100 | 0 | 0.728 (7) | 0.741 (8) | 0.753 (8) | 0.758 (9) | 0.758 (9) |
-| | 0.001 | 0.727 (7) | 0.743 (9) | 0.752 (8) | 0.751 (8) | 0.745 (8) |
-| 0.5, silu | 0 | 0.740 (8) | 0.742 (10) | 0.739 (8) | 0.729 (8) | 0.710 (7) |
-| | 0.001 | 0.741 (10) | 0.737 (10) | 0.729 (8) | 0.711 (8) | 0.680 (7) |
-| 0.5, gelu | 0 | 0.743 (12) | 0.739 (11) | 0.725 (8) | 0.709 (7) | 0.684 (7) |
-| | 0.001 | 0.743 (11) | 0.735 (10) | 0.718 (8) | 0.695 (7) | 0.664 (7) |
-| 0.5, softplus | 0 | 0.654 (4) | 0.677 (3) | 0.698 (3) | 0.711 (5) | 0.716 (5) |
-| | 0.001 | 0.674 (3) | 0.696 (5) | 0.713 (6) | 0.725 (7) | 0.733 (7) |
+| ridge, start, network | α | t = 0.90 | 0.95 | 0.98 | 0.995 | 0.998 | 0.9999 |
+|---|---|---|---|---|---|---|---|
+| no ridge | 0.0 | 0.705 (4) | 0.716 (6) | 0.728 (7) | 0.739 (9) | 0.743 (10) | 0.748 (8) |
+|  | 0.001 | 0.708 (5) | 0.720 (7) | 0.731 (7) | 0.739 (8) | 0.742 (10) | 0.741 (9) |
+|  | 0.01 | 0.721 (8) | 0.730 (10) | 0.734 (10) | 0.734 (9) | 0.726 (7) | 0.702 (7) |
+|  | 0.1 | 0.697 (8) | 0.674 (7) | 0.645 (6) | 0.604 (4) | 0.576 (3) | 0.540 (2) |
+|  | 0.5 | 0.551 (2) | 0.526 (2) | 0.510 (2) | 0.500 (2) | 0.494 (2) | 0.490 (2) |
+| ridge α(1−α)/6 | 0.1 | 0.731 (8) | 0.742 (10) | 0.747 (10) | 0.745 (9) | 0.737 (7) | 0.712 (7) |
+|  | 0.3 | 0.745 (11) | 0.748 (10) | 0.746 (9) | 0.733 (8) | 0.718 (7) | 0.678 (7) |
+|  | 0.5 | 0.747 (10) | 0.747 (9) | 0.737 (8) | 0.711 (7) | 0.691 (7) | 0.646 (7) |
+|  | 0.7 | 0.744 (9) | 0.731 (8) | 0.705 (7) | 0.667 (6) | 0.645 (6) | 0.611 (6) |
+| **ridge α(1−α)/3** | 0.1 | 0.724 (7) | 0.737 (9) | 0.744 (10) | 0.748 (10) | 0.746 (9) | 0.733 (7) |
+|  | 0.3 | 0.734 (8) | 0.744 (11) | 0.748 (11) | 0.746 (9) | 0.741 (8) | 0.723 (8) |
+|  | **0.5** | 0.743 (11) | **0.747 (11)** | 0.748 (10) | 0.741 (7) | 0.733 (7) | 0.706 (8) |
+|  | 0.7 | 0.748 (11) | 0.747 (9) | 0.741 (8) | 0.722 (8) | 0.706 (7) | 0.668 (8) |
+| ridge 2α(1−α)/3 | 0.3 | 0.712 (5) | 0.725 (5) | 0.733 (7) | 0.738 (8) | 0.739 (8) | 0.737 (9) |
+|  | 0.5 | 0.718 (6) | 0.729 (6) | 0.737 (9) | 0.741 (7) | 0.738 (7) | 0.734 (7) |
+|  | 0.7 | 0.732 (7) | 0.739 (9) | 0.741 (9) | 0.739 (8) | 0.736 (8) | 0.724 (7) |
+| α(1−α)/3, `init_scale` 0.2 | 0.5 | 0.736 (8) | 0.747 (11) | 0.748 (11) | 0.745 (10) | 0.739 (7) | 0.719 (8) |
+| the same, 0.42 | 0.5 | 0.740 (11) | 0.743 (10) | 0.742 (10) | 0.731 (8) | 0.722 (8) | 0.696 (7) |
+| the same, 1.0 | 0.5 | 0.714 (8) | 0.716 (7) | 0.714 (7) | 0.704 (7) | 0.697 (7) | 0.676 (6) |
+| α(1−α)/3, one layer of 100 | 0.5 | 0.734 (9) | 0.739 (10) | 0.743 (10) | 0.738 (10) | 0.732 (8) | 0.715 (8) |
+| α(1−α)/3, silu, `init_scale` 0.5 | 0.5 | 0.726 (9) | 0.719 (8) | 0.702 (7) | 0.668 (6) | 0.634 (6) | 0.579 (6) |
+| the same, gelu | 0.5 | 0.716 (8) | 0.703 (8) | 0.677 (7) | 0.633 (6) | 0.603 (6) | 0.577 (6) |
+| the same, softplus | 0.5 | 0.667 (3) | 0.688 (4) | 0.700 (5) | 0.708 (5) | 0.712 (5) | 0.715 (5) |
 
-On twelve of the tables, α = 0.001 to t = 0.998: `init_scale` 0.2 0.763, 0.5 0.753, 1.0 0.728.
+Without a ridge only α ≤ 0.001 generalises, and a rank-deficient Gram costs an eigendecomposition a
+step. With α(1−α)/3 all α from 0.1 to 0.7 come to the same score at their own times; of these
+0.5 to t = 0.95 takes the fewest steps. In blocks, where the ridge is 0.03, it scores like α = 0.001
+to t = 0.998 (digits, abalone, bikeshare, california, adult, diamonds: within 0.01; vehicle 0.84
+against 0.77) in about half of the time.
 
-The best that the same rows allow, over four α and nineteen times, is 0.788 (`init_scale` 0.2), and
-what the other cut would have chosen reaches 0.778, nearly all of it by the time alone (α = 0.001:
-0.778). Leave-one-out chooses 0.747 to 0.750 of it, ended at the linearised loss 0.761: on noisy
-tables a network learns faster than its linearisation, on nearly noise-free ones it gains by that.
+On the same cuts, with wine too (fourteen tables), the defaults score 0.758, the best of each path
+at α = 0.5 0.780, and the best of six α and nineteen times in hindsight 0.791. Chosen by
+leave-one-out and ended at the linearised loss: 0.771; at the time itself that leave-one-out
+chooses 0.718, since a network learns faster than its linearisation. By three folds 0.773, by five 0.774.
 """
 
 

@@ -27,8 +27,8 @@ from sklearn_gflow import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
 
 OUT = Path(__file__).with_suffix(".md")
 NUMBERS, CLASSES = ("boston", "concrete", "california"), ("vehicle", "credit_g")
-ALPHAS = (0.0, 0.001, 0.01, 0.1, 1.0)
-DEFAULT_ALPHA, DEFAULT_T_END = 0.001, 0.998
+ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+DEFAULT_ALPHA, DEFAULT_T_END = 0.5, 0.95
 
 
 def tables(directory: Path | None) -> Iterator[tuple[str, bool, pd.DataFrame, np.ndarray]]:

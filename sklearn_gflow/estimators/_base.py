@@ -316,7 +316,7 @@ class BaseAdaptedFlow(BaseEstimator):
         """The ridge of the full batch; "auto" has none at α = 0 and 1, where the theorems are."""
         if not isinstance(self.damping, str):
             return float(self.damping)
-        to_the_end = self.t_end == 1  # where only D⁺ itself arrives
+        to_the_end = self.t_end == 1 and not self.early_stopping  # only D⁺ itself arrives
         linear = getattr(self, "loss", "squared_error") == "squared_error"
         return _RIDGE * alpha * (1 - alpha) if linear and not to_the_end else 0.0
 

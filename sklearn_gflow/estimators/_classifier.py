@@ -91,9 +91,8 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     damping : "auto" or float, default="auto"
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
-        the full batch, none where the theorems are (``alpha`` 0 and 1, ``t_end=1``,
-        ``loss="log_loss"``), and 0.03
-        in blocks.
+        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none with
+        ``loss="log_loss"``, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
     metric_scale : "trace" or float, default="trace"
         c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
         1.0 is the field of the paper.

@@ -496,6 +496,36 @@ class TestContinued:
         np.testing.assert_array_equal(model.predict(X), value)
 
 
+class TestDamping:
+    X, y = table(40)
+
+    @pytest.mark.parametrize(
+        ("options", "damping"),
+        [
+            ({"alpha": 0.0}, 0.0),
+            ({"alpha": 0.25}, 0.0625),
+            ({"alpha": 1.0}, 0.0),
+            ({"alpha": 0.5, "t_end": 1.0}, 0.0),
+            ({"alpha": 0.5, "t_end": 1.0, "early_stopping": True}, 1 / 12),
+            ({"alpha": 0.0, "batch_size": 10}, 0.03),
+            ({"alpha": 1.0, "batch_size": 10}, 0.03),
+        ],
+    )
+    def test_auto(self, options, damping):
+        auto, given = (
+            regressor(damping=value, **options).fit(self.X, self.y).predict(self.X)
+            for value in ("auto", damping)
+        )
+        np.testing.assert_array_equal(auto, given)
+
+    def test_zero_is_none_in_blocks(self):
+        without, default = (
+            regressor(damping=value, alpha=1.0, batch_size=20).fit(self.X, self.y).loss_
+            for value in (0.0, "auto")
+        )
+        assert without != default
+
+
 class TestInitScale:
     X, y = table(20)
 
