@@ -47,8 +47,8 @@ class LeaveOneOut:
       (1−α)τ, and predictions at row i are linear in it, so that
       ρᵢ = (1 − e^{−ατ}) ρᵢ^∞ + e^{−ατ} ρᵢ⁰((1−α)τ).
     - *With a ridge μ* in D⁺ the residual obeys r' = −K(G) r, K(λ) = λ(α/(λ + μ) + (1−α)/c). The
-      prediction at row i is kᵢᵀh(G₋ᵢ)r(0), h = (1 − e^{−τK})/λ, and the transform of h has two simple
-      poles in λ, at −p₁ and −p₂. At each of them the row is removed as for α = 0:
+      prediction at row i is kᵢᵀh(G₋ᵢ)r(0), h = (1 − e^{−τK})/λ, and the transform of h has two
+      simple poles in λ, at −p₁ and −p₂. At each of them the row is removed as for α = 0:
 
           ρ̂ᵢ(s) = Σⱼ vⱼ Lᵢ(pⱼ) / s,    Lᵢ(p) = [(p + G)⁻¹]ᵢᵢ⁻¹ [(p + G)⁻¹ r(0)]ᵢ,    v₁ + v₂ = 1.
 
@@ -236,7 +236,7 @@ class LeaveOneOut:
         return (_each(v1) * self._without_row(p1) + _each(v2) * self._without_row(p2)) / _each(s)
 
     def _without_row(self, p: Tensor) -> Tensor:
-        """L(p), shape (n_p, n_samples, B, Q/B + B): without the row, by ridge regression at every p."""
+        """L(p) of ridge regression at every p, shape (n_p, n_samples, B, Q/B + B)."""
         n_samples, size, _ = self._residual_blocks.shape
         resolvents = 1 / (p[:, None] + self.eigenvalues)  # (n_p, B·N)
         weighted = (resolvents.mT[..., None] * self._coordinates[:, None]).flatten(1)
