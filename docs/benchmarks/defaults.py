@@ -222,8 +222,8 @@ is 0.659. Two layers of 100, tanh, `init_scale` 0.3, where not said otherwise. T
 | start 1.0 | 0.5 | 0.714 (8) | 0.716 (7) | 0.714 (7) | 0.704 (7) | 0.697 (7) | 0.676 (6) |
 | one layer | 0.5 | 0.734 (9) | 0.739 (10) | 0.743 (10) | 0.738 (10) | 0.732 (8) | 0.715 (8) |
 | silu, start 0.5 | 0.5 | 0.726 (9) | 0.719 (8) | 0.702 (7) | 0.668 (6) | 0.634 (6) | 0.579 (6) |
-| gelu, start 0.5 | 0.5 | 0.716 (8) | 0.703 (8) | 0.677 (7) | 0.633 (6) | 0.603 (6) | 0.577 (6) |
-| softplus, start 0.5 | 0.5 | 0.667 (3) | 0.688 (4) | 0.700 (5) | 0.708 (5) | 0.712 (5) | 0.715 (5) |
+| gelu, 0.5 | 0.5 | 0.716 (8) | 0.703 (8) | 0.677 (7) | 0.633 (6) | 0.603 (6) | 0.577 (6) |
+| softplus, 0.5 | 0.5 | 0.667 (3) | 0.688 (4) | 0.700 (5) | 0.708 (5) | 0.712 (5) | 0.715 (5) |
 
 Without a ridge only α ≤ 0.001 generalises, and a rank-deficient Gram costs an eigendecomposition a
 step. With α(1−α)/3 all α from 0.1 to 0.7 come to the same score at their own times; of these

@@ -154,9 +154,7 @@ class LeaveOneOut:
             left_out = left_out - columns[..., residual.shape[2] :] @ shift
         return left_out.flatten(1) / self.weights.sqrt()[:, None]
 
-    def training_loss(
-        self, alpha: float, tau: float, scale: float, ridge: float = 0.0
-    ) -> float:
+    def training_loss(self, alpha: float, tau: float, scale: float, ridge: float = 0.0) -> float:
         """C (2.48) of the linearised flow at all rows, none left out, at time τ.
 
         Parameters
