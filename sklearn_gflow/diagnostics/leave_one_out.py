@@ -16,9 +16,9 @@ from sklearn_gflow.geometry import gram_eigenvectors
 __all__ = ["LeaveOneOut"]
 
 # The inverse Laplace transform by the midpoint rule on a parabola (Weideman and Trefethen 2007):
-# one set of nodes serves all times of a window [t, Λt], with an error of exp(−2πn/√(8Λ+1)), 1e-13
+# one set of nodes serves all times of a window [t, Λt], with an error of exp(−2πn/√(8Λ+1)), 3e-12
 # here.
-_NODES = 38
+_NODES = 34
 _WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
 # When the slowest mode, that of the least positive eigenvalue, has long come to rest. Much later,
 # rounding in the kernel of G would pass for a mode.

@@ -513,12 +513,20 @@ def eigh_somewhere(A: Tensor) -> tuple[Tensor, Tensor, str]:
     failures = []
     for name, dtype, device in attempts:
         try:
-            eigenvalues, V = torch.linalg.eigh(A.to(device=device, dtype=dtype))
-        except torch.linalg.LinAlgError as error:
+            eigenvalues, V = _eigh(A.to(device=device, dtype=dtype))
+        except (torch.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:
             failures.append(f"{name}: {error}")
         else:
             return eigenvalues.to(A), V.to(A), name
     raise FactorizationError("; ".join(failures))
+
+
+def _eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Λ, V of A = VΛVᵀ; on one core SciPy's LAPACK takes about two thirds of the time."""
+    if not _on_one_core(A):
+        return torch.linalg.eigh(A)
+    eigenvalues, V = scipy.linalg.eigh(A.numpy(), driver="evd", check_finite=False)
+    return torch.from_numpy(eigenvalues), torch.from_numpy(V)
 
 
 def ascending_eigenvalues(A: Tensor) -> Tensor:
