@@ -160,6 +160,7 @@ class BaseAdaptedFlow(BaseEstimator):
     target_mean_: np.ndarray
     target_scale_: np.ndarray
     _activation: str
+    _left_out: LeaveOneOut | None = None  # of the same start, from a search
     _metric_scale: float
     _sizes: tuple[int, ...]
     _theta: np.ndarray
@@ -586,7 +587,7 @@ class BaseAdaptedFlow(BaseEstimator):
             times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
         self.loo_times_ = np.array([0.0, *times])
         alphas, taus = [self.alpha], self.loo_times_.tolist()
-        (judged,) = self._judge_left_out(family, data, theta, alphas, taus)
+        (judged,), _ = self._judge_left_out(family, data, theta, alphas, taus)
         self.loo_scores_, self.loo_losses_, training = judged.T
         best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
         return float(self.loo_times_[best]), float(training[best])
@@ -598,8 +599,8 @@ class BaseAdaptedFlow(BaseEstimator):
         theta: Tensor,
         alphas: Sequence[float],
         times: Sequence[float],
-    ) -> np.ndarray:
-        """What the linearised flows score, shape (n_alphas, n_times, 3).
+    ) -> tuple[np.ndarray, LeaveOneOut]:
+        """What the linearised flows score, shape (n_alphas, n_times, 3), and by what.
 
         Score and loss of their leave-one-out predictions, copies of a row left out together, and
         the loss of training.
@@ -610,7 +611,7 @@ class BaseAdaptedFlow(BaseEstimator):
         start = Point.at(output_map, cost, 0.0, theta)
         options = self._options()
         shared = block_solver(self.solver, data.targets.shape[1]) == "shared"
-        left_out = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        left_out = self._left_out or LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
         scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
 
         def judge(alpha: float, tau: float) -> tuple[float, float, float]:
@@ -619,7 +620,8 @@ class BaseAdaptedFlow(BaseEstimator):
             return score, loss, left_out.training_loss(*flow_of)
 
         taus = [float(tau) for tau in tau_from_t(times)]
-        return np.array([[judge(float(alpha), tau) for tau in taus] for alpha in alphas])
+        judged = [[judge(float(alpha), tau) for tau in taus] for alpha in alphas]
+        return np.array(judged), left_out
 
     # -- many (α, t) from one start, for the searches ------------------------------------------
 
@@ -629,7 +631,8 @@ class BaseAdaptedFlow(BaseEstimator):
         """(score, loss) by leave-one-out, shape (n_alphas, n_times, 2)."""
         self.set_params(early_stopping="loo")
         family, theta, _ = self._build(data)
-        return self._judge_left_out(family, data, theta, alphas, times)[..., :2]
+        judged, self._left_out = self._judge_left_out(family, data, theta, alphas, times)
+        return judged[..., :2]
 
     def _held_out_grid(
         self,

@@ -51,10 +51,12 @@ class _FlowCV(BaseEstimator):
         else:
             judged = self._judge_folds(template, X, y, sample_weight, alphas, times)
         self._expose_grid(alphas, times, judged)
-        template = self._template(seed).set_params(alpha=self.alpha_, t_end=self.t_end_)
+        best = self._template(seed).set_params(alpha=self.alpha_, t_end=self.t_end_)
         if self.cv is None:
-            template.set_params(early_stopping="loo")
-        self.best_estimator_ = template.fit(X, y, sample_weight)
+            best.set_params(early_stopping="loo")
+            best._left_out = template._left_out  # the same start: decomposed once
+        self.best_estimator_ = best.fit(X, y, sample_weight)
+        best._left_out = None  # as large as the Gram
         for name in ("n_iter_", "n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(self.best_estimator_, name):
                 setattr(self, name, getattr(self.best_estimator_, name))

@@ -16,6 +16,8 @@ from sklearn_gflow import (
     AdaptedFlowRegressor,
     AdaptedFlowRegressorCV,
 )
+from sklearn_gflow.diagnostics import leave_one_out
+from sklearn_gflow.geometry import gram_eigenvectors
 
 SEARCHES = [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV]
 ALPHAS, TIMES = (0.0, 0.1, 1.0), (0.3, 0.8)
@@ -170,3 +172,21 @@ def test_all_alphas_have_one_start():
     assert found.best_estimator_.init_scale == alone.best_estimator_.init_scale == 0.3
     scores = found.cv_results_["mean_test_score"][found.cv_results_["param_alpha"] == 1]
     np.testing.assert_array_equal(scores, alone.cv_results_["mean_test_score"])
+
+
+def test_one_decomposition_serves_the_scores_and_the_fit(monkeypatch):
+    calls = []
+
+    def counted(gram, **options):
+        calls.append(len(gram))
+        return gram_eigenvectors(gram, **options)
+
+    monkeypatch.setattr(leave_one_out, "gram_eigenvectors", counted)
+    X, y = example(AdaptedFlowRegressorCV, 40)
+    search = small(AdaptedFlowRegressorCV).fit(X, y)
+    assert calls == [40]
+    best = search.best_estimator_
+    assert best._left_out is None
+    alone = AdaptedFlowRegressor(**best.get_params()).fit(X, y)
+    np.testing.assert_allclose(best.loo_scores_, alone.loo_scores_, rtol=1e-9)
+    np.testing.assert_array_equal(best.predict(X), alone.predict(X))
