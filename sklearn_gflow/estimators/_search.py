@@ -20,7 +20,7 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
-_ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+_ALPHAS = (0.0, 0.1, 0.5, 0.7, 1.0)
 
 
 class _FlowCV(BaseEstimator):
@@ -169,7 +169,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         As in `AdaptedFlowRegressor`.
     init_scale : "auto" or float, default="auto"
         As in `AdaptedFlowRegressor`; "auto" is 0.3 for all values of α, which have one start.
-    alphas : sequence of float, default=(0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+    alphas : sequence of float, default=(0.0, 0.1, 0.5, 0.7, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None
         Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.
@@ -210,7 +210,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     >>> X, y = load_diabetes(return_X_y=True)
     >>> search = AdaptedFlowRegressorCV((32, 32), random_state=0).fit(scale(X), y)
     >>> bool(search.best_score_ > 0.47), len(search.cv_results_["params"])
-    (True, 114)
+    (True, 95)
     """
 
     _estimator_class = AdaptedFlowRegressor
@@ -324,7 +324,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         As in `AdaptedFlowClassifier`.
     init_scale : "auto" or float, default="auto"
         As in `AdaptedFlowClassifier`; "auto" is 0.3 for all values of α, which have one start.
-    alphas : sequence of float, default=(0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+    alphas : sequence of float, default=(0.0, 0.1, 0.5, 0.7, 1.0)
         Values of α in [0, 1].
     t_ends : sequence of float or None, default=None
         Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.
