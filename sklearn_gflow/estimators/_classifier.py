@@ -161,8 +161,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         (|G − G₀|/|G₀|, estimated by random probes), "within_class" and
         "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
         a mode does not compute it. Rank and condition at the solution are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below, and in
-        blocks they are those of ``kernel_rows_``. With
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
+        ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
+        are those of ``kernel_rows_``. With
         ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
         on past the solution.
     validation_scores_ : ndarray of shape (n_iter_ + 1,)

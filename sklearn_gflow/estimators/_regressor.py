@@ -151,8 +151,9 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
         (|G − G₀|/|G₀|, estimated by random probes). Index 0 is the start; NaN where
         a mode does not compute it. Rank and condition at the solution are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below, and in
-        blocks they are those of ``kernel_rows_``. With
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
+        ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
+        are those of ``kernel_rows_``. With
         ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
         on past the solution.
     validation_scores_ : ndarray of shape (n_iter_ + 1,)
