@@ -274,14 +274,14 @@ class TimedSquaredError(SquaredError):
         return super().gradient(x)
 
 
-def run_flow(race: Problem, watch: Stopwatch) -> None:
+def run_flow(race: Problem, watch: Stopwatch, *, tolerance: float = 0.05) -> None:
     """Run the flow at α = 1 up to t = 1."""
     X, y = torch.from_numpy(race.X), torch.from_numpy(race.y)
     theta = torch.from_numpy(race.theta)
     network = LayeredNetwork(race.sizes)
     output_map = OutputMap(network, X, network.outputs(theta, X))
     cost = TimedSquaredError(y, output_map.total_weight, watch)
-    flow(output_map, cost, theta, Adaptive(np.inf), FlowOptions(alpha=1.0))
+    flow(output_map, cost, theta, Adaptive(np.inf, tolerance), FlowOptions(alpha=1.0))
 
 
 def run_fit(race: Problem, watch: Stopwatch) -> None:
@@ -478,8 +478,9 @@ def mlp_settings() -> dict[str, Runner]:
 
 
 OURS = "this package, `flow`"
+LOOSE = "this package, `flow` to a step tolerance of 0.4"
 FIT = "this package, whole `fit`"
-OWN: dict[str, Runner] = {OURS: run_flow, FIT: run_fit}
+OWN: dict[str, Runner] = {OURS: run_flow, LOOSE: partial(run_flow, tolerance=0.4), FIT: run_fit}
 PEERS: dict[str, Callable[[], dict[str, Runner]]] = {
     "LM in torch": lm_settings,
     "scipy `least_squares`": scipy_settings,
@@ -669,17 +670,21 @@ def section(result: Result) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     """Best peer over this package, problem by problem."""
-    lines = ["| problem | `flow` | best peer | its time | ratio |", "|---|---|---|---|---|"]
+    lines = [
+        "| problem | best peer | its time | `flow` | ratio | `flow`, tolerance 0.4 | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for result in results:
-        ours, *others = [entry for entry in result.entries if entry.name != FIT]
+        ours, loose, *others = [entry for entry in result.entries if entry.name != FIT]
         finished = [entry for entry in others if entry.reached]
-        cells = [result.race.name, seconds(ours.median)]
         if finished:
             best = min(finished, key=lambda entry: entry.median)
-            ratio = f"**{best.median / ours.median:.1f}**"
-            cells += [best.name, seconds(best.median), ratio]
+            cells = [result.race.name, best.name, seconds(best.median)]
+            for own in (ours, loose):
+                cells += [seconds(own.median), f"**{best.median / own.median:.1f}**"]
         else:
-            cells += ["none met the target in the budget", "", ""]
+            cells = [result.race.name, "none met the target in the budget", ""]
+            cells += [seconds(ours.median), "", seconds(loose.median), ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -692,6 +697,9 @@ network in float64, on the same standardised data, full batch. This package trai
 peers get the targets y + f_θ₀(X), which is the same problem. Each loss is stamped at the moment it
 is computed, in the same way for all, and a run ends at the target. Only the whole `fit` goes on to
 its own tolerance, and computes rank, Gram and spectrum at the end; its row is the time of the call.
+
+The flow runs with the steps of the estimators, whose error stays below 5 % of the way |y − x₀|, and
+with steps to a tolerance of 0.4: a path that need not be the line of the theory goes in fewer.
 
 Each peer runs with the best of the settings listed below its table; the repetitions alternate
 between the competitors in one process, and medians are given. A peer that missed the target ran
