@@ -39,10 +39,10 @@ class Flow:
         )
         return (end - start).reshape(-1)
 
-    def stepper(self, alpha, *, scale=None, solver="auto"):
+    def stepper(self, alpha, *, scale=None, solver="auto", ridge=0.0):
         point = Point.at(self.map, self.cost, 0.0, self.theta)
         scale = mean_diagonal(point.tangent) if scale is None else scale
-        factor = factorize(point.tangent, point.velocity, solver=solver)
+        factor = factorize(point.tangent, point.velocity, solver=solver, ridge=ridge)
         distance = float(point.velocity.norm())
         return Stepper(
             point, factor, self.map, self.cost, alpha, scale, self.cost.targets, distance

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,6 +64,35 @@ def test_linear_model_steps_exactly_at_any_length(n, alpha, h):
     residual = problem.y.reshape(-1) - torch.from_numpy(motion)
     assert step.loss == pytest.approx(float(residual @ residual) / (2 * n), rel=1e-6, abs=1e-20)
     assert step.h == h
+
+
+@pytest.mark.parametrize("n", [3, 9])
+@pytest.mark.parametrize("alpha", [0.1, 0.5])
+@pytest.mark.parametrize("h", [0.4, 3.0])
+def test_ridge_is_a_pull_to_the_start_of_the_step(n, alpha, h):
+    """The exact flow of |r|² + μ|Δθ|²: of D with √μ·1 below it, and r with zeros."""
+    problem, ridge = Flow(n, (3, 2)), 0.3
+    step = problem.stepper(alpha, scale=2.0, ridge=ridge).step(h)
+    D, r = problem.D, problem.y.reshape(-1).numpy()
+    K = D.shape[1]
+    pulled = np.concatenate([D, np.sqrt(ridge) * np.eye(K)])
+    delta, _ = oracles.frozen_flow(pulled, np.concatenate([r, np.zeros(K)]), h, alpha, 2.0)
+    torch.testing.assert_close(
+        step.theta - problem.theta, torch.from_numpy(delta), rtol=1e-8, atol=1e-10
+    )
+
+
+def test_short_steps_with_a_ridge_follow_the_damped_field():
+    """θ' = −(α(DᵀD + μ)⁻¹ + (1−α)/c)∇C: the steps tend to it with order one in h."""
+    problem, ridge, alpha = Flow(9, (3, 2)), 0.3, 0.5
+    r = problem.y.reshape(-1)
+    errors = []
+    for h in (0.1, 0.05, 0.025):
+        step = problem.stepper(alpha, scale=2.0, ridge=ridge).step(h)
+        delta, _ = oracles.frozen_flow(problem.D, r, h, alpha, 2.0, ridge)
+        errors.append(float((step.theta - problem.theta - torch.from_numpy(delta)).norm()) / h)
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    np.testing.assert_allclose(orders, 1, atol=0.1)
 
 
 @pytest.mark.parametrize("solver", ["auto", "cholesky", "eigh", "svd"])
