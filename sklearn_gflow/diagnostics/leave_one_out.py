@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -19,6 +18,9 @@ __all__ = ["LeaveOneOut"]
 # one set of nodes serves all times of a window [t, Λt], with an error of exp(−2πn/√(8Λ+1)), 3e-12
 # here.
 _NODES = 34
+_FIT_NODES = 20  # where the weights are fitted: 1e-10 with several windows
+_RESOLVED = 1e-14  # singular values of the fit, relative
+_LARGEST = 7  # log₁₀ λ on the grid of a fit, in units of the first window
 _WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
 # When the slowest mode, that of the least positive eigenvalue, has long come to rest. Much later,
 # rounding in the kernel of G would pass for a mode.
@@ -47,10 +49,12 @@ class LeaveOneOut:
       (1−α)τ, and predictions at row i are linear in it, so that
       ρᵢ = (1 − e^{−ατ}) ρᵢ^∞ + e^{−ατ} ρᵢ⁰((1−α)τ).
     - *With a ridge μ* in D⁺ the residual obeys r' = −K(G) r, K(λ) = λ(α/(λ + μ) + (1−α)/c). The
-      prediction at row i is kᵢᵀh(G₋ᵢ)r(0), h = (1 − e^{−τK})/λ, and the transform of h has two
-      simple poles in λ, at −p₁ and −p₂. At each of them the row is removed as for α = 0:
+      prediction at row i is kᵢᵀh(G₋ᵢ)r(0) with λh = 1 − e^{−τK}, and λh is fitted by
+      Re Σ wⱼλ/(λ + pⱼ), in which each term is a ridge regression, without the row as for α = 0:
 
-          ρ̂ᵢ(s) = Σⱼ vⱼ Lᵢ(pⱼ) / s,    Lᵢ(p) = [(p + G)⁻¹]ᵢᵢ⁻¹ [(p + G)⁻¹ r(0)]ᵢ,    v₁ + v₂ = 1.
+          ρᵢ = (1 − Re Σ wⱼ) rᵢ(0) + Re Σ wⱼ Lᵢ(pⱼ),    Lᵢ(p) = [(p + G)⁻¹]ᵢᵢ⁻¹ [(p + G)⁻¹ r(0)]ᵢ.
+
+      The same poles pⱼ, those of the contours, serve all α and all times.
 
     The familiar shortcut rᵢ/[e^{−τA}]ᵢᵢ is another quantity: row i trained towards a constant
     that the flow happens to return at time τ. At α = 1 it is rᵢ(0) whatever the kernel.
@@ -85,7 +89,7 @@ class LeaveOneOut:
     residual: Tensor
     weights: Tensor
     estimated_mean: bool = True
-    _windows: dict[tuple[float, ...], Tensor] = field(default_factory=dict, repr=False)
+    _windows: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def at(
@@ -182,30 +186,44 @@ class LeaveOneOut:
     def _family(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
         if ridge and alpha:
-            key = alpha, scale, ridge
-            return self._invert(tau, key, lambda s: self._damped_transforms(s, *key))
+            return self._damped_flow(alpha, tau, scale, ridge)
         done = 1 - math.exp(-alpha * tau) if alpha else 0.0
         columns = (1 - done) * self._gradient_flow((1 - alpha) * tau / scale if alpha < 1 else 0.0)
         return columns + done * self._interpolant if done else columns
 
     def _gradient_flow(self, time: float) -> Tensor:
         """ρ⁰ of r' = −G r at a time."""
-        return self._invert(time, (), lambda s: self._without_row(s) / _each(s))
-
-    def _invert(
-        self, time: float, key: tuple[float, ...], transforms: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """ρ at a time from ρ̂(s); what a window of times has in common is kept under the key."""
         if time == 0:
             return self._blocks(self._right_hand_sides)
         if math.isinf(time):
             return self._interpolant
         window = math.floor(math.log(time, _WINDOW))
-        s, slopes = _parabola(_WINDOW ** (window + 1), self.residual)
-        if (window, *key) not in self._windows:
-            self._windows[window, *key] = transforms(s)
-        weights = torch.exp(s * time) * slopes
-        return torch.tensordot(weights, self._windows[window, *key], dims=1).real
+        s, slopes = _parabola(_WINDOW ** (window + 1), _NODES, self.residual)
+        weights = torch.exp(s * time) * slopes / s
+        return torch.tensordot(weights, self._without_row(window, _NODES), dims=1).real
+
+    def _damped_flow(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
+        """ρ of r' = −K(G) r at a time."""
+        start = self._blocks(self._right_hand_sides)
+        if tau == 0:
+            return start
+        if math.isinf(tau):
+            return self._interpolant
+        # From the largest λ that matters to the smallest, and past the pole of K at −μ.
+        slope = alpha / ridge + (1 - alpha) / scale
+        earliest = min((1 - alpha) * tau / scale or math.inf, 1 / ridge)
+        latest = max(tau * slope, _WINDOW / ridge)
+        first, last = (math.floor(math.log(time, _WINDOW)) for time in (earliest, latest))
+        grid, U, solution = _ridge_fit(last - first + 1)
+        lam = grid / _WINDOW**first
+        moved = -torch.expm1(-tau * lam * (alpha / (lam + ridge) + (1 - alpha) / scale))
+        weights = torch.complex(*(solution @ (U.mT @ moved)).to(start.device).chunk(2))
+        left_out = [self._without_row(window, _FIT_NODES) for window in range(first, last + 1)]
+        sums = sum(
+            torch.tensordot(w, part, dims=1).real
+            for w, part in zip(weights.split(_FIT_NODES), left_out, strict=True)
+        )
+        return (1 - weights.real.sum()) * start + sums
 
     @cached_property
     def _interpolant(self) -> Tensor:
@@ -215,26 +233,14 @@ class LeaveOneOut:
             return self._blocks(self._right_hand_sides)
         return self._gradient_flow(_AT_REST / float(positive[0]))
 
-    def _damped_transforms(self, s: Tensor, alpha: float, scale: float, ridge: float) -> Tensor:
-        """ρ̂ at every s of the flow with a ridge, shape (n_s, n_samples, B, Q/B + B).
+    def _without_row(self, window: int, nodes: int) -> Tensor:
+        """L(p) at the nodes of a window, shape (n_p, n_samples, B, Q/B + B)."""
+        if (window, nodes) not in self._windows:
+            p, _ = _parabola(_WINDOW ** (window + 1), nodes, self.residual)
+            self._windows[window, nodes] = self._ridge_regressions(p)
+        return self._windows[window, nodes]
 
-        (λ + μ)(s + K(λ)) = bλ² + (s + α + bμ)λ + sμ with b = (1−α)/c; −p₁ and −p₂ are its roots.
-        """
-        b = (1 - alpha) / scale
-        if b == 0:  # one root; what it does not account for has not moved
-            moved, still = _each(alpha / (s + alpha)), _each(s / (s + alpha))
-            start = self._blocks(self._right_hand_sides)
-            return (moved * self._without_row(s * ridge / (s + alpha)) + still * start) / _each(s)
-        total, product = (s + alpha) / b + ridge, s * ridge / b
-        root = torch.sqrt(total**2 - 4 * product)
-        root = torch.where((total.conj() * root).real < 0, -root, root)  # p₁ without cancellation
-        p1 = (total + root) / 2
-        p2, q = product / p1, alpha / b + ridge
-        v1, v2 = (q - p1) / (p2 - p1), (q - p2) / (p1 - p2)
-        return (_each(v1) * self._without_row(p1) + _each(v2) * self._without_row(p2)) / _each(s)
-
-    def _without_row(self, p: Tensor) -> Tensor:
-        """L(p) of ridge regression at every p, shape (n_p, n_samples, B, Q/B + B)."""
+    def _ridge_regressions(self, p: Tensor) -> Tensor:
         n_samples, size, _ = self._residual_blocks.shape
         resolvents = 1 / (p[:, None] + self.eigenvalues)  # (n_p, B·N)
         weighted = (resolvents.mT[..., None] * self._coordinates[:, None]).flatten(1)
@@ -262,24 +268,38 @@ class LeaveOneOut:
         return flat.unflatten(-2, tuple(self._residual_blocks.shape[:2]))
 
 
-def _each(values: Tensor) -> Tensor:
-    """One value for each transform."""
-    return values.view(-1, 1, 1, 1)
-
-
 def _matmul(real: Tensor, z: Tensor) -> Tensor:
     """A real matrix times a complex one, without a complex copy of the first."""
     product = real @ torch.cat([z.real, z.imag], dim=-1)
     return torch.complex(*product.chunk(2, dim=-1))
 
 
-def _parabola(latest: float, like: Tensor) -> tuple[Tensor, Tensor]:
+def _parabola(latest: float, nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes s(u) = μ(iu + 1)² and s'(u)Δu/πi, with f(t) ≈ Re Σ e^{st} f̂(s) s'(u)Δu/πi.
 
     For all t from latest/Λ to latest. The half u < 0 of the contour is the conjugate.
     """
     root = math.sqrt(8 * _WINDOW + 1)
-    mu, spacing = math.pi * _NODES / (4 * root * latest), root / _NODES
-    u = (torch.arange(_NODES, dtype=like.dtype, device=like.device) + 0.5) * spacing
+    mu, spacing = math.pi * nodes / (4 * root * latest), root / nodes
+    u = (torch.arange(nodes, dtype=like.dtype, device=like.device) + 0.5) * spacing
     z = torch.complex(torch.ones_like(u), u)
     return mu * z**2, (2 * mu * spacing / math.pi) * z
+
+
+@cache
+def _ridge_fit(n_windows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A grid of λ, U and V/Σ, with w = V/Σ·Uᵀg on it for g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ).
+
+    For the poles of so many windows from that of t = 1 on. Other windows are these in other units.
+    In two factors, of which the first takes g to small numbers where the second has large ones.
+    """
+    like = torch.empty(0, dtype=torch.float64)
+    windows = [_parabola(_WINDOW ** (k + 1), _FIT_NODES, like)[0] for k in range(n_windows)]
+    smallest = -3 - n_windows * math.log10(_WINDOW)
+    exponents = torch.linspace(smallest, _LARGEST, math.ceil(40 * (_LARGEST - smallest)))
+    grid = torch.cat([torch.zeros(1), 10 ** exponents.double()])
+    terms = grid[:, None] / (grid[:, None] + torch.cat(windows))
+    columns = torch.cat([terms.real, -terms.imag], dim=1)
+    U, sigma, Vh = torch.linalg.svd(columns, full_matrices=False)
+    kept = sigma > _RESOLVED * sigma[0]
+    return grid, U[:, kept], Vh[kept].mT / sigma[kept]

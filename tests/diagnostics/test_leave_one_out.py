@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.dynamics import Point
@@ -59,6 +61,21 @@ def test_equals_refits_of_the_linear_model(name, weighted, ridge, alpha, tau):
     refits = oracles.left_out_residuals(D, y, weights, alpha=alpha, tau=tau, c=C, ridge=ridge)
     found = closed_form(D, y, weights).residuals(alpha, tau, C, ridge)
     np.testing.assert_allclose(found, refits, rtol=1e-8, atol=1e-8 * np.abs(refits).max())
+
+
+@given(
+    alpha=st.floats(0.01, 1), tau=st.floats(-3, 3.5), ridge=st.floats(-5, 1),
+    name=st.sampled_from(["full_rank", "stiff"]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_fit_of_the_damped_flow_holds_everywhere(alpha, tau, ridge, name):
+    """Exponents of τ and μ over seven and six decades."""
+    D, weights = CASES[name], np.ones(9)
+    y = np.random.default_rng(1).normal(size=D.shape[:2])
+    flow_of = {"alpha": alpha, "tau": 10**tau, "ridge": 10**ridge}
+    refits = oracles.left_out_residuals(D, y, weights, c=C, **flow_of)
+    found = closed_form(D, y, weights).residuals(scale=C, **flow_of)
+    np.testing.assert_allclose(found, refits, atol=1e-8 * np.abs(refits).max())
 
 
 @pytest.mark.parametrize("tau", TAUS)
