@@ -11,6 +11,7 @@ from torch import Tensor
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import t_from_tau
 from sklearn_gflow.geometry import TangentFactor
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Deviation", "unreachable_loss"]
 
@@ -50,7 +51,7 @@ class Deviation:
         """Remember x₀; e(0) = 0."""
         self.origin = point.outputs
         self.way = self.targets - point.outputs
-        self.length = float(torch.linalg.vector_norm(self.way)) or 1.0
+        self.length = norm(self.way) or 1.0
         self.predicted = torch.zeros_like(self.way)
         return self.predicted
 
@@ -76,8 +77,8 @@ class Deviation:
     def columns(self, tau: float, point: Point, state: Tensor) -> dict[str, float]:
         """Measured and predicted deviation at a point."""
         line = torch.lerp(self.origin, self.targets, float(t_from_tau(tau)))
-        measured = float(torch.linalg.vector_norm(point.outputs - line)) / self.length
-        predicted = float(torch.linalg.vector_norm(state)) / self.length
+        measured = norm(point.outputs - line) / self.length
+        predicted = norm(state) / self.length
         return {
             "deviation": measured,
             "predicted_deviation": predicted if self.alpha == 1 else math.nan,

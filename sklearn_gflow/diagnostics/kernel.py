@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import Tangent, TangentFactor, gram_spectrum
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = [
     "Definiteness",
@@ -125,6 +126,5 @@ class KernelDrift:
     def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
         """Compare G with G₀ on the probes."""
         images = after.tangent.gram_times(self.probes)
-        change = torch.linalg.vector_norm(images - self.initial)
-        size = float(torch.linalg.vector_norm(self.initial)) or 1.0
-        return {"ntk_drift": float(change) / size}
+        size = norm(self.initial) or 1.0
+        return {"ntk_drift": norm(images - self.initial) / size}

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
@@ -24,6 +23,7 @@ from sklearn_gflow.geometry import (
     factorize,
     forms_gram,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["FlowOptions", "Observer", "flow", "mean_diagonal", "metric_scale", "of_many_vectors"]
 
@@ -140,7 +140,7 @@ def flow(
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
-        initial_residual=_norm(point.velocity),
+        initial_residual=norm(point.velocity),
         hold_gram=watched and forms_gram(point.tangent, options.solver),
     )  # fmt: skip
     del point  # the activations of the start would stay in memory while the flow goes on
@@ -218,7 +218,7 @@ class _Loop:
         options = self.options
         if not math.isfinite(self.initial_residual + self.trajectory.scale):
             return Outcome.DIVERGED
-        if _norm(point.velocity) <= options.tol * self.initial_residual:
+        if norm(point.velocity) <= options.tol * self.initial_residual:
             return Outcome.CONVERGED
         if self.monitor is not None and self.monitor.finished:
             return self.monitor.outcome
@@ -287,10 +287,6 @@ class _Loop:
             self.trajectory.add_columns(values)
 
     def _count(self, before: Point, after: Point) -> None:
-        gain = _norm(before.velocity) - _norm(after.velocity)
+        gain = norm(before.velocity) - norm(after.velocity)
         self.patience = 0 if gain > self.options.tol * self.initial_residual else self.patience + 1
         self.rises += after.loss > before.loss
-
-
-def _norm(vector: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry import PSEUDOINVERSE, CrossEntropy, GramFunction, TangentFactor
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["cross_entropy_motion", "exponential"]
 
@@ -95,14 +96,14 @@ def cross_entropy_motion(
         first = z + spread(partial(_first_stage, step), g)
         remainder = velocity(first) - g + _CURVATURE * (first - z)
         change = spread(partial(_second_stage, step), remainder)
-        error = float(torch.linalg.vector_norm(change))
+        error = norm(change)
         if not math.isfinite(error):  # the step counts as non-finite, and a shorter one is tried
             return torch.full_like(x, math.nan)
         if error <= tolerance:
             left -= step
             z = first + change
             g = velocity(z)
-            if float(torch.linalg.vector_norm(factor.project(g))) <= _AT_REST * tolerance:
+            if norm(factor.project(g)) <= _AT_REST * tolerance:
                 break
         step *= min(max(0.9 * (tolerance / error) ** 0.5 if error else 5.0, 0.2), 5.0)
     return z - x

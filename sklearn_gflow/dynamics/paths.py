@@ -22,6 +22,7 @@ from sklearn_gflow.geometry import (
     TangentFactor,
     factorize,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Path", "Steering", "follow_path", "linear_path", "sampled_path"]
 
@@ -140,9 +141,9 @@ def follow_path(
     """
     if len(times) < 2 or not bool((np.diff(times) > 0).all()):
         raise ValueError("times must increase and hold the start and at least one later time")
-    span = float(torch.linalg.vector_norm(path(times[-1]) - path(times[0]))) or 1.0
+    span = norm(path(times[-1]) - path(times[0])) or 1.0
     tangent = output_map.linearize(theta)
-    offset = float(torch.linalg.vector_norm(tangent.outputs - path(times[0]))) / span
+    offset = norm(tangent.outputs - path(times[0])) / span
     if offset > tol:
         raise ValueError(
             f"path must start at the outputs x(θ₀); it starts {offset:.3g} of its length away"
@@ -204,7 +205,7 @@ class _Pilot:
         for _ in range(_MAX_HALVINGS):
             velocity = self.path(s + h) - self.path(s)
             beyond = velocity - factor.project(velocity)
-            infeasible = _norm(beyond) / (_norm(velocity) or 1.0)
+            infeasible = norm(beyond) / (norm(velocity) or 1.0)
             # What D cannot reach is no fault of the step: aim at the part of it that it can.
             goal = self.path(s + h) if infeasible <= self.feasibility else None
             if goal is None:
@@ -214,7 +215,7 @@ class _Pilot:
                 defect = goal - self.output_map.outputs(moved)
                 moved = moved + factor.lift(PSEUDOINVERSE, defect)
             defect = factor.project(goal - self.output_map.outputs(moved))
-            if _norm(defect) <= self.tol * self.span:
+            if norm(defect) <= self.tol * self.span:
                 return moved, h, infeasible
             h /= 2
         return None
@@ -226,10 +227,6 @@ class _Pilot:
         steering.times.append(s)
         steering.outputs.append(outputs)
         steering.thetas.append(theta)
-        steering.drift.append(_norm(outputs - self.path(s)) / self.span)
+        steering.drift.append(norm(outputs - self.path(s)) / self.span)
         steering.infeasible.append(infeasible)
         steering.rank.append(rank)
-
-
-def _norm(vector: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector))

@@ -24,6 +24,7 @@ from sklearn_gflow.geometry import (
     TangentFactor,
     factorize,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["METHODS", "Companion", "reference_flow"]
 
@@ -183,7 +184,7 @@ class _System:
         self.scale = metric_scale(self.origin.tangent, self.options)
         unit = mean_diagonal(self.origin.tangent) if self.options.damping else 0.0
         self.ridge = self.options.damping * unit
-        self.initial_residual = float(torch.linalg.vector_norm(self.origin.velocity))
+        self.initial_residual = norm(self.origin.velocity)
 
     def trajectory(self) -> Trajectory:
         return Trajectory(self.output_map.total_weight, self.scale)
@@ -210,7 +211,7 @@ class _System:
 
     def convergence(self, time: float, state: np.ndarray) -> float:
         point, _ = self._point(time, state)
-        residual = float(torch.linalg.vector_norm(point.velocity))
+        residual = norm(point.velocity)
         return residual - self.options.tol * self.initial_residual
 
     def read(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.time import tau_from_t
 from sklearn_gflow.dynamics.trajectory import Outcome
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
 
@@ -67,7 +67,7 @@ class Adaptive:
         """Take the longest step that is accepted."""
         point = stepper.point
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
-        size = float(torch.linalg.vector_norm(point.velocity)) / stepper.distance
+        size = norm(point.velocity) / stepper.distance
         whole = -math.expm1(-remaining)
         progress = min(whole, self._allowed / size)
         best_error = math.inf

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
@@ -19,6 +18,7 @@ from sklearn_gflow.geometry import (
     Tangent,
     TangentFactor,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Step", "Stepper"]
 
@@ -92,7 +92,7 @@ class Stepper:
             theta = theta + self.factor.lift(PSEUDOINVERSE, defect)
         # An accepted step is the next point: what that needs is evaluated here, once.
         tangent = self.output_map.linearize(theta)
-        error = float(torch.linalg.vector_norm(tangent.outputs - target)) / self.distance
+        error = norm(tangent.outputs - target) / self.distance
         return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)
 
     def _frozen_flow(self, h: float) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, Rows, TrainedFlow, TrainingData
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._rows import Rows, TrainingData
+from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.estimators._validation import Interval, StrOptions, _fit_context, to_numpy
 from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
 

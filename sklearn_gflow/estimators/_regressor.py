@@ -13,8 +13,9 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import TangentPosterior
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, TrainedFlow
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._rows import Rows, TrainingData, row_chunks, subsample
+from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.estimators._validation import (
     FULL_BATCH_SIZE,
     _fit_context,

@@ -12,10 +12,12 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.dynamics import t_from_tau
-from sklearn_gflow.estimators._base import MARKS, SMOOTH_START, BaseAdaptedFlow
+from sklearn_gflow.dynamics import t_from_tau, tau_from_t
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
+from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._training import MARKS, SMOOTH_START
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
@@ -47,14 +49,16 @@ class _FlowCV(BaseEstimator):
         template = self._template(seed)
         if self.cv is None:
             data, _, _ = template._prepare(X, y, sample_weight)
-            judged = template._leave_one_out_grid(data, alphas, times)[None]
+            template.set_params(early_stopping="loo")
+            left_out_scores, left_out = template._begin(data).judge_left_out(alphas, times)
+            judged = left_out_scores[None, ..., :2]  # the loss of training has no say here
         else:
             judged = self._judge_folds(template, X, y, sample_weight, alphas, times)
         self._expose_grid(alphas, times, judged)
         best = self._template(seed).set_params(alpha=self.alpha_, t_end=self.t_end_)
         if self.cv is None:
             best.set_params(early_stopping="loo")
-            best._left_out = template._left_out  # the same start: decomposed once
+            best._left_out = left_out  # the same start: decomposed once
         self.best_estimator_ = best.fit(X, y, sample_weight)
         best._left_out = None  # as large as the Gram
         for name in ("n_iter_", "n_features_in_", "feature_names_in_", "classes_"):
@@ -110,7 +114,7 @@ class _FlowCV(BaseEstimator):
                 _safe_indexing(X, test),
                 _safe_indexing(y, test),
             )
-            judged.append(fold._held_out_grid(data, held_out, alphas, times))
+            judged.append(_judge_paths(fold, data, held_out, alphas, times))
         return np.array(judged)
 
     def _expose_grid(self, alphas: list[float], times: list[float], judged: np.ndarray) -> None:
@@ -497,3 +501,25 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
+
+
+def _judge_paths(
+    estimator: BaseAdaptedFlow,
+    data: TrainingData,
+    held_out: TrainingData,
+    alphas: list[float],
+    times: list[float],
+) -> np.ndarray:
+    """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α."""
+    training = estimator._begin(data)
+    taus = [float(tau) for tau in tau_from_t(times)]
+    grid = []
+    for alpha in alphas:
+        estimator.set_params(alpha=alpha, t_end=times[-1])  # which the training reads
+        trajectory = training.until(times[-1], training.judged_by(held_out), taus).trajectory
+        history = trajectory.history()
+        judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
+        # Where the flow came to rest before, later times score what its end does.
+        index = np.searchsorted(trajectory.tau, np.array(taus) * (1 - 1e-9))
+        grid.append(judged[np.minimum(index, len(judged) - 1)])
+    return np.array(grid)

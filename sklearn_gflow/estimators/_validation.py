@@ -34,6 +34,7 @@ __all__ = [
     "check_weights",
     "hold_out",
     "module_with_seed",
+    "place_module",
     "seed_generator",
     "to_numpy",
     "to_tensor",
@@ -299,6 +300,11 @@ def module_with_seed(
             f"{type(module).__name__}"
         )
     return module
+
+
+def place_module(module: torch.nn.Module, dtype: str, device: str) -> torch.nn.Module:
+    """The module itself, moved to a device and a precision."""
+    return module.to(device=check_device(device), dtype=_DTYPES[dtype])
 
 
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:

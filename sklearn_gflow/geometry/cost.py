@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sklearn_gflow.geometry.vectors import norm
+
 __all__ = ["Cost", "CrossEntropy", "SquaredError"]
 
 
@@ -61,7 +63,7 @@ class SquaredError:
 
     def distance(self, x: Tensor) -> float:
         """|y − x|."""
-        return float(torch.linalg.vector_norm(self.targets - x))
+        return norm(self.targets - x)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class CrossEntropy:
 
     def distance(self, x: Tensor) -> float:
         """|x* − x|, where labels below 1 % count as 1 %: the way to a certain label has no end."""
-        return float(torch.linalg.vector_norm(self._minimizer(x, 0.01) - x))
+        return norm(self._minimizer(x, 0.01) - x)
 
     def _minimizer(self, x: Tensor, floor: float) -> Tensor:
         log_y = self.targets.clamp_min(floor).log()

@@ -20,6 +20,7 @@ from sklearn_gflow.geometry.symmetric import (
     Lanczos,
     eigh_somewhere,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Krylov", "PartialCholesky", "Solution", "conjugate_residuals", "numbers_held"]
 
@@ -168,7 +169,7 @@ def conjugate_residuals(
         if along > 0:
             largest = max(largest, curvature / along)  # of the eigenvalues of BA
         orthogonal = rho <= negligible * largest * energy
-        if orthogonal or _norm(r) <= accuracy or not curvature > 0:  # nor is NaN
+        if orthogonal or norm(r) <= accuracy or not curvature > 0:  # nor is NaN
             exhausted = False
             break
         step = rho / curvature
@@ -228,7 +229,7 @@ class Krylov:
     rank = condition = math.nan
 
     def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
-        self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, _norm(probe)
+        self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, norm(probe)
         self.accuracy = max(_ACCURACY, _rounding(probe))
         diagonal = tangent.gram_diagonal()
         self.trace = float(diagonal.sum())
@@ -265,11 +266,11 @@ class Krylov:
 
     def _solution(self, b: Tensor, weight: float) -> Solution:
         """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
-        unit = max(self.unit, abs(weight) * _norm(b))
+        unit = max(self.unit, abs(weight) * norm(b))
         accuracy = self.accuracy * unit / abs(weight)
         solution = self._start(b)
         for _ in range(_RESTARTS):  # by recurrence r drifts away from b − Au
-            if solution.orthogonal or _norm(solution.residual) <= accuracy:
+            if solution.orthogonal or norm(solution.residual) <= accuracy:
                 break
             more = conjugate_residuals(
                 self.A.product, self.preconditioner, solution.residual, accuracy
@@ -280,7 +281,7 @@ class Krylov:
         if self._solved is None or torch.equal(self._solved[0], b):
             self._solved = b, solution
         if not solution.orthogonal and unit:
-            self.reached = max(self.reached, abs(weight) * _norm(solution.residual) / unit)
+            self.reached = max(self.reached, abs(weight) * norm(solution.residual) / unit)
         return solution
 
     def _start(self, b: Tensor) -> Solution:
@@ -291,16 +292,12 @@ class Krylov:
         first, solution = self._solved
         if torch.equal(first, b):
             return solution
-        if _norm(solution.residual) > self.accuracy * self.unit:
+        if norm(solution.residual) > self.accuracy * self.unit:
             return start  # u may have a part in the kernel of A, which b has not
         image = first - solution.residual  # Au
         size = float(image @ image)
         share = float(b @ image) / size if size else 0.0
         return start._replace(u=share * solution.u, residual=b - share * image)
-
-
-def _norm(vector: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector))
 
 
 def _rounding(like: Tensor) -> float:

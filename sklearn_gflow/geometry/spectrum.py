@@ -28,6 +28,7 @@ from sklearn_gflow.geometry.symmetric import (
     factor_symmetric,
     summarize,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = [
     "PSEUDOINVERSE",
@@ -213,7 +214,7 @@ class TangentFactor(ABC):
 
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
         """Whether |P r| ≤ tolerance, so that the flow of r stands still."""
-        return float(torch.linalg.vector_norm(self.project(r))) <= tolerance
+        return norm(self.project(r)) <= tolerance
 
 
 class _RowSide(TangentFactor):
@@ -277,7 +278,7 @@ class _Krylov(TangentFactor):
 
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
         """Spares the solve where |P r| ≥ |Dᵀr|/σ_max, with tr G ≥ σ_max², has the answer."""
-        pulled = float(torch.linalg.vector_norm(self.tangent.pull(r)))
+        pulled = norm(self.tangent.pull(r))
         if not self.damped and pulled > tolerance * math.sqrt(self.krylov.trace):
             return False
         return super().at_rest(r, tolerance)

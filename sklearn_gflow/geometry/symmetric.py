@@ -12,6 +12,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from sklearn_gflow.geometry.vectors import norm
+
 __all__ = [
     "Cholesky",
     "Eigh",
@@ -387,7 +389,7 @@ class Lanczos:
         largest: int | None = None,
     ) -> None:
         self.product, self.b = product, b
-        self.size = float(torch.linalg.vector_norm(b))
+        self.size = norm(b)
         self.tolerance = max(tolerance, _tolerance(b.dtype))
         self.largest = len(b) if largest is None else min(largest, len(b))
         self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))  # contiguous vectors
@@ -431,7 +433,7 @@ class Lanczos:
             basis = self.V[: k + 1]
             for _ in range(2):  # twice is enough (Kahan)
                 w = w - basis.mT @ (basis @ w)
-            beta = float(torch.linalg.vector_norm(w))
+            beta = norm(w)
             floor = len(w) * torch.finfo(w.dtype).eps * max(self.diagonal)
             self.exhausted = beta <= floor or k + 1 == len(w)
             if self.exhausted or k + 1 == self.largest:
@@ -449,8 +451,8 @@ def _change(before: Tensor, after: Tensor) -> float:
         return math.inf
     difference = after.clone()
     difference[: len(before)] -= before
-    size = float(torch.linalg.vector_norm(after))
-    return float(torch.linalg.vector_norm(difference)) / size if size else 0.0
+    size = norm(after)
+    return norm(difference) / size if size else 0.0
 
 
 class _ShiftedCholesky(Cholesky):

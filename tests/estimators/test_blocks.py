@@ -211,7 +211,7 @@ class TestClassifier:
         assert model.loss_ == pytest.approx(-model.predict_log_proba(X)[range(45), y].mean(), 1e-4)
 
     def test_a_class_with_one_row_is_in_the_subsample(self, monkeypatch):
-        monkeypatch.setattr("sklearn_gflow.estimators._base._PROBE_ROWS", 10)
+        monkeypatch.setattr("sklearn_gflow.estimators._training._PROBE_ROWS", 10)
         X, y = classes(n=60)
         y[-1] = 3
         model = classifier(batch_size=10).fit(X, y)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
-from sklearn_gflow.estimators import _base, _validation
+from sklearn_gflow.estimators import _training, _validation
 from sklearn_gflow.geometry import working_bytes
 from tests.estimators.data import ALPHAS, ESTIMATORS, classes, classifier, example, regressor, table
 
@@ -94,8 +94,8 @@ class TestRows:
         X, y = table(40)
         parameters = {"solver": "krylov", "t_end": 0.1, "hidden_layer_sizes": (30,)}
         assert len(regressor(**parameters).fit(X, y).kernel_rows_) == 40
-        monkeypatch.setattr(_base, "_STORED_GRAM_BYTES", 8 * 39**2)
-        monkeypatch.setattr(_base, "_KERNEL_SIZE", 10)
+        monkeypatch.setattr(_training, "_STORED_GRAM_BYTES", 8 * 39**2)
+        monkeypatch.setattr(_training, "_KERNEL_SIZE", 10)
         model = regressor(**parameters, store_gram=False).fit(X, y)
         assert len(set(model.kernel_rows_)) == model.ntk_rank_ == len(model.ntk_eigenvalues_) == 10
         model.set_params(store_gram="auto").fit(X, y)

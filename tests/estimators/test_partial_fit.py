@@ -87,7 +87,7 @@ class TestBoth:
             seeds.append(seed)
             return BlockOptions(rows, shuffle, momentum, seed)
 
-        monkeypatch.setattr("sklearn_gflow.estimators._base.BlockOptions", noted)
+        monkeypatch.setattr("sklearn_gflow.estimators._training.BlockOptions", noted)
         X, y = example(estimator)
         learn(small(estimator), X, y, len(y), epochs=2)
         assert seeds[0] != seeds[1]

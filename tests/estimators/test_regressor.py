@@ -426,10 +426,10 @@ class TestOptions:
         assert dropped.ntk_gram_ is None
         assert stored.ntk_gram_.shape == (12, 12)
         np.testing.assert_allclose(dropped.ntk_eigenvalues_, stored.ntk_eigenvalues_)
-        from sklearn_gflow.estimators import _base
+        from sklearn_gflow.estimators import _training
 
         for limit, kept in ((12 * 12 * 8, True), (12 * 12 * 8 - 1, False)):
-            monkeypatch.setattr(_base, "_STORED_GRAM_BYTES", limit)
+            monkeypatch.setattr(_training, "_STORED_GRAM_BYTES", limit)
             assert (regressor().fit(self.X, self.y).ntk_gram_ is not None) == kept
 
     def test_spectrum_with_fewer_parameters_than_outputs(self):
