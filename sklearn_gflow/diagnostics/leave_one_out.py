@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import gram_eigenvectors
+from sklearn_gflow.geometry.resolvents import FIT_NODES, contour, ridge_fit, window
 
 __all__ = ["LeaveOneOut"]
 
-# The inverse Laplace transform by the midpoint rule on a parabola (Weideman and Trefethen 2007):
-# one set of nodes serves all times of a window [t, Λt], with an error of exp(−2πn/√(8Λ+1)), 3e-12
-# here.
-_NODES = 34
-_FIT_NODES = 20  # where the weights are fitted: 1e-10 with several windows
-_RESOLVED = 1e-14  # singular values of the fit, relative
-_LARGEST = 7  # log₁₀ λ on the grid of a fit, in units of the first window
-_WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
+_NODES = 34  # of the contours: an error of 3e-12
 # When the slowest mode, that of the least positive eigenvalue, has long come to rest. Much later,
 # rounding in the kernel of G would pass for a mode.
 _AT_REST = 1e3
@@ -171,9 +165,8 @@ class LeaveOneOut:
         float
         """
         learnt = self.eigenvalues > 0
-        shifted = torch.where(learnt, self.eigenvalues + ridge, 1.0)
-        rates = self.eigenvalues * (alpha / shifted + (1 - alpha) / scale)
-        decay = torch.where(learnt, torch.exp(-tau * rates.where(learnt, 1.0)), 1.0)
+        rates = _rates(self.eigenvalues.where(learnt, 1.0), alpha, scale, ridge)
+        decay = torch.where(learnt, torch.exp(-tau * rates), 1.0)
         modes = self._coordinates[:, : self._residual_blocks.shape[2]]
         return float((decay[:, None] * modes).square().sum() / (2 * self.weights.sum()))
 
@@ -197,10 +190,9 @@ class LeaveOneOut:
             return self._blocks(self._right_hand_sides)
         if math.isinf(time):
             return self._interpolant
-        window = math.floor(math.log(time, _WINDOW))
-        s, slopes = _parabola(_WINDOW ** (window + 1), _NODES, self.residual)
+        s, slopes = contour(window(time), _NODES, self.residual)
         weights = torch.exp(s * time) * slopes / s
-        return torch.tensordot(weights, self._without_row(window, _NODES), dims=1).real
+        return torch.tensordot(weights, self._without_row(window(time), _NODES), dims=1).real
 
     def _damped_flow(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of r' = −K(G) r at a time."""
@@ -211,19 +203,15 @@ class LeaveOneOut:
             return self._interpolant
         # From the largest λ that matters to the smallest, and past the pole of K at −μ.
         slope = alpha / ridge + (1 - alpha) / scale
-        earliest = min((1 - alpha) * tau / scale or math.inf, 1 / ridge)
-        latest = max(tau * slope, _WINDOW / ridge)
-        first, last = (math.floor(math.log(time, _WINDOW)) for time in (earliest, latest))
-        grid, U, solution = _ridge_fit(last - first + 1)
-        lam = grid / _WINDOW**first
-        moved = -torch.expm1(-tau * lam * (alpha / (lam + ridge) + (1 - alpha) / scale))
-        weights = torch.complex(*(solution @ (U.mT @ moved)).to(start.device).chunk(2))
-        left_out = [self._without_row(window, _FIT_NODES) for window in range(first, last + 1)]
-        sums = sum(
-            torch.tensordot(w, part, dims=1).real
-            for w, part in zip(weights.split(_FIT_NODES), left_out, strict=True)
-        )
-        return (1 - weights.real.sum()) * start + sums
+        first = window(min((1 - alpha) * tau / scale or math.inf, 1 / ridge))
+        last = window(max(tau * slope, 8 / ridge))
+        weights = ridge_fit(
+            lambda lam: 1 - torch.exp(-tau * _rates(lam, alpha, scale, ridge)), first, last
+        ).to(start.device)
+        regressions = [self._without_row(k, FIT_NODES) for k in range(first, last + 1)]
+        parts = zip(weights.split(FIT_NODES), regressions, strict=True)
+        learnt = sum(torch.tensordot(w, left_out, dims=1).real for w, left_out in parts)
+        return (1 - weights.real.sum()) * start + learnt
 
     @cached_property
     def _interpolant(self) -> Tensor:
@@ -233,12 +221,12 @@ class LeaveOneOut:
             return self._blocks(self._right_hand_sides)
         return self._gradient_flow(_AT_REST / float(positive[0]))
 
-    def _without_row(self, window: int, nodes: int) -> Tensor:
-        """L(p) at the nodes of a window, shape (n_p, n_samples, B, Q/B + B)."""
-        if (window, nodes) not in self._windows:
-            p, _ = _parabola(_WINDOW ** (window + 1), nodes, self.residual)
-            self._windows[window, nodes] = self._ridge_regressions(p)
-        return self._windows[window, nodes]
+    def _without_row(self, k: int, nodes: int) -> Tensor:
+        """L(p) at the nodes of window k, shape (n_p, n_samples, B, Q/B + B)."""
+        if (k, nodes) not in self._windows:
+            p, _ = contour(k, nodes, self.residual)
+            self._windows[k, nodes] = self._ridge_regressions(p)
+        return self._windows[k, nodes]
 
     def _ridge_regressions(self, p: Tensor) -> Tensor:
         n_samples, size, _ = self._residual_blocks.shape
@@ -268,38 +256,12 @@ class LeaveOneOut:
         return flat.unflatten(-2, tuple(self._residual_blocks.shape[:2]))
 
 
+def _rates(lam: Tensor, alpha: float, scale: float, ridge: float) -> Tensor:
+    """K(λ) = λ(α/(λ + μ) + (1−α)/c)."""
+    return lam * (alpha / (lam + ridge) + (1 - alpha) / scale)
+
+
 def _matmul(real: Tensor, z: Tensor) -> Tensor:
     """A real matrix times a complex one, without a complex copy of the first."""
     product = real @ torch.cat([z.real, z.imag], dim=-1)
     return torch.complex(*product.chunk(2, dim=-1))
-
-
-def _parabola(latest: float, nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes s(u) = μ(iu + 1)² and s'(u)Δu/πi, with f(t) ≈ Re Σ e^{st} f̂(s) s'(u)Δu/πi.
-
-    For all t from latest/Λ to latest. The half u < 0 of the contour is the conjugate.
-    """
-    root = math.sqrt(8 * _WINDOW + 1)
-    mu, spacing = math.pi * nodes / (4 * root * latest), root / nodes
-    u = (torch.arange(nodes, dtype=like.dtype, device=like.device) + 0.5) * spacing
-    z = torch.complex(torch.ones_like(u), u)
-    return mu * z**2, (2 * mu * spacing / math.pi) * z
-
-
-@cache
-def _ridge_fit(n_windows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A grid of λ, U and V/Σ, with w = V/Σ·Uᵀg on it for g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ).
-
-    For the poles of so many windows from that of t = 1 on. Other windows are these in other units.
-    In two factors, of which the first takes g to small numbers where the second has large ones.
-    """
-    like = torch.empty(0, dtype=torch.float64)
-    windows = [_parabola(_WINDOW ** (k + 1), _FIT_NODES, like)[0] for k in range(n_windows)]
-    smallest = -3 - n_windows * math.log10(_WINDOW)
-    exponents = torch.linspace(smallest, _LARGEST, math.ceil(40 * (_LARGEST - smallest)))
-    grid = torch.cat([torch.zeros(1), 10 ** exponents.double()])
-    terms = grid[:, None] / (grid[:, None] + torch.cat(windows))
-    columns = torch.cat([terms.real, -terms.imag], dim=1)
-    U, sigma, Vh = torch.linalg.svd(columns, full_matrices=False)
-    kept = sigma > _RESOLVED * sigma[0]
-    return grid, U[:, kept], Vh[kept].mT / sigma[kept]

@@ -1,0 +1,91 @@
+"""Functions of a positive semidefinite matrix A by its resolvents (p + A)⁻¹, the same for many.
+
+Time is cut into windows [Λᵏ, Λᵏ⁺¹), and each has nodes p around the negative real axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["FIT_NODES", "contour", "ridge_fit", "window"]
+
+_WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
+FIT_NODES = 20  # a window, where weights are fitted: 1e-10 with several windows
+_RESOLVED = 1e-14  # singular values of a fit, relative
+_POINTS = 40  # a decade of the grid that is fitted on
+_LARGEST, _SMALLEST = 7, -3  # its ends: log₁₀ λ in units of the first window, of the last one
+
+
+def window(time: float) -> int:
+    """The window that a time is in."""
+    return math.floor(math.log(time, _WINDOW))
+
+
+def contour(k: int, nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes s(u) = μ(iu + 1)² and s'(u)Δu/πi, with f(t) ≈ Re Σ e^{st} f̂(s) s'(u)Δu/πi.
+
+    The inverse Laplace transform for all t of window k, by the midpoint rule on a parabola, with
+    an error of exp(−2πn/√(8Λ+1)) (Weideman and Trefethen 2007). The half u < 0 is the conjugate.
+
+    Parameters
+    ----------
+    k : int
+        The window.
+    nodes : int
+        n.
+    like : Tensor
+        Of the real dtype and the device that are wanted.
+
+    Returns
+    -------
+    s, weights : Tensor of shape (nodes,), complex
+    """
+    root = math.sqrt(8 * _WINDOW + 1)
+    mu, spacing = math.pi * nodes / (4 * root * _WINDOW ** (k + 1)), root / nodes
+    u = (torch.arange(nodes, dtype=like.dtype, device=like.device) + 0.5) * spacing
+    z = torch.complex(torch.ones_like(u), u)
+    return mu * z**2, (2 * mu * spacing / math.pi) * z
+
+
+def ridge_fit(g: Callable[[Tensor], Tensor], first: int, last: int) -> Tensor:
+    """Weights w with g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ) on λ ≥ 0, by least squares.
+
+    Each term is what ridge regression with the ridge pⱼ fits along a mode λ. The poles are the
+    ``FIT_NODES`` nodes of every window from the first to the last.
+
+    Parameters
+    ----------
+    g : callable
+        λ ↦ g(λ), elementwise, in float64; g(0) = 0, bounded, with what happens to it between
+        1/Λ of the last window's λ and Λ of the first one's.
+    first, last : int
+        Windows, of 1/λ.
+
+    Returns
+    -------
+    Tensor of shape ((last − first + 1) · FIT_NODES,), complex
+    """
+    grid, U, solution = _least_squares(last - first + 1)
+    # Uᵀg has small numbers where the solution has large ones: their product must not come first.
+    real, imaginary = (solution @ (U.mT @ g(grid / _WINDOW**first))).chunk(2)
+    return torch.complex(real, imaginary)
+
+
+@cache
+def _least_squares(n_windows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """λ, U and V/Σ for so many windows from that of 1 on: others are these in other units."""
+    like = torch.empty(0, dtype=torch.float64)
+    poles = torch.cat([contour(k, FIT_NODES, like)[0] for k in range(n_windows)])
+    smallest = _SMALLEST - n_windows * math.log10(_WINDOW)
+    n_points = math.ceil(_POINTS * (_LARGEST - smallest))
+    decades = torch.linspace(smallest, _LARGEST, n_points, dtype=torch.float64)
+    grid = torch.cat([like.new_zeros(1), 10**decades])
+    terms = grid[:, None] / (grid[:, None] + poles)
+    U, sigma, Vh = torch.linalg.svd(torch.cat([terms.real, -terms.imag], 1), full_matrices=False)
+    kept = sigma > _RESOLVED * sigma[0]
+    return grid, U[:, kept], Vh[kept].mT / sigma[kept]
