@@ -178,7 +178,8 @@ class LeaveOneOut:
 
     def _family(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
-        if ridge and alpha:
+        # A ridge in the rounding of λ_max is none.
+        if alpha and ridge > torch.finfo(torch.float64).eps * float(self.eigenvalues[-1]):
             return self._damped_flow(alpha, tau, scale, ridge)
         done = 1 - math.exp(-alpha * tau) if alpha else 0.0
         columns = (1 - done) * self._gradient_flow((1 - alpha) * tau / scale if alpha < 1 else 0.0)
@@ -197,7 +198,7 @@ class LeaveOneOut:
     def _damped_flow(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of r' = −K(G) r at a time."""
         start = self._blocks(self._right_hand_sides)
-        if tau == 0:
+        if tau == 0 or math.isinf(ridge):  # features off their scale, which the flow reports
             return start
         if math.isinf(tau):
             return self._interpolant

@@ -303,10 +303,13 @@ class BaseAdaptedFlow(BaseEstimator):
         """
         times = check_schedule(self.schedule, self.t_end)
         if times is None:
-            times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end] + [self.t_end]
+            times = [t for t in t_from_tau(MARKS).tolist() if t < self.t_end]
+            if self.t_end < 1 or not training.damped:  # with a ridge the way to t = 1 has no end
+                times.append(self.t_end)
         self.loo_times_ = np.array([0.0, *times])
         taus = self.loo_times_.tolist()
-        (judged,), _ = training.judge_left_out([self.alpha], taus, self._left_out)
+        left_out, self._left_out = self._left_out, None  # as large as the Gram
+        (judged,), _ = training.judge_left_out([self.alpha], taus, left_out)
         self.loo_scores_, self.loo_losses_, losses = judged.T
         best = max(range(len(judged)), key=lambda k: (judged[k][0], -judged[k][1]))
         return float(self.loo_times_[best]), float(losses[best])
@@ -319,7 +322,7 @@ class BaseAdaptedFlow(BaseEstimator):
             reached = trajectory.t[-1] if trajectory.tau else 0.0
             raise ValueError(
                 f"Training failed at t={reached:.3g}: {outcome.value}. Scale the "
-                "features, for instance with StandardScaler, or set damping > 0. " + detail
+                "features, for instance with StandardScaler, or raise damping. " + detail
             )
         if not outcome.complete:
             cure = "Raise max_iter, lower t_end, or raise tol."

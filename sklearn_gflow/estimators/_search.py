@@ -59,8 +59,8 @@ class _FlowCV(BaseEstimator):
         if self.cv is None:
             best.set_params(early_stopping="loo")
             best._left_out = left_out  # the same start: decomposed once
+            del left_out  # as large as the Gram
         self.best_estimator_ = best.fit(X, y, sample_weight)
-        best._left_out = None  # as large as the Gram
         for name in ("n_iter_", "n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(self.best_estimator_, name):
                 setattr(self, name, getattr(self.best_estimator_, name))
@@ -114,6 +114,7 @@ class _FlowCV(BaseEstimator):
                 _safe_indexing(X, test),
                 _safe_indexing(y, test),
             )
+            fold.set_params(early_stopping=False)  # as the fit of the best will have it
             judged.append(_judge_paths(fold, data, held_out, alphas, times))
         return np.array(judged)
 
@@ -510,16 +511,32 @@ def _judge_paths(
     alphas: list[float],
     times: list[float],
 ) -> np.ndarray:
-    """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α."""
-    training = estimator._begin(data)
-    taus = [float(tau) for tau in tau_from_t(times)]
-    grid = []
-    for alpha in alphas:
-        estimator.set_params(alpha=alpha, t_end=times[-1])  # which the training reads
-        trajectory = training.until(times[-1], training.judged_by(held_out), taus).trajectory
-        history = trajectory.history()
-        judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
-        # Where the flow came to rest before, later times score what its end does.
-        index = np.searchsorted(trajectory.tau, np.array(taus) * (1 - 1e-9))
-        grid.append(judged[np.minimum(index, len(judged) - 1)])
-    return np.array(grid)
+    """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α.
+
+    And one more for t = 1, which may have another ridge.
+    """
+    paths = [path for path in ([t for t in times if t < 1], [t for t in times if t == 1]) if path]
+    return np.array(
+        [
+            np.concatenate([_judge_path(estimator, data, held_out, alpha, path) for path in paths])
+            for alpha in alphas
+        ]
+    )
+
+
+def _judge_path(
+    estimator: BaseAdaptedFlow,
+    data: TrainingData,
+    held_out: TrainingData,
+    alpha: float,
+    times: list[float],
+) -> np.ndarray:
+    """(score, loss) on rows held out, shape (n_times, 2)."""
+    training = estimator.set_params(alpha=alpha, t_end=times[-1])._begin(data)
+    taus = tau_from_t(times)
+    trajectory = training.until(times[-1], training.judged_by(held_out), taus.tolist()).trajectory
+    history = trajectory.history()
+    judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
+    # Where the flow came to rest before, later times score what its end does, and t = 1 its last.
+    index = np.searchsorted(trajectory.tau, taus * (1 - 1e-9))
+    return judged[np.where(np.isinf(taus), len(judged) - 1, np.minimum(index, len(judged) - 1))]

@@ -200,7 +200,8 @@ def rows_of_a_block(
     rows = block_rows(
         parameters.batch_size, n_samples, n_outputs, family.n_params,
         solver=parameters.solver, method=parameters.method,
-        damping=_damping(parameters, parameters.alpha),
+        damping=_damping(parameters, parameters.alpha, in_blocks=False),
+        block_damping=_damping(parameters, parameters.alpha, in_blocks=True),
         dtype=parameters.dtype, device=device, chunk=chunk,
     )  # fmt: skip
     if isinstance(parameters.early_stopping, str):
@@ -216,10 +217,12 @@ def rows_of_a_block(
     return rows
 
 
-def _damping(parameters: BaseEstimator, alpha: float) -> float:
-    """The ridge of the full batch; "auto" has none at α = 0 and 1, where the theorems are."""
+def _damping(parameters: BaseEstimator, alpha: float, *, in_blocks: bool) -> float:
+    """The ridge; in the full batch "auto" has none at α = 0 and 1, where the theorems are."""
     if not isinstance(parameters.damping, str):
         return float(parameters.damping)
+    if in_blocks:
+        return _BLOCK_DAMPING
     to_the_end = parameters.t_end == 1 and not parameters.early_stopping  # only D⁺ itself arrives
     return _RIDGE * alpha * (1 - alpha) if _is_linear(parameters) and not to_the_end else 0.0
 
@@ -295,6 +298,11 @@ class Training:
         h = min(self._epochs(self.parameters.t_end)[0].first, _CHUNK_LENGTH)
         return self._in_blocks([Epoch(h, h)], options, float(t_from_tau(h)), chunk=True)
 
+    @property
+    def damped(self) -> bool:
+        """Whether a ridge stands in D⁺."""
+        return self._options().damping > 0
+
     def _options(self) -> FlowOptions:
         parameters = self.parameters
         scale = parameters.metric_scale
@@ -302,7 +310,7 @@ class Training:
             alpha=check_alpha(parameters.alpha),
             solver=parameters.solver,
             rcond=parameters.rcond,
-            damping=_damping(parameters, parameters.alpha),
+            damping=_damping(parameters, parameters.alpha, in_blocks=self.batch_size is not None),
             metric_scale=None if isinstance(scale, str) else float(scale),
             tol=parameters.tol,
             max_iter=parameters.max_iter,
@@ -370,7 +378,7 @@ class Training:
         chunk: bool = False,
     ) -> TrainedFlow:
         parameters, family, data = self.parameters, self.family, self.data
-        damping = _BLOCK_DAMPING if isinstance(parameters.damping, str) else options.damping
+        damping = _damping(parameters, options.alpha, in_blocks=True)  # a chunk may be one block
         solver = block_solver(parameters.solver, family.n_outputs)
         generator = seed_generator(parameters.random_state)
         rows = subsample(len(data.X), _PROBE_ROWS, generator, self.labels)
@@ -451,9 +459,11 @@ class Training:
         shared = block_solver(options.solver, self.family.n_outputs) == "shared"
         left_out = left_out or LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
         scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
+        in_blocks = self.batch_size is not None
 
         def judge(alpha: float, tau: float) -> tuple[float, float, float]:
-            flow_of = alpha, tau, scale, _damping(self.parameters, alpha) * unit
+            ridge = _damping(self.parameters, alpha, in_blocks=in_blocks) * unit
+            flow_of = alpha, tau, scale, ridge
             residuals = to_numpy(left_out.residuals(*flow_of))
             score, loss = self.judge(data.targets - residuals, data)
             return score, loss, left_out.training_loss(*flow_of)

@@ -129,6 +129,7 @@ def block_rows(
     solver: str,
     method: str,
     damping: float,
+    block_damping: float,
     dtype: str,
     device: torch.device,
     chunk: bool = False,
@@ -145,16 +146,17 @@ def block_rows(
     ------
     ValueError
         If blocks are asked for together with something that has the full batch only, or
-        ``solver="shared"`` together with a classical integrator, or in a full batch that was
-        asked for without a ridge.
+        ``solver="shared"`` together with a classical integrator, or without a ridge.
     """
     if solver == "shared" and method != "exponential":
         raise ValueError(
             f"solver='shared' is an approximation, and method={method!r} is there as a reference; "
             "set solver='auto', or method='exponential'"
         )
+    # Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl.
+    if solver == "shared" and n_outputs > 1 and block_damping == 0:
+        raise ValueError("solver='shared' needs a ridge; set damping > 0, or damping='auto'")
     if solver == "shared" and n_outputs > 1 and batch_size is None and damping == 0:
-        # Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl.
         raise ValueError(
             "solver='shared' needs a ridge in the full batch; set damping > 0, or batch_size"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = ["FIT_NODES", "contour", "ridge_fit", "window"]
 
 _WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
-FIT_NODES = 20  # a window, where weights are fitted: 1e-10 with several windows
+FIT_NODES = 20  # a window, where weights are fitted: errors below 5e-9
 _RESOLVED = 1e-14  # singular values of a fit, relative
 _POINTS = 40  # a decade of the grid that is fitted on
 _LARGEST, _SMALLEST = 7, -3  # its ends: log₁₀ λ in units of the first window, of the last one

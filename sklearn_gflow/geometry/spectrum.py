@@ -457,7 +457,9 @@ def factorize(
             return fallback
     threshold = relative_threshold(rcond, dtype, min(size, n_params), squared=True)
     method = "eigh" if eigenvectors else solver
-    if method == "cholesky" and rcond is not None:  # a jitter would not truncate at rcond
+    if rcond is not None and ridge:  # a damped Cholesky factor would not truncate at rcond
+        method = "eigh"
+    elif rcond is not None and method == "cholesky":  # nor would a jitter
         method = "auto"
     if forms_gram(tangent, solver):
         return _RowSide(
@@ -492,8 +494,7 @@ def _without_matrix(
 ) -> TangentFactor:
     if rcond is not None:
         raise ValueError(
-            f"solver='krylov' sees no singular values to cut at rcond={rcond}; set rcond=None, or "
-            "damping > 0"
+            f"solver='krylov' sees no singular values to cut at rcond={rcond}; set rcond=None"
         )
     return _Krylov(tangent, probe, ridge)
 
@@ -514,7 +515,7 @@ def _share(
     kernel = tangent.shared_gram.clone()  # the factor takes its memory
     threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
     # The probe is for a jitter, which "auto" does not try.
-    method = "eigh" if eigenvectors else "auto"
+    method = "eigh" if eigenvectors or (rcond is not None and ridge) else "auto"
     factor = factor_symmetric(
         kernel, probe, solver=method, threshold=threshold, ridge=ridge, once=once
     )

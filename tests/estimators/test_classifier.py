@@ -354,6 +354,8 @@ class TestSharedKernel:
 
     def test_needs_a_ridge(self):
         X, y = load_iris(return_X_y=True)
-        model = AdaptedFlowClassifier((8,), solver="shared", batch_size=None, damping=0.0)
+        with pytest.raises(ValueError, match="shared' needs a ridge; set damping > 0, or damping"):
+            AdaptedFlowClassifier((8,), solver="shared", damping=0.0).fit(X, y)
+        model = AdaptedFlowClassifier((8,), solver="shared", batch_size=None, alpha=1.0)
         with pytest.raises(ValueError, match="needs a ridge in the full batch; set damping > 0"):
             model.fit(X, y)

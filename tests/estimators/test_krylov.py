@@ -81,7 +81,12 @@ def test_limit_is_reported(monkeypatch):
 
 class TestRows:
     def test_auto_is_the_full_batch_while_it_fits(self, monkeypatch):
-        arguments = {"method": "exponential", "damping": 0.0, "dtype": "float64"}
+        arguments = {
+            "method": "exponential",
+            "damping": 0.0,
+            "block_damping": 0.03,
+            "dtype": "float64",
+        }
         needed = working_bytes(90_000, 2000, 8, "krylov")
         for available, expected in [(needed, None), (needed - 1, 256)]:
             monkeypatch.setattr(_validation, "_available_bytes", lambda device, n=available: n)

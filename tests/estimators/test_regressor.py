@@ -518,6 +518,15 @@ class TestDamping:
         )
         np.testing.assert_array_equal(auto, given)
 
+    @pytest.mark.parametrize("solver", ["auto", "cholesky", "svd"])
+    def test_does_not_hide_rcond(self, solver):
+        losses = [
+            regressor(solver=name, rcond=0.03).fit(self.X, self.y).loss_
+            for name in (solver, "eigh")
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+        assert losses[0] > 1.1 * regressor(solver=solver).fit(self.X, self.y).loss_
+
     def test_zero_is_none_in_blocks(self):
         without, default = (
             regressor(damping=value, alpha=1.0, batch_size=20).fit(self.X, self.y).loss_

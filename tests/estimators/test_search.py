@@ -190,3 +190,30 @@ def test_one_decomposition_serves_the_scores_and_the_fit(monkeypatch):
     alone = AdaptedFlowRegressor(**best.get_params()).fit(X, y)
     np.testing.assert_allclose(best.loo_scores_, alone.loo_scores_, rtol=1e-9)
     np.testing.assert_array_equal(best.predict(X), alone.predict(X))
+
+
+def test_folds_are_scored_with_the_ridge_of_the_fit():
+    """At t = 1 there is none, before there is one: each as in a flow of its own."""
+    X, y = make_friedman1(60, random_state=0)
+    X, splitter = scale(X), KFold(3)
+    search = AdaptedFlowRegressorCV(
+        (16,), alphas=[0.5], t_ends=[0.9, 1.0], cv=splitter, random_state=0
+    ).fit(X, y)
+    seed = search.best_estimator_.random_state
+    for k, t_end in enumerate([0.9, 1.0]):
+        alone = AdaptedFlowRegressor((16,), alpha=0.5, t_end=t_end, random_state=seed)
+        scores = [
+            alone.fit(X[train], y[train]).score(X[test], y[test])
+            for train, test in splitter.split(X)
+        ]
+        assert search.cv_results_["mean_test_score"][k] == pytest.approx(np.mean(scores), abs=1e-6)
+
+
+def test_every_alpha_may_have_another_ridge():
+    """solver="shared" goes in blocks where the full batch has no ridge, also in a search."""
+    X, _ = make_friedman1(60, random_state=0)
+    Y = np.stack([X[:, 0], np.sin(3 * X[:, 1]), X[:, 2] * X[:, 3]], axis=1)
+    search = AdaptedFlowRegressorCV(
+        (32,), solver="shared", alphas=[1.0], t_ends=[0.5, 0.95], cv=2, random_state=0
+    )
+    assert search.fit(scale(X), Y).best_score_ > 0.3

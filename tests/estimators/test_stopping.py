@@ -213,6 +213,25 @@ class TestLeaveOneOut:
             bound = np.square(r - moved).sum() / (2 * len(y))
             assert model.loss_curve_[-1] <= bound < model.loss_curve_[-2]
 
+    def test_a_ridge_has_no_way_to_the_end(self):
+        """t_end=1 then means the last of the times that are tried."""
+        X, y = table(60)
+        model = regressor(early_stopping="loo", alpha=0.5, t_end=1.0).fit(X, y)
+        assert 0.999 < model.loo_times_[-1] < 1
+        assert model.n_iter_ < 100
+
+    def test_blocks_are_judged_with_their_ridge(self):
+        X, y = table(60)
+        parameters = {"early_stopping": "loo", "alpha": 1.0, "batch_size": 20}
+        auto = regressor(**parameters).fit(X, y)
+        given = regressor(damping=0.03, **parameters).fit(X, y)
+        np.testing.assert_array_equal(auto.loo_scores_, given.loo_scores_)
+
+    def test_features_off_their_scale_are_reported(self):
+        X, y = table(40)
+        with pytest.raises(ValueError, match="Scale the features"):
+            regressor(activation="relu", early_stopping="loo").fit(X * 1e155, y)
+
     def test_accuracy_of_the_classifier(self):
         X, y = example(ESTIMATORS[1], n=60)
         model = classifier(early_stopping="loo").fit(X, y)
@@ -303,7 +322,9 @@ class TestBlocks:
 def test_blocks_that_have_nothing_to_learn_keep_the_mean():
     X, y = table(40)
     y = np.random.default_rng(3).permutation(y)
-    model = regressor(early_stopping="loo", alpha=1.0, t_end=0.9, batch_size=20).fit(X, y)
+    model = regressor(early_stopping="loo", alpha=1.0, damping=0.0, t_end=0.9, batch_size=20).fit(
+        X, y
+    )
     assert model.loo_scores_.argmax() == 0
     assert model.t_ == 0
     assert len(np.unique(model.predict(X))) == 1

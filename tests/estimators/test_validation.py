@@ -292,7 +292,7 @@ class TestFailure:
         model = small(estimator, activation="relu", alpha=alpha)
         message = (
             r"Training failed at t=0: outputs or loss became non-finite\. Scale the features, for "
-            "instance with StandardScaler, or set damping > 0"
+            "instance with StandardScaler, or raise damping"
         )
         with pytest.raises(ValueError, match=message):
             model.fit(X, y)
