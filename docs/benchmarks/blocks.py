@@ -445,8 +445,9 @@ to a normal distribution by their quantiles, categories to indicators; generated
 standardised, pixels from 0 to 1) and standardised targets, the same splits 80/20 (five of the
 digits, whose test part is small, else one), in turns in one process. Ours are tanh networks.
 Settings, four of each, were chosen on a validation part of the training rows of the split: a
-quarter of at most {CHOICE_ROWS:,} of them, the others fitted. Scores are means over splits and seeds of the models, times are medians of
-whole fits. α, t and ε are our `alpha`, `t_end` and `damping`.
+quarter of at most {CHOICE_ROWS:,} of them, the others fitted. Scores are means over splits and
+seeds of the models, times are medians of whole fits. α, t and ε are our `alpha`, `t_end` and
+`damping`.
 """
 
 
