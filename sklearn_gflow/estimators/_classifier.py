@@ -89,7 +89,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
     rcond : float or None, default=None
         Singular values of D up to ``rcond`` times the largest count as zero. None follows
-        dtype and size.
+        dtype and size. With ``damping`` a number asks for eigenvectors at every step.
     damping : "auto" or float, default="auto"
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
@@ -112,8 +112,9 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
         linearised flow, in closed form, at the price of one eigendecomposition; the flow then
         ends at the best time, or before, where its loss has fallen to that of the linearised flow
         at that time, and all rows are trained on. From three outputs on by the kernel
-        that they share, unless ``solver`` names another. Needs the squared error,
-        no ``warm_start``, and memory for the Gram, in blocks too.
+        that they share, unless ``solver`` names another. With a ridge ``t_end=1`` stands for the
+        last time that is scored, 1 − 7e-12. Needs the squared error, no ``warm_start``, and
+        memory for the Gram, in blocks too.
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping=True``, class by class.
     loss : {"squared_error", "log_loss"}, default="squared_error"
