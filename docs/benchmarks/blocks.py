@@ -55,9 +55,9 @@ SCALE_EPOCHS = 2
 # As many for both, the defaults among them; of equal scores the first is taken.
 FLOW_SETTINGS: dict[str, dict[str, Any]] = {
     "α = 0.5, t = 0.95 (default)": {},
-    "α = 1, t = 0.95": {"alpha": 1.0},
+    "ε = 0.1": {"damping": 0.1},
+    "α = 1": {"alpha": 1.0},
     "α = 1, t = 0.998": {"alpha": 1.0, "t_end": 0.998},
-    "α = 1, t = 0.998, ε = 0.1": {"alpha": 1.0, "t_end": 0.998, "damping": 0.1},
 }
 MLP_SETTINGS: dict[str, dict[str, Any]] = {
     "relu (default)": {},
