@@ -236,6 +236,11 @@ at α = 0.5 0.780, and the best of six α and nineteen times in hindsight 0.791.
 leave-one-out and ended at the linearised loss: 0.771; at the time itself that leave-one-out
 chooses 0.718, since a network learns faster than its linearisation. By three folds 0.773, by five
 0.774.
+
+Over three draws of the training rows (the one above and two more), the defaults are better than
+the MLPs' on twelve tables, worse on two (wide_classes, abalone). The search by leave-one-out is
+better than the MLP's grid search on six, worse on eight by 0.001 to 0.020, and on average 0.010
+better.
 """
 
 
