@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import threadpoolctl
 import torch
+from sklearn import datasets
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -22,6 +24,16 @@ def arm(n: int, *, noise: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.n
     angles, lengths = np.cumsum(X[:, :4], axis=1), 0.5 + 0.1 * X[:, 4:]
     across, along = (lengths * np.cos(angles)).sum(1), (lengths * np.sin(angles)).sum(1)
     return X, np.hypot(across - 0.1, along - 0.1) + noise * rng.normal(size=n)
+
+
+def few_numbers(n: int) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
+    """Regression tables of n rows at most: one of scikit-learn, two generated."""
+    X, y = datasets.load_diabetes(return_X_y=True)
+    yield "diabetes", pd.DataFrame(X), y
+    X, y = datasets.make_friedman1(n, noise=1.0, random_state=0)
+    yield "friedman1", pd.DataFrame(X), y
+    X, y = arm(n)
+    yield "arm", pd.DataFrame(X), y
 
 
 def read(directory: Path, name: str) -> tuple[pd.DataFrame, np.ndarray]:
@@ -61,7 +73,7 @@ def encoded(X_train: pd.DataFrame, X_test: pd.DataFrame) -> tuple[np.ndarray, np
 
 def markdown(table: pd.DataFrame, digits: str = ".3f") -> list[str]:
     """A table with its index as the first column; NaN is an empty cell."""
-    lines = ["| " + " | ".join(["", *map(str, table.columns)]) + " |"]
+    lines = ["| " + " | ".join([table.index.name or "", *map(str, table.columns)]) + " |"]
     lines.append("|" + "---|" * (table.shape[1] + 1))
     for name, row in table.iterrows():
         cells = ["" if pd.isna(v) else v if isinstance(v, str) else f"{v:{digits}}" for v in row]

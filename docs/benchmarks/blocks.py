@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import _tables
 import numpy as np
 import pandas as pd
 from _machine import header
@@ -96,8 +97,7 @@ def read(name: str, openml: dict[str, Any]) -> Callable[[Path | None], tuple[Any
 
     def load(data: Path | None) -> tuple[Any, np.ndarray]:
         if data is not None:
-            table = pd.read_csv(data / f"{name}.csv.gz")
-            return table.drop(columns="target"), table["target"].to_numpy()
+            return _tables.read(data, name)
         bunch = fetch_openml(**openml, as_frame=True)
         return bunch.data, bunch.target.to_numpy()
 

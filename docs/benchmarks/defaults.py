@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _machine import header
-from _tables import encoded, parse, table_parser
+from _tables import encoded, markdown, parse, read, table_parser
 from sklearn import datasets
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -37,7 +37,9 @@ from sklearn_gflow import (
 
 OUT = Path(__file__).with_suffix(".md")
 LOCAL = ("boston", "concrete", "abalone", "bikeshare", "vehicle", "credit_g")
-CLASSIFICATION = {"breast_cancer", "wine", "digits", "vehicle", "credit_g", "hot_classes", "wide_classes"}  # fmt: skip # noqa: E501
+CLASSIFICATION = {
+    "breast_cancer", "wine", "digits", "vehicle", "credit_g", "hot_classes", "wide_classes",
+}  # fmt: skip
 
 # -- Tables ------------------------------------------------------------------------------------
 
@@ -74,8 +76,7 @@ def tables(directory: Path | None) -> Iterator[tuple[str, pd.DataFrame, np.ndarr
     X, y = one_hot(1500, 80, 1)
     yield "hot_classes", X, (y > np.median(y)).astype(int)
     for name in LOCAL if directory else ():
-        table = pd.read_csv(directory / f"{name}.csv.gz")
-        yield name, table.drop(columns="target"), table["target"].to_numpy()
+        yield name, *read(directory, name)
 
 
 def split(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, stratify: bool) -> tuple:
@@ -178,16 +179,6 @@ def measure(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 # -- The report --------------------------------------------------------------------------------
-
-
-def markdown(table: pd.DataFrame, digits: str) -> list[str]:
-    """A table with its index as the first column."""
-    head = [table.index.name or "", *table.columns]
-    lines = ["| " + " | ".join(map(str, head)) + " |", "|" + "---|" * len(head)]
-    for name, row in table.iterrows():
-        cells = [value if isinstance(value, str) else format(value, digits) for value in row]
-        lines.append("| " + " | ".join([str(name), *cells]) + " |")
-    return lines
 
 
 TRIED = """\

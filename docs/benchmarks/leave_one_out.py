@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _machine import header
-from _tables import arm, markdown, parse, read, split, table_parser
+from _tables import few_numbers, markdown, parse, read, split, table_parser
 from scipy.stats import spearmanr
 from sklearn import datasets
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -33,12 +33,8 @@ DEFAULT_ALPHA, DEFAULT_T_END = 0.5, 0.95
 
 def tables(directory: Path | None) -> Iterator[tuple[str, bool, pd.DataFrame, np.ndarray]]:
     """(name, whether to classify, X, y)."""
-    X, y = datasets.load_diabetes(return_X_y=True)
-    yield "diabetes", False, pd.DataFrame(X), y
-    X, y = datasets.make_friedman1(400, noise=1.0, random_state=0)
-    yield "friedman1", False, pd.DataFrame(X), y
-    X, y = arm(400)
-    yield "arm", False, pd.DataFrame(X), y
+    for name, X, y in few_numbers(400):
+        yield name, False, X, y
     X, y = datasets.make_regression(400, 120, n_informative=15, noise=20.0, random_state=0)
     yield "wide_numbers", False, pd.DataFrame(X), y
     for name in NUMBERS if directory else ():

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _machine import header
-from _tables import arm, markdown, parse, read, split, table_parser
+from _tables import few_numbers, markdown, parse, read, split, table_parser
 from sklearn import datasets
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 
@@ -33,12 +33,8 @@ SETTINGS = {"default": {}, "loo": {"early_stopping": "loo", "t_end": 1.0}}
 
 def tables(directory: Path | None) -> Iterator[tuple[str, bool, pd.DataFrame, np.ndarray]]:
     """(name, whether to classify, X, y)."""
-    X, y = datasets.load_diabetes(return_X_y=True)
-    yield "diabetes", False, pd.DataFrame(X), y
-    X, y = datasets.make_friedman1(1500, noise=1.0, random_state=0)
-    yield "friedman1", False, pd.DataFrame(X), y
-    X, y = arm(1500)
-    yield "arm", False, pd.DataFrame(X), y
+    for name, X, y in few_numbers(1500):
+        yield name, False, X, y
     for name in NUMBERS if directory else ():
         yield name, False, *read(directory, name)
     X, y = datasets.load_breast_cancer(return_X_y=True)

@@ -191,9 +191,10 @@ class LeaveOneOut:
             return self._blocks(self._right_hand_sides)
         if math.isinf(time):
             return self._interpolant
-        s, slopes = contour(window(time), _NODES, self.residual)
+        k = window(time)
+        s, slopes = contour(k, _NODES, self.residual)
         weights = torch.exp(s * time) * slopes / s
-        return torch.tensordot(weights, self._without_row(window(time), _NODES), dims=1).real
+        return torch.tensordot(weights, self._without_row(k, _NODES), dims=1).real
 
     def _damped_flow(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of r' = −K(G) r at a time."""
@@ -205,7 +206,7 @@ class LeaveOneOut:
         # From the largest λ that matters to the smallest, and past the pole of K at −μ.
         slope = alpha / ridge + (1 - alpha) / scale
         first = window(min((1 - alpha) * tau / scale or math.inf, 1 / ridge))
-        last = window(max(tau * slope, 8 / ridge))
+        last = max(window(tau * slope), window(1 / ridge) + 1)
         weights = ridge_fit(
             lambda lam: 1 - torch.exp(-tau * _rates(lam, alpha, scale, ridge)), first, last
         ).to(start.device)

@@ -205,8 +205,13 @@ class TangentFactor(ABC):
         return _total(self.lift(f, r) for f, r in terms)
 
     @abstractmethod
+    def push(self, v: Tensor) -> Tensor:
+        """D·v, shape (Q·N,), of v, shape (K,)."""
+
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""
+        displacement = self.lift(f, r)
+        return displacement, self.push(displacement)
 
     @abstractmethod
     def project(self, r: Tensor) -> Tensor:
@@ -233,6 +238,9 @@ class _RowSide(TangentFactor):
 
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         return self.tangent.pull(_total(self.factor.apply(f, r) for f, r in terms))
+
+    def push(self, v: Tensor) -> Tensor:
+        return self.tangent.push(v)
 
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """With G at hand DDᵀz costs a product, where a pass over the network costs several."""
@@ -262,9 +270,8 @@ class _Krylov(TangentFactor):
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ takes the kernel out
 
-    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.lift(f, r)
-        return displacement, self.tangent.push(displacement)
+    def push(self, v: Tensor) -> Tensor:
+        return self.tangent.push(v)
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         if r.ndim > 1:
@@ -318,9 +325,8 @@ class _Shared(TangentFactor):
         measured = lifted @ lifted + ridge
         return lifted * (suggested / measured) if measured > 0 else lifted
 
-    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.lift(f, r)
-        return displacement, self.tangent.push(displacement)
+    def push(self, v: Tensor) -> Tensor:
+        return self.tangent.push(v)
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self._columns(r)).reshape(r.shape)
@@ -347,9 +353,8 @@ class _ParameterSide(TangentFactor):
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.factor.apply(f, self.D.mT @ r)
 
-    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.lift(f, r)
-        return displacement, self.D @ displacement
+    def push(self, v: Tensor) -> Tensor:
+        return self.D @ v
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         # f(DDᵀ)r = D f(DᵀD) (DᵀD)⁺ Dᵀr for r in the range of D.
@@ -381,9 +386,8 @@ class _Svd(TangentFactor):
         values = self.sigma * f(self.sigma.square() + self.ridge)
         return diagonal_in(self.Vh.mT, values, self.U, r)
 
-    def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.lift(f, r)
-        return displacement, self.U @ (self.sigma * (self.Vh @ displacement))
+    def push(self, v: Tensor) -> Tensor:
+        return diagonal_in(self.U, self.sigma, self.Vh.mT, v)  # of v in the range of Dᵀ, as Δθ is
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return diagonal_in(self.U, f(self.sigma.square() + self.ridge), self.U, r)
@@ -444,6 +448,8 @@ def factorize(
         return _without_matrix(tangent, probe, rcond=rcond, ridge=ridge)
     size, n_params = tangent.outputs.numel(), tangent.n_params
     dtype = tangent.outputs.dtype
+    if rcond is not None and ridge:  # a damped Cholesky factor would not truncate at rcond
+        eigenvectors = True
     if solver == "shared":
         return _share(
             tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
@@ -457,9 +463,7 @@ def factorize(
             return fallback
     threshold = relative_threshold(rcond, dtype, min(size, n_params), squared=True)
     method = "eigh" if eigenvectors else solver
-    if rcond is not None and ridge:  # a damped Cholesky factor would not truncate at rcond
-        method = "eigh"
-    elif rcond is not None and method == "cholesky":  # nor would a jitter
+    if method == "cholesky" and rcond is not None:  # nor would a jitter
         method = "auto"
     if forms_gram(tangent, solver):
         return _RowSide(
@@ -515,7 +519,7 @@ def _share(
     kernel = tangent.shared_gram.clone()  # the factor takes its memory
     threshold = relative_threshold(rcond, kernel.dtype, len(kernel), squared=True)
     # The probe is for a jitter, which "auto" does not try.
-    method = "eigh" if eigenvectors or (rcond is not None and ridge) else "auto"
+    method = "eigh" if eigenvectors else "auto"
     factor = factor_symmetric(
         kernel, probe, solver=method, threshold=threshold, ridge=ridge, once=once
     )

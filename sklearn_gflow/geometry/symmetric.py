@@ -26,7 +26,6 @@ __all__ = [
     "diagonal_in",
     "eigh_somewhere",
     "factor_symmetric",
-    "mirror_lower",
     "rational_series",
     "summarize",
 ]
@@ -182,7 +181,7 @@ class _InPlace:
 
     def restore(self) -> Tensor:
         """A again, without the ridge, in the memory of the factor; there is no factor any more."""
-        mirror_lower(self.matrix)
+        _mirror_lower(self.matrix)
         self.matrix.diagonal().copy_(self.original)
         return self.matrix
 
@@ -625,7 +624,7 @@ def _factor_in_place(A: Tensor) -> bool:
     return not info
 
 
-def mirror_lower(A: Tensor) -> None:
+def _mirror_lower(A: Tensor) -> None:
     """Copy the lower triangle of A onto the upper one, in panels that stay in cache."""
     for start in range(0, len(A), _MIRROR_ROWS):
         rows = slice(start, start + _MIRROR_ROWS)
