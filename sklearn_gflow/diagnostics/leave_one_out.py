@@ -116,13 +116,11 @@ class LeaveOneOut:
         FactorizationError
             If G could not be decomposed.
         """
-        output_map = start.tangent.output_map
-        residual = output_map.unscale(start.velocity).double()
-        gram = start.tangent.shared_gram if shared else start.tangent.gram()
+        tangent = start.tangent
+        residual = tangent.unweigh(start.velocity).double()
+        gram = tangent.shared_gram if shared else tangent.gram()
         eigenvalues, V = gram_eigenvectors(gram, rcond=rcond)
-        weights = residual.new_ones(len(residual))
-        if output_map.weights is not None:
-            weights = output_map.weights.double()
+        weights = tangent.sample_weights.double()
         return cls(eigenvalues.double(), V.double(), residual, weights, estimated_mean)
 
     def residuals(self, alpha: float, tau: float, scale: float, ridge: float = 0.0) -> Tensor:

@@ -213,7 +213,7 @@ def block_flow(
         A point for the start and one for each epoch, with the loss of all rows. The column
         "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
-    point = Point.at(*probe, 0.0, theta.to(probe[0].X.dtype))
+    point = Point.at(*probe, 0.0, theta.to(probe[0].dtype))
     loop = _BlockLoop(
         source, options, blocks, probe, kernel, observers, monitor,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
@@ -299,7 +299,7 @@ class _BlockLoop:
         blocks, met = list(self._cut()), 0.0
         for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
             output_map, cost = self.source.block(rows)
-            point = Point.at(output_map, cost, 0.0, theta.to(output_map.X.dtype))
+            point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
             step = self._step(point, cost, h) if self._bears(met) else None
             if step is None:
@@ -388,7 +388,7 @@ class _BlockLoop:
         for start in range(0, self.source.n_samples, _EVALUATED_ROWS):
             rows = slice(start, min(start + _EVALUATED_ROWS, self.source.n_samples))
             output_map, cost = self.source.block(rows)
-            x = output_map.outputs(theta.to(output_map.X.dtype))
+            x = output_map.outputs(theta.to(output_map.dtype))
             loss += cost.total_weight * cost.value(x)
             gradient = cost.total_weight * cost.gradient(x)
             square += float(gradient @ gradient)
@@ -396,7 +396,7 @@ class _BlockLoop:
 
     def _record(self, tau: float, loss: float, theta: Tensor) -> None:
         output_map, cost = self.probe
-        tangent = output_map.linearize(theta.to(output_map.X.dtype))
+        tangent = output_map.linearize(theta.to(output_map.dtype))
         velocity = -cost.total_weight * cost.gradient(tangent.outputs)
         point = Point(tau, theta, tangent, loss, velocity)
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)

@@ -161,13 +161,12 @@ def mean_diagonal(tangent: Tangent, *, shared: bool = False) -> float:
     Of a network that ignores its parameters (G = 0) it is 1. ``shared`` reads it off K̄, for
     which no output is differentiated alone: tr(G)/Q = tr(K̄).
     """
-    output_map = tangent.output_map
     if shared:
         trace = float(tangent.shared_gram.trace())
     else:
-        trace = tangent.trace() / output_map.family.n_outputs
-    mean = trace / output_map.total_weight
-    return mean if mean > 0 else 1.0
+        trace = tangent.trace() / tangent.n_outputs
+    mean = trace / tangent.total_weight
+    return 1.0 if mean == 0 else mean
 
 
 def of_many_vectors(options: FlowOptions, cost: Cost) -> bool:

@@ -241,7 +241,7 @@ class BaseAdaptedFlow(BaseEstimator):
         )  # fmt: skip
 
     def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
-        return SquaredError(output_map.scale(targets), output_map.total_weight)
+        return SquaredError(output_map.weigh(targets), output_map.total_weight)
 
     @abstractmethod
     def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:

@@ -565,7 +565,7 @@ class AdaptedFlowClassifier(ClassifierMixin, BaseAdaptedFlow):
     ) -> None:
         """Within and between classes along the path; neural collapse at the solution."""
         output_map, trajectory = trained.output_map, trained.trajectory
-        path = [to_numpy(output_map.unscale(x)) for x in trajectory.outputs]
+        path = [to_numpy(output_map.unweigh(x)) for x in trajectory.outputs]
         points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
         targets = self._class_targets()
         splits = [collapse(point, index, targets, weights) for point in points]

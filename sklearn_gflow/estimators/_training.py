@@ -115,7 +115,7 @@ class TrainedFlow:
     def linearize(self) -> Linearization | Tangent:
         """The kernel's rows to first order at the solution, with the Gram that the flow formed."""
         trajectory, output_map = self.trajectory, self.output_map
-        all_rows = len(self.kernel_rows) == len(output_map.X) and output_map.weights is None
+        all_rows = len(self.kernel_rows) == output_map.n_samples and output_map.weights is None
         if trajectory.end and all_rows and trajectory.solution == trajectory.n_steps:
             return trajectory.end
         return output_map.family.linearize(trajectory.theta, output_map.X[self.kernel_rows])
@@ -359,8 +359,10 @@ class Training:
 
     def _kernel_rows(self, output_map: OutputMap) -> np.ndarray:
         """Rows whose Gram is exposed after a full batch: all, or some where none was formed."""
-        parameters, n_samples = self.parameters, len(output_map.X)
-        small = is_small_gram(output_map.size, output_map.X.element_size())
+        parameters, n_samples = self.parameters, output_map.n_samples
+        small = is_small_gram(
+            output_map.n_samples * output_map.n_outputs, output_map.dtype.itemsize
+        )
         if parameters.solver != "krylov" or small or parameters.store_gram is True:
             return np.arange(n_samples)
         generator = seed_generator(parameters.random_state)

@@ -2,8 +2,9 @@
 
 from sklearn_gflow.geometry.cost import Cost, CrossEntropy, SquaredError
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
+from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
 from sklearn_gflow.geometry.module import ModuleFamily
-from sklearn_gflow.geometry.output_map import Family, Linearization, OutputMap, Tangent
+from sklearn_gflow.geometry.output_map import OutputMap, Tangent
 from sklearn_gflow.geometry.spectrum import (
     PSEUDOINVERSE,
     SOLVERS,
@@ -25,6 +26,7 @@ __all__ = [
     "SOLVERS",
     "Cost",
     "CrossEntropy",
+    "DifferentiableMap",
     "FactorizationError",
     "Family",
     "GramFunction",
@@ -36,6 +38,7 @@ __all__ = [
     "SquaredError",
     "Tangent",
     "TangentFactor",
+    "TangentMap",
     "factorize",
     "forms_gram",
     "gram_eigenvectors",

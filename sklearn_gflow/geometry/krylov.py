@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry.output_map import Tangent
+from sklearn_gflow.geometry.maps import TangentMap
 from sklearn_gflow.geometry.symmetric import (
     FactorizationError,
     GramFunction,
@@ -68,7 +68,7 @@ class PartialCholesky:
 
     Parameters
     ----------
-    tangent : Tangent
+    tangent : TangentMap
         D.
     diagonal : Tensor of shape (Q·N,)
         Of G.
@@ -76,7 +76,7 @@ class PartialCholesky:
         Added to the eigenvalues of G.
     """
 
-    def __init__(self, tangent: Tangent, diagonal: Tensor, ridge: float) -> None:
+    def __init__(self, tangent: TangentMap, diagonal: Tensor, ridge: float) -> None:
         F = _pivoted_columns(tangent, diagonal)
         eigenvalues, V, _ = eigh_somewhere(F.mT @ F)
         noise = _NOISE * len(F) * torch.finfo(F.dtype).eps
@@ -90,9 +90,9 @@ class PartialCholesky:
         return r + self.U @ (self.shrink * (self.U.mT @ r))
 
 
-def _pivoted_columns(tangent: Tangent, diagonal: Tensor) -> Tensor:
+def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
     """F with FFᵀ ≈ G, from the columns of random samples: exact on them, never above G."""
-    Q = tangent.output_map.family.n_outputs
+    Q = tangent.n_outputs
     rank = min(_COLUMNS, len(diagonal), tangent.n_params)
     a_round = max(1, rank // (_ROUNDS * Q))
     exhausted = _NOISE * len(diagonal) * torch.finfo(diagonal.dtype).eps * diagonal.max()
@@ -187,7 +187,7 @@ def conjugate_residuals(
 class _Shifted(NamedTuple):
     """A = DDᵀ + ridge as products."""
 
-    tangent: Tangent
+    tangent: TangentMap
     ridge: float
 
     def product(self, v: Tensor) -> tuple[Tensor, float]:
@@ -213,7 +213,7 @@ class Krylov:
 
     Parameters
     ----------
-    tangent : Tangent
+    tangent : TangentMap
         D.
     probe : Tensor of shape (Q·N,)
         A vector of the size of those that f(A) will be applied to.
@@ -228,7 +228,7 @@ class Krylov:
 
     rank = condition = math.nan
 
-    def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
+    def __init__(self, tangent: TangentMap, probe: Tensor, ridge: float) -> None:
         self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, norm(probe)
         self.accuracy = max(_ACCURACY, _rounding(probe))
         diagonal = tangent.gram_diagonal()

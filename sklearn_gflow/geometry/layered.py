@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from sklearn_gflow.geometry.maps import Family, Linearization
 
 __all__ = ["ACTIVATIONS", "Activation", "LayeredLinearization", "LayeredNetwork"]
 
@@ -59,7 +61,7 @@ _PANEL_ROWS = 128
 _PROBED_OUTPUTS = 4
 
 
-class LayeredNetwork:
+class LayeredNetwork(Family):
     """The family f_θ of layered networks (2.1) with one activation in all hidden layers.
 
     θ is one flat vector: for each layer its weights, shape (n_in, n_out) in row order, then
@@ -79,6 +81,8 @@ class LayeredNetwork:
     n_features, n_outputs : int
         M and Q.
     """
+
+    single_precision = True
 
     def __init__(self, sizes: Sequence[int], activation: str = "tanh") -> None:
         self.sizes = tuple(sizes)
@@ -121,6 +125,25 @@ class LayeredNetwork:
         parts[-1].zero_()
         return torch.cat(parts)
 
+    @property
+    def signature(self) -> tuple[int, ...]:
+        """The widths: θ of one network is θ of another with the same."""
+        return self.sizes
+
+    def fitted_attributes(self, theta: Tensor) -> dict[str, Any]:
+        """Weights, biases and the number of layers, by the names of `MLPRegressor`."""
+        layers = list(self.layers(theta))
+        return {
+            "coefs_": [W for W, _ in layers],
+            "intercepts_": [b for _, b in layers],
+            "n_layers_": len(self.sizes),
+        }
+
+    def hidden(self, theta: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations of the last hidden layer, and the weights of the layer above."""
+        linearization = self.linearize(theta, X)
+        return linearization.inputs[-1], linearization.layers[-1][0]
+
     def layers(self, theta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of θ as (weights, biases), layer by layer."""
         start = 0
@@ -152,7 +175,7 @@ class LayeredNetwork:
 
 
 @dataclass(frozen=True)
-class LayeredLinearization:
+class LayeredLinearization(Linearization):
     """A layered network at one θ and one X, to first order: x, D·v, Dᵀ·u, DDᵀ.
 
     Attributes

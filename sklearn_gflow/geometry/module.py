@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
+
+from sklearn_gflow.geometry.maps import Family, Linearization
 
 __all__ = ["ModuleFamily", "ModuleLinearization"]
 
@@ -16,7 +19,7 @@ __all__ = ["ModuleFamily", "ModuleLinearization"]
 _CHUNK_BYTES = 128 * 2**20
 
 
-class ModuleFamily:
+class ModuleFamily(Family):
     """f_θ given by a module: convolutions, residual connections, tied weights and all.
 
     The module runs in evaluation mode (no dropout). Parameters that do not require gradients
@@ -56,8 +59,10 @@ class ModuleFamily:
         self.shapes = {name: p.shape for name, p in trained.items()}
         self.n_params = sum(p.numel() for p in trained.values())
 
-    def initial(self) -> Tensor:
-        """The module's own parameters as θ, shape (n_params,)."""
+    def initial(
+        self, generator: torch.Generator | None = None, *, input_scale: float = 1.0
+    ) -> Tensor:
+        """The module's own parameters as θ, shape (n_params,): nothing is drawn or scaled."""
         parameters = dict(self.module.named_parameters())
         return torch.cat([parameters[name].detach().reshape(-1) for name in self.shapes])
 
@@ -70,32 +75,23 @@ class ModuleFamily:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
+    def fitted_attributes(self, theta: Tensor) -> dict[str, Any]:
+        """Parameters by the module's names."""
+        return {"parameters_": self.parameters(theta)}
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the module."""
+        return self.module.state_dict()
+
+    def restored(self, state: dict[str, Tensor]) -> ModuleFamily:
+        """The module, with parameters and buffers of a fit."""
+        self.module.load_state_dict(state)
+        return self
+
     def call(self, theta: Tensor, X: Tensor) -> Tensor:
         """f_θ(X), differentiable."""
         outputs: Tensor = functional_call(self.module, self.parameters(theta), (X,))
         return outputs
-
-    def check_rows(self, theta: Tensor, X: Tensor) -> None:
-        """Hold the module to its contract on some rows.
-
-        Raises
-        ------
-        ValueError
-            If outputs have another shape than (n_samples, n_outputs), or depend on other rows.
-        """
-        outputs = self.outputs(theta, X)
-        if outputs.shape != (len(X), self.n_outputs):
-            raise ValueError(
-                f"module must map inputs of shape {tuple(X.shape)} to outputs of shape "
-                f"{(len(X), self.n_outputs)}, got {tuple(outputs.shape)}"
-            )
-        alone = torch.cat([self.outputs(theta, row[None]) for row in X])
-        tolerance = torch.finfo(X.dtype).eps ** 0.5
-        if not torch.allclose(outputs, alone, rtol=tolerance, atol=tolerance):
-            raise ValueError(
-                "module gives a row another output in company than alone: an output must depend "
-                "on its own input alone"
-            )
 
     def outputs(self, theta: Tensor, X: Tensor) -> Tensor:
         """f_θ(X), shape (n_samples, n_outputs)."""
@@ -108,7 +104,7 @@ class ModuleFamily:
 
 
 @dataclass(frozen=True)
-class ModuleLinearization:
+class ModuleLinearization(Linearization):
     """A module at one θ and one X, to first order: x, D·v, Dᵀ·u, DDᵀ."""
 
     family: ModuleFamily

@@ -1,69 +1,20 @@
-"""What a family of functions must offer, and the output map θ ↦ x(θ) made of it (2.8)–(2.9)."""
+"""The outputs of a family at the rows of a table, as one flat vector x(θ) (2.8)–(2.9).
+
+Sample weights enter here and nowhere else: downstream the formulas of the paper hold as they are
+for W^½x and W^½D. What other modules may ask is in `maps`; symbols are in docs/notation.md.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Family", "Linearization", "OutputMap", "Tangent"]
+from sklearn_gflow.geometry.maps import Family, Linearization
 
-
-class Linearization(Protocol):
-    """A family at one θ and one X, to first order. Samples × outputs come as two axes."""
-
-    @property
-    def n_params(self) -> int:
-        """K."""
-
-    @property
-    def outputs(self) -> Tensor:
-        """f_θ(X), shape (n_samples, n_outputs)."""
-
-    def push(self, v: Tensor) -> Tensor:
-        """D·v, shape (n_samples, n_outputs), of v, shape (n_params,)."""
-
-    def pull(self, u: Tensor) -> Tensor:
-        """Dᵀ·u, shape (n_params,), of u, shape (n_samples, n_outputs)."""
-
-    def gram(self) -> Tensor:
-        """DDᵀ (3.15), shape (n_samples·n_outputs, n_samples·n_outputs), sample-major."""
-
-    def shared_gram(self) -> Tensor:
-        """K̄ = (1/Q) Σ_q G[(·,q), (·,q)], shape (n_samples, n_samples): G ≈ K̄ ⊗ 1_Q."""
-
-    def gram_diagonal(self) -> Tensor:
-        """The diagonal of DDᵀ, shape (n_samples·n_outputs,)."""
-
-    def jacobian(self) -> Tensor:
-        """D (2.12), shape (n_samples·n_outputs, n_params)."""
-
-    def cross_gram(self, other: Any) -> Tensor:
-        """Θ(xᵢ, yⱼ) (3.14) with another sample set at the same θ, shape (n·Q, m·Q)."""
-
-    def take(self, samples: Tensor) -> Linearization:
-        """The same θ at some of the samples."""
-
-
-class Family(Protocol):
-    """A family of functions f_θ: ℝᴹ → ℝ^Q (2.1)."""
-
-    @property
-    def n_params(self) -> int:
-        """K."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Q."""
-
-    def outputs(self, theta: Tensor, X: Tensor) -> Tensor:
-        """f_θ(X), shape (n_samples, n_outputs)."""
-
-    def linearize(self, theta: Tensor, X: Tensor) -> Linearization:
-        """f_θ(X) with its first derivative in θ."""
+__all__ = ["OutputMap", "Tangent"]
 
 
 @dataclass(frozen=True)
@@ -106,24 +57,39 @@ class OutputMap:
         return self.family.n_params
 
     @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.X)
+
+    @property
+    def n_outputs(self) -> int:
+        """Q."""
+        return self.family.n_outputs
+
+    @property
     def size(self) -> int:
         """Q·N, the dimension of output space."""
-        return len(self.X) * self.family.n_outputs
+        return self.n_samples * self.n_outputs
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which θ is taken and x(θ) given."""
+        return self.X.dtype
 
     @property
     def total_weight(self) -> float:
         """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
         return float(len(self.X) if self.weights is None else self.weights.sum())
 
-    def scale(self, values: Tensor) -> Tensor:
+    def weigh(self, values: Tensor) -> Tensor:
         """W^½ on values of shape (n_samples, n_outputs), flattened to (Q·N,)."""
         if self.weights is not None:
             values = values * self.weights.sqrt()[:, None]
         return values.reshape(-1)
 
-    def unscale(self, x: Tensor) -> Tensor:
+    def unweigh(self, x: Tensor) -> Tensor:
         """W^−½ on a vector of output space: plain values, shape (n_samples, n_outputs)."""
-        values = x.view(len(self.X), self.family.n_outputs)
+        values = x.view(len(self.X), self.n_outputs)
         return values if self.weights is None else values / self.weights.sqrt()[:, None]
 
     def outputs(self, theta: Tensor) -> Tensor:
@@ -136,7 +102,15 @@ class OutputMap:
         return Tangent(self, inner, self._place(inner.outputs))
 
     def _place(self, values: Tensor) -> Tensor:
-        return self.scale(values if self.offset is None else values - self.offset)
+        return self.weigh(values if self.offset is None else values - self.offset)
+
+    def plain(self, samples: Tensor | slice = slice(None)) -> OutputMap:
+        """f_θ at some of the samples, without weights and without the offset."""
+        return OutputMap(self.family, self.X[samples])
+
+    def hidden(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
+        """See `Family.hidden`."""
+        return self.family.hidden(theta, self.X)
 
 
 @dataclass(frozen=True)
@@ -155,18 +129,43 @@ class Tangent:
     _held: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.output_map.n_samples
+
+    @property
+    def n_outputs(self) -> int:
+        """Q."""
+        return self.output_map.n_outputs
+
+    @property
     def n_params(self) -> int:
         """K."""
         return self.output_map.n_params
 
+    @property
+    def total_weight(self) -> float:
+        """N: the sum of the weights."""
+        return self.output_map.total_weight
+
+    @property
+    def sample_weights(self) -> Tensor:
+        """Of the samples, shape (n_samples,)."""
+        weights = self.output_map.weights
+        return self.outputs.new_ones(self.n_samples) if weights is None else weights
+
+    def unweigh(self, x: Tensor) -> Tensor:
+        """W^−½ on a vector of output space: plain values, shape (n_samples, n_outputs)."""
+        return self.output_map.unweigh(x)
+
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,)."""
-        return self.output_map.scale(self.inner.push(v))
+        return self.output_map.weigh(self.inner.push(v))
 
     def pull(self, u: Tensor) -> Tensor:
         """Dᵀ·u, shape (K,)."""
         values = u.view_as(self.inner.outputs)
-        return self.inner.pull(self.output_map.scale(values).view_as(values))
+        return self.inner.pull(self.output_map.weigh(values).view_as(values))
 
     def hold_gram(self) -> None:
         """Form G ahead, for products, until `gram` hands it over."""

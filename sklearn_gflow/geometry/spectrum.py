@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry.krylov import Krylov, numbers_held
-from sklearn_gflow.geometry.output_map import Linearization, Tangent
+from sklearn_gflow.geometry.maps import Linearization, TangentMap
 from sklearn_gflow.geometry.symmetric import (
     FactorizationError,
     GramFunction,
@@ -131,7 +131,7 @@ def gram_eigenvectors(gram: Tensor, *, rcond: float | None = None) -> tuple[Tens
 
 
 def tangent_spectrum(
-    linearization: Linearization | Tangent,
+    linearization: Linearization | TangentMap,
     *,
     gram: Tensor | None = None,
     rcond: float | None = None,
@@ -140,7 +140,7 @@ def tangent_spectrum(
 
     Parameters
     ----------
-    linearization : Linearization or Tangent
+    linearization : Linearization or TangentMap
         D at one θ.
     gram : Tensor of shape (Q·N, Q·N), optional
         G, where it is at hand.
@@ -225,7 +225,7 @@ class TangentFactor(ABC):
 class _RowSide(TangentFactor):
     """Through G = DDᵀ, for Q·N ≤ K."""
 
-    def __init__(self, tangent: Tangent, factor: SymmetricFactor, *, damped: bool) -> None:
+    def __init__(self, tangent: TangentMap, factor: SymmetricFactor, *, damped: bool) -> None:
         self.tangent, self.factor, self.damped = tangent, factor, damped
         self.rank = factor.rank
 
@@ -259,7 +259,7 @@ class _Krylov(TangentFactor):
 
     rank = condition = math.nan
 
-    def __init__(self, tangent: Tangent, probe: Tensor, ridge: float) -> None:
+    def __init__(self, tangent: TangentMap, probe: Tensor, ridge: float) -> None:
         self.tangent, self.krylov = tangent, Krylov(tangent, probe, ridge)
         self.damped = ridge > 0
 
@@ -301,7 +301,7 @@ class _Shared(TangentFactor):
     rank = math.nan
     damped = True
 
-    def __init__(self, tangent: Tangent, factor: SymmetricFactor) -> None:
+    def __init__(self, tangent: TangentMap, factor: SymmetricFactor) -> None:
         self.tangent, self.factor = tangent, factor
 
     @property
@@ -336,7 +336,7 @@ class _Shared(TangentFactor):
 
     def _columns(self, r: Tensor) -> Tensor:
         """R, shape (N, Q·m), of m vectors r, shape (Q·N,) or (Q·N, m), sample-major."""
-        return r.reshape(len(self.tangent.output_map.X), -1)
+        return r.reshape(self.tangent.n_samples, -1)
 
 
 class _ParameterSide(TangentFactor):
@@ -397,7 +397,7 @@ class _Svd(TangentFactor):
 
 
 def factorize(
-    tangent: Tangent,
+    tangent: TangentMap,
     probe: Tensor,
     *,
     solver: str = "auto",
@@ -410,7 +410,7 @@ def factorize(
 
     Parameters
     ----------
-    tangent : Tangent
+    tangent : TangentMap
         x(θ) and D.
     probe : Tensor of shape (Q·N,)
         A vector that f(G) will be applied to, the residual for instance; a shifted factor
@@ -485,16 +485,16 @@ def factorize(
     )
 
 
-def forms_gram(tangent: Tangent, solver: str) -> bool:
+def forms_gram(tangent: TangentMap, solver: str) -> bool:
     """Whether `factorize` takes G, and neither DᵀD nor D, K̄ or products."""
-    if solver == "shared" and tangent.output_map.family.n_outputs == 1:
+    if solver == "shared" and tangent.n_outputs == 1:
         solver = "auto"
     of_gram = solver in ("auto", "cholesky", "eigh")
     return of_gram and tangent.outputs.numel() <= tangent.n_params
 
 
 def _without_matrix(
-    tangent: Tangent, probe: Tensor, *, rcond: float | None, ridge: float
+    tangent: TangentMap, probe: Tensor, *, rcond: float | None, ridge: float
 ) -> TangentFactor:
     if rcond is not None:
         raise ValueError(
@@ -504,7 +504,7 @@ def _without_matrix(
 
 
 def _share(
-    tangent: Tangent,
+    tangent: TangentMap,
     probe: Tensor,
     *,
     eigenvectors: bool,
@@ -512,7 +512,7 @@ def _share(
     rcond: float | None,
     ridge: float,
 ) -> TangentFactor:
-    if tangent.output_map.family.n_outputs == 1:
+    if tangent.n_outputs == 1:
         return factorize(
             tangent, probe, eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge
         )

@@ -22,7 +22,7 @@ class Flow:
         self.network = LayeredNetwork(sizes, activation) if family is None else family
         offset = LayeredNetwork(sizes, activation).outputs(self.theta, self.X)
         self.map = OutputMap(self.network, self.X, offset, weights)
-        self.cost = SquaredError(self.map.scale(self.y), self.map.total_weight)
+        self.cost = SquaredError(self.map.weigh(self.y), self.map.total_weight)
 
     @property
     def pieces(self):

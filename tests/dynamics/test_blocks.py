@@ -39,7 +39,7 @@ class Source:
         weights = None if p.weights is None else p.weights[rows]
         output_map = OutputMap(p.network, p.X[rows], p.map.offset[rows], weights)
         targets = p.y[rows] * self.spoilt(rows)
-        return output_map, SquaredError(output_map.scale(targets), output_map.total_weight)
+        return output_map, SquaredError(output_map.weigh(targets), output_map.total_weight)
 
 
 class FirstRows(Source):

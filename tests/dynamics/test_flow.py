@@ -379,7 +379,7 @@ def test_float32():
     theta = problem.theta.float()
     network = LayeredNetwork(problem.sizes)
     output_map = OutputMap(network, X, network.outputs(theta, X))
-    cost = type(problem.cost)(output_map.scale(y), 6.0)
+    cost = type(problem.cost)(output_map.weigh(y), 6.0)
     path = flow(output_map, cost, theta, Adaptive(math.inf), FlowOptions(tol=1e-4))
     assert path.outcome is Outcome.CONVERGED
     assert path.theta.dtype == torch.float32

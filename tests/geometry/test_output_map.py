@@ -55,8 +55,8 @@ def test_gram_is_root_weights_times_gram_times_root_weights(weighted):
 def test_unscale_inverts_scale(weighted):
     output_map, _, _ = weighted
     values = torch.arange(10, dtype=torch.float64).reshape(5, 2)
-    torch.testing.assert_close(output_map.unscale(output_map.scale(values)), values)
-    assert output_map.scale(values)[3] == pytest.approx(3 * 2**0.5)
+    torch.testing.assert_close(output_map.unweigh(output_map.weigh(values)), values)
+    assert output_map.weigh(values)[3] == pytest.approx(3 * 2**0.5)
 
 
 def test_no_weights_are_weights_of_one(weighted):
@@ -65,7 +65,7 @@ def test_no_weights_are_weights_of_one(weighted):
     ones = OutputMap(output_map.family, output_map.X, output_map.offset, torch.ones(5).double())
     assert torch.equal(none.outputs(theta), ones.outputs(theta))
     assert torch.equal(none.linearize(theta).gram(), ones.linearize(theta).gram())
-    assert torch.equal(none.unscale(none.outputs(theta)), ones.unscale(ones.outputs(theta)))
+    assert torch.equal(none.unweigh(none.outputs(theta)), ones.unweigh(ones.outputs(theta)))
     assert none.total_weight == ones.total_weight == 5
 
 

@@ -26,10 +26,10 @@ def training(weighted=False):
     weights = torch.from_numpy(WEIGHTS) if weighted else None
     output_map = OutputMap(LayeredNetwork(sizes, "tanh"), X, None, weights)
     y = torch.from_numpy(TARGETS[LABELS])
-    cost = SquaredError(output_map.scale(y), output_map.total_weight)
+    cost = SquaredError(output_map.weigh(y), output_map.total_weight)
     path = adapted_flow(output_map, cost, theta, TIMES)
     assert set(path.rank) == {30.0}
-    return path, [output_map.unscale(x).numpy() for x in path.outputs]
+    return path, [output_map.unweigh(x).numpy() for x in path.outputs]
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -39,7 +39,7 @@ def problem(weighted=False):
 
 
 def logits(output_map, x):
-    return output_map.unscale(x).numpy()
+    return output_map.unweigh(x).numpy()
 
 
 def limit(x0, targets):

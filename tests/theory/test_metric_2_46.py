@@ -151,7 +151,7 @@ def test_sample_weights_enter_through_the_coordinates(measured):
     gap = relative(metric.lower_index(v), dense.h @ v.numpy())
     measured("h_αv with weights", gap, at_most=1e-9)
     for cost in (
-        SquaredError(weighted.scale(p.y), weighted.total_weight),
+        SquaredError(weighted.weigh(p.y), weighted.total_weight),
         CrossEntropy(torch.softmax(p.y, dim=1), weights),
     ):
         V = output_field(tangent, metric.factor, cost, 0.3).numpy()

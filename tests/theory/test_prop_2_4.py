@@ -82,9 +82,9 @@ def test_weighted_samples_keep_to_the_line(measured):
     p = problem("one hidden layer, tanh")
     weights = torch.tensor([0.5, 1.0, 2.0, 3.0, 1.0, 0.25], dtype=torch.float64)
     weighted = type(p.map)(p.map.family, p.X, None, weights)
-    cost = type(p.cost)(weighted.scale(p.y), weighted.total_weight)
+    cost = type(p.cost)(weighted.weigh(p.y), weighted.total_weight)
     path = adapted_flow(weighted, cost, p.theta, TIMES)
-    gap = off_the_line(path, weighted.scale(p.y).numpy())
+    gap = off_the_line(path, weighted.weigh(p.y).numpy())
     measured("distance from the line, with weights", gap, at_most=1e-7)
 
 
