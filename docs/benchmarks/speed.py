@@ -53,7 +53,7 @@ class Problem:
     def stepper(self, alpha: float) -> Stepper:
         """Linearise, factorise: all that a step needs."""
         point = Point.at(self.map, self.cost, 0.0, self.theta)
-        factor = factorize(point.tangent, point.velocity)
+        factor = factorize(point.tangent, point.residual)
         scale = mean_diagonal(point.tangent)
         distance = self.cost.distance(point.outputs)
         limit = self.cost.targets

@@ -18,8 +18,8 @@ from torch import Tensor
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.dynamics import (
     METHODS,
+    Callback,
     LossReached,
-    Monitor,
     Outcome,
     Trajectory,
     t_from_tau,
@@ -265,7 +265,7 @@ class BaseAdaptedFlow(BaseEstimator):
         labels: np.ndarray | None,
     ) -> TrainedFlow:
         training = self._begin(data, labels)
-        monitor: Monitor | None = None if held_out is None else training.judged_by(held_out)
+        monitor: Callback | None = None if held_out is None else training.judged_by(held_out)
         t_end, at_start = self.t_end, False
         if isinstance(self.early_stopping, str):
             best, loss = self._leave_one_out_time(training)

@@ -1,6 +1,17 @@
 """The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
 
-from sklearn_gflow.geometry.cost import Cost, CrossEntropy, SquaredError
+from sklearn_gflow.geometry.cost import (
+    Cost,
+    CrossEntropy,
+    Gamma,
+    Huber,
+    LogLoss,
+    Loss,
+    Poisson,
+    Quantile,
+    RowCost,
+    SquaredError,
+)
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
 from sklearn_gflow.geometry.module import ModuleFamily
@@ -29,11 +40,18 @@ __all__ = [
     "DifferentiableMap",
     "FactorizationError",
     "Family",
+    "Gamma",
     "GramFunction",
+    "Huber",
     "LayeredNetwork",
     "Linearization",
+    "LogLoss",
+    "Loss",
     "ModuleFamily",
     "OutputMap",
+    "Poisson",
+    "Quantile",
+    "RowCost",
     "Spectrum",
     "SquaredError",
     "Tangent",
