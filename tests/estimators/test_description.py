@@ -26,6 +26,7 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.estimators import _attributes
 from sklearn_gflow.estimators._description import described, parameter
+from sklearn_gflow.estimators._parameters import PathParameters, SearchParameters
 from tests.estimators.data import classes, table
 
 PLAIN = [AdaptedFlowRegressor, AdaptedFlowClassifier]
@@ -117,7 +118,8 @@ class TestDocstrings:
 def test_of_a_search_are_those_of_its_estimator_and_the_grid():
     for plain, search in zip(PLAIN, SEARCHES, strict=True):
         of_plain, of_search = ({f.name: f for f in fields(kind)} for kind in (plain, search))
-        assert of_search.keys() - of_plain.keys() == {"alphas", "t_ends", "cv"}
+        assert of_search.keys() - of_plain.keys() == {f.name for f in fields(SearchParameters)}
+        assert of_plain.keys() - of_search.keys() == {f.name for f in fields(PathParameters)}
         for name in of_search.keys() & of_plain.keys():
             assert of_search[name].metadata is of_plain[name].metadata
 
