@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -78,8 +78,8 @@ class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
     def _template(self, seed: int) -> BaseAdaptedFlow:
         """The estimator of the search; one seed for the scores and for the fit."""
         parameters = self.get_params(deep=False)
-        for name in ("alphas", "t_ends", "cv"):
-            parameters.pop(name)
+        for of_search in fields(SearchParameters):
+            parameters.pop(of_search.name)
         parameters.update(random_state=seed)
         if parameters["init_scale"] == "auto":  # one start for all α
             parameters["init_scale"] = SMOOTH_START
