@@ -154,7 +154,8 @@ class FrozenFlow:
         """
         state = _State.at(self, torch.zeros_like(self.outputs))
         tolerance = _TOLERANCE if self.alpha == 1 else _STIFF_TOLERANCE
-        tolerance *= self.cost.distance(self.outputs)
+        # Many short steps must not add up to more than one long step may err by.
+        tolerance *= self.cost.distance(self.outputs) * min(1.0, h)
         left, step = min(h, _FOREVER), min(h, _FIRST_SUBSTEP)
         for _ in range(_MOST_SUBSTEPS):
             step = min(step, left)
