@@ -18,10 +18,11 @@ from sklearn_gflow.geometry import (
     CrossEntropy,
     FactorizationError,
     OutputMap,
+    Shape,
     Tangent,
     TangentFactor,
     factorize,
-    forms_gram,
+    solver_for,
 )
 from sklearn_gflow.geometry.vectors import norm
 
@@ -141,7 +142,7 @@ def flow(
         limit=cost.minimizer(point.outputs),
         distance=cost.distance(point.outputs),
         initial_residual=norm(point.velocity),
-        hold_gram=watched and forms_gram(point.tangent, options.solver),
+        hold_gram=watched and _forms_gram(point.tangent, options),
     )  # fmt: skip
     del point  # the activations of the start would stay in memory while the flow goes on
     loop.run()
@@ -167,6 +168,10 @@ def mean_diagonal(tangent: Tangent, *, shared: bool = False) -> float:
         trace = tangent.trace() / tangent.n_outputs
     mean = trace / tangent.total_weight
     return 1.0 if mean == 0 else mean
+
+
+def _forms_gram(tangent: Tangent, options: FlowOptions) -> bool:
+    return solver_for(options.solver, tangent.n_outputs).forms(Shape.of(tangent)) == "G"
 
 
 def of_many_vectors(options: FlowOptions, cost: Cost) -> bool:
