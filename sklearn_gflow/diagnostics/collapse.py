@@ -26,7 +26,7 @@ class Collapse:
     between : float
         (1/2N) Σ_j N_j |mean_j − y_j|², the class means' distance from the labels.
     ratio : float
-        within/between; NaN when both are zero.
+        within/between; NaN when both are zero, or one is NaN.
     """
 
     class_means: np.ndarray
@@ -67,16 +67,16 @@ def collapse(
     y = np.asarray(targets, dtype=np.float64)
     w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     members, sizes = _membership(index, w, len(y))
-    present = sizes > 0
+    present = sizes != 0
     means = np.full((len(y), x.shape[1]), np.nan)
     means[present] = (members @ x)[present] / sizes[present, None]
     within = float(w @ ((x - means[index]) ** 2).sum(axis=1) / (2 * w.sum()))
     distances = ((means - y)[present] ** 2).sum(axis=1)
     between = float(sizes[present] @ distances / (2 * w.sum()))
-    if between > 0:
-        ratio = within / between
-    else:
+    if between == 0:
         ratio = math.inf if within > 0 else math.nan
+    else:
+        ratio = within / between
     return Collapse(means, y, within, between, ratio)
 
 
@@ -136,10 +136,13 @@ def neural_collapse(
     Returns
     -------
     NeuralCollapse
+        NaN throughout where a feature, or a sample weight, is not finite.
     """
     h = np.asarray(features, dtype=np.float64)
     index = np.asarray(labels)
     w = np.ones(len(h)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if not (np.isfinite(h).all() and np.isfinite(w).all()):
+        return NeuralCollapse(*[math.nan] * 6)
     members, sizes = _membership(index, w, int(index.max()) + 1)
     means = (members @ h) / sizes[:, None]
     n_classes = len(means)

@@ -59,6 +59,11 @@ def positive_definite(gram: Tensor, *, rcond: float | None = None) -> Definitene
     Returns
     -------
     Definiteness
+
+    Raises
+    ------
+    FactorizationError
+        If the kernel is not finite, or its eigenvalues could not be had.
     """
     spectrum = gram_spectrum(gram, rcond=rcond)
     largest = float(spectrum.eigenvalues[0])

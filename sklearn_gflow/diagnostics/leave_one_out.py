@@ -140,6 +140,7 @@ class LeaveOneOut:
         Returns
         -------
         Tensor of shape (n_samples, Q)
+            NaN where an argument, or an eigenvalue, is.
         """
         columns = self._family(alpha, tau, scale, ridge)
         residual = self._residual_blocks
@@ -162,7 +163,7 @@ class LeaveOneOut:
         -------
         float
         """
-        learnt = self.eigenvalues > 0
+        learnt = ~(self.eigenvalues <= 0)  # an eigenvalue that is NaN too, so that the loss is
         rates = _rates(self.eigenvalues.where(learnt, 1.0), alpha, scale, ridge)
         decay = torch.where(learnt, torch.exp(-tau * rates), 1.0)
         modes = self._coordinates[:, : self._residual_blocks.shape[2]]
@@ -176,6 +177,8 @@ class LeaveOneOut:
 
     def _family(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
+        if math.isnan(alpha + tau + scale + ridge + float(self.eigenvalues.sum())):
+            return torch.full_like(self._blocks(self._right_hand_sides), math.nan)
         # A ridge in the rounding of λ_max is none.
         if alpha and ridge > torch.finfo(torch.float64).eps * float(self.eigenvalues[-1]):
             return self._damped_flow(alpha, tau, scale, ridge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -119,7 +120,9 @@ class OutputPosterior:
             return noise * (1 - float(freedom) / n_samples) - mean_square
 
         noise = mean_square
-        if mean_square > 0 and self.amplitude > 0:  # γ ≤ m brackets the root
+        if not math.isfinite(mean_square + self.amplitude):
+            noise = math.nan
+        elif mean_square > 0 and self.amplitude > 0:  # γ ≤ m brackets the root
             noise = scipy.optimize.brentq(excess, mean_square, 2 * mean_square / (1 - 1 / share))
         return replace(self, eigenvalues=eigenvalues, weights=share * self.weights, noise=noise)
 
@@ -158,7 +161,7 @@ class OutputPosterior:
     @property
     def _ratio(self) -> float:
         """ρ; of targets that are all zero, where both variances vanish, any will do."""
-        return self.noise / self.amplitude if self.amplitude > 0 else 1.0
+        return 1.0 if self.amplitude <= 0 else self.noise / self.amplitude
 
     def _weighted(self, cross: Tensor) -> Tensor:
         """VᵀW^½k."""

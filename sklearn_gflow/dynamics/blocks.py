@@ -29,8 +29,10 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
+    Shape,
     TangentMap,
     factorize,
+    solver_for,
     tangent_spectrum,
 )
 
@@ -277,7 +279,9 @@ class _BlockLoop:
         options = self.options
         if not options.damping:
             return 0.0
-        return options.damping * mean_diagonal(tangent, shared=options.solver == "shared")
+        solver = solver_for(options.solver, tangent.n_outputs)
+        shared = solver.forms(Shape.of(tangent)) == "K̄"
+        return options.damping * mean_diagonal(tangent, shared=shared)
 
     def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
         """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""

@@ -25,9 +25,11 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
+    Shape,
     TangentFactor,
+    TangentMap,
     factorize,
-    forms_gram,
+    solver_for,
 )
 from sklearn_gflow.geometry.vectors import norm
 
@@ -75,7 +77,7 @@ def flow(
         progress=Progress(
             norm(point.residual), point.loss, cost.least(point.outputs), options
         ),
-        hold_gram=hung.uses_gram and forms_gram(point.tangent, options.solver),
+        hold_gram=hung.uses_gram and _forms(point.tangent, options) == "G",
     )  # fmt: skip
     del point  # the activations of the start would stay in memory while the flow goes on
     try:
@@ -84,6 +86,11 @@ def flow(
         hung.end(trajectory)
     trajectory.selected = hung.best
     return trajectory
+
+
+def _forms(tangent: TangentMap, options: FlowOptions) -> str:
+    """Which matrix the solver forms at a point."""
+    return solver_for(options.solver, tangent.n_outputs).forms(Shape.of(tangent))
 
 
 @dataclass
@@ -162,7 +169,7 @@ class _Loop:
         """
         options = self.options
         many = needs_eigenvectors(self.cost, options.alpha, damped=self.ridge > 0)
-        return many or (options.alpha < 1 and options.solver == "shared")
+        return many or (options.alpha < 1 and _forms(self.point.tangent, options) == "K̄")
 
     def _stepper(self, point: Point, factor: TangentFactor) -> Stepper:
         return Stepper(

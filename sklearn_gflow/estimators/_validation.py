@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from sklearn_gflow.exceptions import GramMemoryError
-from sklearn_gflow.geometry import working_bytes
+from sklearn_gflow.geometry import Shape, solver_for
 
 __all__ = [
     "FULL_BATCH_SIZE",
@@ -168,7 +168,8 @@ def block_rows(
     if batch_size == "auto":
         small = size * min(size, n_params) <= FULL_BATCH_SIZE**2
         if solver == "krylov":
-            needed = working_bytes(size, n_params, _ITEMSIZES[dtype], solver)
+            shape = Shape(n_samples, n_outputs, n_params)
+            needed = solver_for(solver, n_outputs).working_bytes(shape, _ITEMSIZES[dtype])
             small = needed <= _available_bytes(device)
         return None if (small and not chunk) or method != "exponential" else _BLOCK_ROWS
     if method != "exponential":
@@ -230,10 +231,8 @@ def check_gram_memory(
     itemsize = _ITEMSIZES[dtype]
     if leave_one_out and solver == "krylov":  # it asks for eigenvectors
         solver = "eigh"
-    if n_outputs == 1 and solver == "shared":  # with nothing to share it is "auto"
-        solver = "auto"
-    size = rows if solver == "shared" else rows * n_outputs
-    needed = working_bytes(size, n_params, itemsize, solver)
+    shape = Shape(rows, n_outputs, n_params)
+    needed = solver_for(solver, n_outputs).working_bytes(shape, itemsize)
     # A Gram that is stored is formed with few parameters too.
     kept = 3 * itemsize * (rows * n_outputs) ** 2 if stores and batch_size is None else 0
     needed, forced = max(needed, kept), kept > needed
@@ -253,7 +252,7 @@ def check_gram_memory(
     if forced:
         cures.insert(0, "set store_gram=False")
     full_batch, matrix_free = batch_size is None and not leave_one_out, solver == "krylov"
-    needed_free = working_bytes(rows * n_outputs, n_params, itemsize, "krylov")
+    needed_free = solver_for("krylov", n_outputs).working_bytes(shape, itemsize)
     if full_batch and not (forced or matrix_free) and needed_free <= available:
         cures.append("set solver='krylov'")
     purpose = "the Gram and its factorisation"

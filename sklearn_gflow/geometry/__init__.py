@@ -12,24 +12,26 @@ from sklearn_gflow.geometry.cost import (
     RowCost,
     SquaredError,
 )
+from sklearn_gflow.geometry.functions import (
+    PSEUDOINVERSE,
+    FactorizationError,
+    GramFunction,
+    Spectrum,
+)
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
 from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent
-from sklearn_gflow.geometry.spectrum import (
-    PSEUDOINVERSE,
+from sklearn_gflow.geometry.solvers import (
     SOLVERS,
-    FactorizationError,
-    GramFunction,
-    Spectrum,
+    Request,
+    Shape,
+    Solver,
     TangentFactor,
     factorize,
-    forms_gram,
-    gram_eigenvectors,
-    gram_spectrum,
-    tangent_spectrum,
-    working_bytes,
+    solver_for,
 )
+from sklearn_gflow.geometry.spectrum import gram_eigenvectors, gram_spectrum, tangent_spectrum
 
 __all__ = [
     "ACTIVATIONS",
@@ -51,16 +53,18 @@ __all__ = [
     "OutputMap",
     "Poisson",
     "Quantile",
+    "Request",
     "RowCost",
+    "Shape",
+    "Solver",
     "Spectrum",
     "SquaredError",
     "Tangent",
     "TangentFactor",
     "TangentMap",
     "factorize",
-    "forms_gram",
     "gram_eigenvectors",
     "gram_spectrum",
+    "solver_for",
     "tangent_spectrum",
-    "working_bytes",
 ]

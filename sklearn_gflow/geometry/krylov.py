@@ -1,7 +1,8 @@
 """f(G)·r from products G·v = D(Dᵀv) alone: neither D nor G is formed.
 
 Memory is `numbers_held` numbers, a fixed multiple of the number of outputs: some columns of G, of
-which the preconditioner is made, and the basis of one Krylov space.
+which the preconditioner is made, and the basis of one Krylov space. The symbols are those of
+docs/notation.md; A stands for G + ridge, and B for the preconditioner.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sklearn_gflow.geometry.eigen import eigh_somewhere
+from sklearn_gflow.geometry.functions import FactorizationError, GramFunction
+from sklearn_gflow.geometry.lanczos import Lanczos
 from sklearn_gflow.geometry.maps import TangentMap
-from sklearn_gflow.geometry.symmetric import (
-    FactorizationError,
-    GramFunction,
-    Lanczos,
-    eigh_somewhere,
-)
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Krylov", "PartialCholesky", "Solution", "conjugate_residuals", "numbers_held"]
@@ -125,7 +123,10 @@ def _times(F: Tensor, M: Tensor) -> Tensor:
 
 
 class Solution(NamedTuple):
-    """u with Au ≈ AA⁺b, so that Dᵀu ≈ D⁺b; b − Au; why the iteration ended."""
+    """u with Au ≈ AA⁺b, so that Dᵀu ≈ D⁺b; b − Au; why the iteration ended.
+
+    Both vectors are NaN where the iteration met a number that is not finite.
+    """
 
     u: Tensor
     residual: Tensor
@@ -166,22 +167,30 @@ def conjugate_residuals(
     for _ in range(_MOST_ITERATIONS):
         s = B(q)
         along, curvature = float(p @ q), float(q @ s)
+        if not math.isfinite(along + curvature + rho + energy):
+            return _not_a_solution(b)
         if along > 0:
             largest = max(largest, curvature / along)  # of the eigenvalues of BA
         orthogonal = rho <= negligible * largest * energy
-        if orthogonal or norm(r) <= accuracy or not curvature > 0:  # nor is NaN
+        if orthogonal or norm(r) <= accuracy or curvature <= 0:
             exhausted = False
             break
         step = rho / curvature
         r_next, z_next = r - step * q, z - step * s
         energy_next = float(r_next @ z_next)
-        if not energy_next < energy:
+        if energy_next >= energy:
             exhausted = False
             break
         u, r, z, energy = u + step * p, r_next, z_next, energy_next
         w, rho_next = product(z)
         p, q, rho = z + rho_next / rho * p, w + rho_next / rho * q, rho_next
     return Solution(u, b - product(u)[0], orthogonal, exhausted)
+
+
+def _not_a_solution(b: Tensor) -> Solution:
+    """What stands for a solution after a number that is not finite: NaN, never zero."""
+    nan = torch.full_like(b, math.nan)
+    return Solution(nan, nan, orthogonal=False, exhausted=True)
 
 
 class _Shifted(NamedTuple):
@@ -243,6 +252,8 @@ class Krylov:
     @property
     def name(self) -> str:
         """With the residual, rounded up to a power of ten so that like steps read alike."""
+        if not math.isfinite(self.reached):
+            return "krylov (numbers that are not finite)"
         limit = "stopped at its limit, " if self.reached > self.accuracy else ""
         return f"krylov ({limit}residual below 1e{math.ceil(math.log10(self.reached))})"
 
@@ -255,8 +266,7 @@ class Krylov:
             # No function of self, or the factor would outlive its step in a cycle.
             self._space = Lanczos(self.A.image, b, tolerance=self.accuracy, largest=_LARGEST_SPACE)
         smooth = self._space.apply(f.smooth)
-        if self._space.change > self._space.tolerance:
-            self.reached = max(self.reached, self._space.change)
+        self._reach(self._space.change, self._space.tolerance)
         return solved + smooth
 
     def project(self, b: Tensor) -> Tensor:
@@ -281,8 +291,15 @@ class Krylov:
         if self._solved is None or torch.equal(self._solved[0], b):
             self._solved = b, solution
         if not solution.orthogonal and unit:
-            self.reached = max(self.reached, abs(weight) * norm(solution.residual) / unit)
+            self._reach(abs(weight) * norm(solution.residual) / unit)
         return solution
+
+    def _reach(self, error: float, allowed: float = 0.0) -> None:
+        """Remember the largest error that is not allowed; NaN for good, which `max` would not."""
+        if math.isnan(error):
+            self.reached = math.nan
+        elif error > allowed:
+            self.reached = max(self.reached, error)
 
     def _start(self, b: Tensor) -> Solution:
         """As much of b as the first vector's solution has: residuals of a flow point one way."""
@@ -292,8 +309,9 @@ class Krylov:
         first, solution = self._solved
         if torch.equal(first, b):
             return solution
-        if norm(solution.residual) > self.accuracy * self.unit:
-            return start  # u may have a part in the kernel of A, which b has not
+        if not norm(solution.residual) <= self.accuracy * self.unit:
+            # u may have a part in the kernel of A, which b has not; or it is NaN, which b is not.
+            return start
         image = first - solution.residual  # Au
         size = float(image @ image)
         share = float(b @ image) / size if size else 0.0

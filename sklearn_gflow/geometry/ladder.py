@@ -1,0 +1,103 @@
+"""The ladder: Cholesky where A has full rank, a shifted Cholesky where asked for, eigenvectors.
+
+One symmetric positive semidefinite matrix A comes in, one factor that applies any f goes out; each
+rung that fails leads to the next, and the last one that fails raises. The symbols are those of
+docs/notation.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.geometry.cholesky import Cholesky, ShiftedCholesky
+from sklearn_gflow.geometry.eigen import Eigh
+from sklearn_gflow.geometry.functions import FactorizationError
+from sklearn_gflow.geometry.triangles import triangles
+
+__all__ = ["SymmetricFactor", "factor_symmetric"]
+
+# Accepted relative residual of a solve that needed a shifted factor.
+_CERTIFIED_RESIDUAL = 1e-8
+_JITTERS = (1e2, 1e3, 1e4)  # times eps times the mean of the diagonal
+
+SymmetricFactor = Eigh | Cholesky
+
+
+def factor_symmetric(
+    A: Tensor,
+    *,
+    threshold: float,
+    ridge: float,
+    eigenvectors: bool = False,
+    jitter_for: Tensor | None = None,
+    once: bool = False,
+) -> SymmetricFactor:
+    """Climb the ladder: Cholesky, shifted Cholesky (where asked for), eigenvectors.
+
+    Parameters
+    ----------
+    A : Tensor of shape (m, m)
+        Symmetric, positive semidefinite. It is overwritten: a Cholesky factor takes its memory.
+    threshold : float
+        Relative, on the roots of eigenvalues: what is not above it counts as zero.
+    ridge : float
+        Added to the eigenvalues of A before f.
+    eigenvectors : bool
+        Whether to begin with the last rung.
+    jitter_for : Tensor of shape (m,), optional
+        A vector that a shifted factor must solve for; without it none is tried.
+    once : bool
+        Whether each vector will be asked for once, see `Cholesky`.
+
+    Returns
+    -------
+    Eigh or Cholesky
+
+    Raises
+    ------
+    FactorizationError
+        If A holds numbers that are not finite, or no eigenvalue routine succeeds.
+    """
+    # Of a Gram no entry is larger than the largest on the diagonal. What is not finite elsewhere
+    # has no Cholesky factor and no finite eigenvalues, so that the last rung raises.
+    if not math.isfinite(float(A.trace())):
+        raise FactorizationError("its diagonal holds numbers that are not finite")
+    factor: Cholesky | None = None
+    if not eigenvectors:
+        factor = _cholesky(A, threshold, ridge, once=once)
+        if factor is None and jitter_for is not None:
+            factor = _shifted_cholesky(A, jitter_for, ridge)
+    return Eigh(A, threshold, ridge) if factor is None else factor
+
+
+def _cholesky(A: Tensor, threshold: float, ridge: float, *, once: bool) -> Cholesky | None:
+    """The factor at full rank; otherwise None, and A is what it was."""
+    trace = float(A.trace()) + ridge * len(A)
+    pair = triangles(A, ridge)
+    if pair is None:
+        return None
+    factor = Cholesky(pair, "cholesky", ridge, once=once)
+    # λ_min ≥ ridge and λ_max ≤ tr A may say enough: then no estimate is made.
+    if ridge > threshold**2 * trace:
+        return factor
+    smallest, largest = factor.extremes
+    if smallest > threshold**2 * largest:  # not so where the estimates are NaN
+        return factor
+    pair.restore()
+    return None
+
+
+def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:
+    """The factor with the least jitter that solves for the probe; or None, and A is what it was."""
+    unit = (float(A.diagonal().mean()) + ridge) * torch.finfo(A.dtype).eps
+    for jitter in _JITTERS:
+        pair = triangles(A, ridge, jitter * unit)
+        if pair is not None:
+            factor = ShiftedCholesky(pair, "cholesky with jitter")
+            if factor.residual(probe) <= _CERTIFIED_RESIDUAL:  # not so where it is NaN
+                return factor
+            pair.restore()
+    return None

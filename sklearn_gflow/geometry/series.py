@@ -1,0 +1,86 @@
+"""f(A)·b by a rational Chebyshev series, for smooth f that are asked for once.
+
+The series costs a solve a term with one Cholesky factor of A + σ, and the number of terms does
+not depend on the spectrum of A. The symbols are those of docs/notation.md; σ is the pole of the
+series, and y = (σ − λ)/(σ + λ) its variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.geometry.functions import smooth_tolerance
+from sklearn_gflow.geometry.triangles import Triangles, cholesky_solve
+
+__all__ = ["rational_series"]
+
+_SERIES_POLE = 8.0  # over the turn of f: 12 terms give six digits of (1 − e^{−λ})/λ, 23 ten
+_SERIES_NODES = 64  # and as many terms at most
+
+
+def rational_series(
+    triangles: Triangles, f: Callable[[Tensor], Tensor], turn: float, b: Tensor
+) -> Tensor | None:
+    """f(A)·b by Chebyshev polynomials in y = (σ − λ)/(σ + λ), σ = 8·turn; b may have columns.
+
+    y takes all λ ≥ 0 to (−1, 1], so that the number of terms follows from f and the precision
+    and not from the spectrum of A (rational Chebyshev functions, Boyd 1987). Each is a solve
+    with one Cholesky factor of A + σ.
+
+    Parameters
+    ----------
+    triangles : InPlace or OutOfPlace
+        Of A.
+    f : callable
+        λ ↦ f(λ), bounded on λ ≥ 0, falling from about λ = turn.
+    turn : float
+        That λ.
+    b : Tensor of shape (m,) or (m, k)
+        Vectors.
+
+    Returns
+    -------
+    Tensor like b, or None
+        None where the series is too long, or A + σ is not positive definite.
+    """
+    sigma = _SERIES_POLE * turn
+    tolerance = smooth_tolerance(b.dtype)
+    weights = _chebyshev_coefficients(lambda y: f(sigma * (1 - y) / (1 + y)), tolerance)
+    L = triangles.shifted(sigma) if weights else None
+    if L is None:
+        return None
+
+    def times_y(v: Tensor) -> Tensor:  # (σ − A)(σ + A)⁻¹ = 2σ(σ + A)⁻¹ − 1
+        return cholesky_solve(L, v).mul_(2 * sigma).sub_(v)
+
+    previous, current = b, times_y(b)
+    total = weights[0] * previous + weights[1] * current
+    for weight in weights[2:]:  # T_{k+1}(y) = 2y T_k(y) − T_{k−1}(y)
+        previous, current = current, times_y(current).mul_(2).sub_(previous)
+        total.add_(current, alpha=weight)
+    return total
+
+
+@cache
+def _chebyshev_nodes() -> tuple[Tensor, Tensor]:
+    """Nodes y_j = cos θ_j, and cos kθ_j, which takes values there to coefficients."""
+    angles = (torch.arange(_SERIES_NODES, dtype=torch.float64) + 0.5) * math.pi / _SERIES_NODES
+    transform = torch.cos(torch.outer(torch.arange(_SERIES_NODES, dtype=torch.float64), angles))
+    transform *= 2 / _SERIES_NODES
+    transform[0] /= 2
+    return torch.cos(angles), transform
+
+
+def _chebyshev_coefficients(g: Callable[[Tensor], Tensor], tolerance: float) -> list[float]:
+    """Of g on [−1, 1], two at least, up to the tolerance times its size; none if too many."""
+    nodes, transform = _chebyshev_nodes()
+    coefficients = transform @ g(nodes)
+    counts = (coefficients.abs() > tolerance * coefficients.abs().max()).nonzero()
+    length = int(counts[-1]) + 1 if len(counts) else 0
+    # A tail that reaches the last nodes is no tail: higher terms hide in it.
+    return coefficients[: max(length, 2)].tolist() if 0 < length <= _SERIES_NODES // 2 else []

@@ -1,0 +1,108 @@
+"""The back end that factorises one N×N kernel for all Q outputs, G ≈ K̄ ⊗ 1_Q.
+
+K̄ is the mean over outputs of the diagonal blocks of G. In wide networks the approximation is good;
+the lengths of steps are measured against G itself, so that the flow cannot diverge by it. The
+symbols are those of docs/notation.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.geometry.functions import GramFunction
+from sklearn_gflow.geometry.ladder import SymmetricFactor, factor_symmetric
+from sklearn_gflow.geometry.maps import TangentMap
+from sklearn_gflow.geometry.solvers.base import Request, Shape, Solver, TangentFactor, total
+from sklearn_gflow.geometry.spectrum import relative_threshold
+
+__all__ = ["SHARED"]
+
+
+class _SharedFactor(TangentFactor):
+    """Through K̄ where G ≈ K̄ ⊗ 1_Q: one N×N factor for the Q columns of r, and no rank.
+
+    An approximation, good in wide networks with a ridge: f(K̄) ⊗ 1 stands for f(G), while Dᵀ is
+    exact. The flow then rests where D⁺r = 0 at full rank, but goes there another way.
+    """
+
+    rank = math.nan
+    damped = True
+
+    def __init__(self, tangent: TangentMap, factor: SymmetricFactor) -> None:
+        self.tangent, self.factor = tangent, factor
+
+    @property
+    def condition(self) -> float:
+        return self.factor.condition
+
+    @property
+    def solver(self) -> str:
+        return f"{self.factor.name} of the shared kernel"
+
+    def lift(self, f: GramFunction, r: Tensor) -> Tensor:
+        return self.lift_all((f, r))
+
+    def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
+        """Dᵀ z, z = Σ f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
+
+        K̄ averages over outputs: where they move together G exceeds it, by up to Q, and steps
+        as long as K̄ suggests would diverge. For f = 1/λ this is a step of conjugate gradients
+        preconditioned by K̄, and zᵀGz = |Dᵀz|² makes it as good as free.
+        """
+        z = total(self.apply(f, r) for f, r in terms)
+        lifted = self.tangent.pull(z)
+        columns, ridge = self._columns(z), self.factor.ridge * (z @ z)
+        suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
+        measured = lifted @ lifted + ridge
+        return lifted if measured == 0 else lifted * (suggested / measured)
+
+    def push(self, v: Tensor) -> Tensor:
+        return self.tangent.push(v)
+
+    def apply(self, f: GramFunction, r: Tensor) -> Tensor:
+        return self.factor.apply(f, self._columns(r)).reshape(r.shape)
+
+    def project(self, r: Tensor) -> Tensor:
+        return self.factor.project(self._columns(r)).reshape(r.shape)
+
+    def _columns(self, r: Tensor) -> Tensor:
+        """R, shape (N, Q·m), of m vectors r, shape (Q·N,) or (Q·N, m), sample-major."""
+        return r.reshape(self.tangent.n_samples, -1)
+
+
+class _SharedSolver(Solver):
+    """Climbs the ladder of Cholesky and eigenvectors on K̄."""
+
+    name = "shared"
+    sees_rank = exact = False
+
+    def forms(self, shape: Shape) -> str:
+        return "K̄"
+
+    def entries(self, shape: Shape) -> int:
+        return shape.n_samples * min(shape.n_samples, shape.n_params)
+
+    def working_bytes(self, shape: Shape, itemsize: int) -> int:
+        return 3 * itemsize * shape.n_samples**2
+
+    def needs_ridge(self, shape: Shape) -> bool:
+        """Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl."""
+        return shape.n_outputs > 1
+
+    def factorize(self, tangent: TangentMap, probe: Tensor, request: Request) -> TangentFactor:
+        kernel = tangent.shared_gram.clone()  # the factor takes its memory
+        threshold = relative_threshold(request.rcond, kernel.dtype, len(kernel), squared=True)
+        factor = factor_symmetric(
+            kernel,
+            threshold=threshold,
+            ridge=request.ridge,
+            eigenvectors=request.needs_eigenvectors,
+            once=request.once,
+        )
+        return _SharedFactor(tangent, factor)
+
+
+SHARED = _SharedSolver()
