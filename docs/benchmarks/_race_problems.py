@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.datasets import load_diabetes, make_friedman1
 
-from sklearn_gflow.estimators._validation import seed_generator
+from sklearn_gflow.estimators._tensors import generator_of, seed_of
 from sklearn_gflow.geometry import LayeredNetwork
 
 TARGET = 1e-10  # times var(y), which is 1

@@ -54,8 +54,8 @@ class TestBoth:
         X, y = example(estimator)
         automatic = small(estimator).fit(X, y)
         assert "undone" not in automatic.history_
-        monkeypatch.setattr("sklearn_gflow.estimators._validation.FULL_BATCH_SIZE", 10)
-        monkeypatch.setattr("sklearn_gflow.estimators._validation._BLOCK_ROWS", 7)
+        monkeypatch.setattr("sklearn_gflow.estimators._settings.FULL_BATCH_SIZE", 10)
+        monkeypatch.setattr("sklearn_gflow.estimators._settings._BLOCK_ROWS", 7)
         automatic = small(estimator).fit(X, y)
         given = small(estimator, batch_size=7).fit(X, y)
         np.testing.assert_array_equal(model_outputs(automatic, X), model_outputs(given, X))

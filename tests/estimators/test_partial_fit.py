@@ -196,9 +196,9 @@ class TestBoth:
         X, y = example(estimator, n=40)
         model = small(estimator, module=NoisyModule, random_state=None)
         first_chunk(model, X, y)
-        before = model._module_state["features"]
+        before = model._network.state["features"]
         model.partial_fit(X, y)
-        np.testing.assert_array_equal(model._module_state["features"], before)
+        np.testing.assert_array_equal(model._network.state["features"], before)
 
 
 class TestRegressor:
@@ -261,7 +261,7 @@ class TestClassifier:
         floor = model.predict_proba(100 * self.X).min()
         model.partial_fit(self.X, self.y)
         assert floor >= 1 / (3 * 61) * (1 - 1e-9)
-        assert model._n_seen == 120
+        assert model._coding.n_seen == 120
 
     def test_class_weight(self):
         X, y = classes(n=40, n_classes=2)
