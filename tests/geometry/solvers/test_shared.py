@@ -76,3 +76,17 @@ class TestSharedKernel:
     def test_trace_is_that_of_the_gram(self):
         tangent = self._tangent((3, 6, 5, 4))
         assert float(tangent.shared_gram.trace()) == pytest.approx(tangent.trace() / 4)
+
+    def test_nan_is_not_taken_for_a_zero(self):
+        tangent, r = self._tangent((3, 30, 4)), normal(28)
+        factor = factorize(tangent, r, solver="shared", ridge=0.2)
+        for value in (math.nan, math.inf):
+            broken = r.clone()
+            broken[3] = value
+            assert factor.lift(PSEUDOINVERSE, broken).isnan().all()
+        assert (
+            factorize(tangent, r, solver="shared", ridge=math.nan)
+            .lift(PSEUDOINVERSE, r)
+            .isnan()
+            .all()
+        )

@@ -1,9 +1,11 @@
 """The decomposition of D: what it resolves, and what stands in for it."""
 
+import math
+
 import pytest
 import torch
 
-from sklearn_gflow.geometry import PSEUDOINVERSE, factorize
+from sklearn_gflow.geometry import PSEUDOINVERSE, FactorizationError, factorize
 from tests import oracles
 from tests.geometry.problems import MATRICES, Dense, close, normal
 
@@ -36,3 +38,17 @@ class TestFallback:
         assert factor.solver.startswith("svd → eigh")
         assert factor.rank == rank
         close(factor.lift(PSEUDOINVERSE, r), oracles.pinv_solve(D, r))
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_matrix_that_is_not_finite_has_no_factor(self, monkeypatch, value):
+        D = normal((4, 9))
+        D[2, 3] = value
+        with pytest.raises(FactorizationError, match="its diagonal holds numbers that are not"):
+            factorize(Dense(D), normal(4), solver="svd")
+        # As on a device, where the routine reports success.
+        svd = torch.linalg.svd
+        monkeypatch.setattr(
+            torch.linalg, "svd", lambda D, **options: [value * part for part in svd(D.nan_to_num())]
+        )
+        with pytest.raises(FactorizationError, match="its diagonal holds numbers that are not"):
+            factorize(Dense(D), normal(4), solver="svd")
