@@ -33,6 +33,7 @@ from sklearn_gflow.geometry import (
 )
 
 OUT = Path(__file__).with_suffix(".md")
+TITLE = "# What a step costs"
 N, SEED = 2000, 0
 
 
@@ -53,7 +54,7 @@ class Problem:
     def stepper(self, alpha: float) -> Stepper:
         """Linearise, factorise: all that a step needs."""
         point = Point.at(self.map, self.cost, 0.0, self.theta)
-        factor = factorize(point.tangent, point.velocity)
+        factor = factorize(point.tangent, point.residual)
         scale = mean_diagonal(point.tangent)
         distance = self.cost.distance(point.outputs)
         limit = self.cost.targets
@@ -296,7 +297,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         threadpoolctl.threadpool_limits(arguments.threads)
-    lines = [header(), "", "| figure | measured |", "|---|---|"]
+    lines = [TITLE, "", header(), "", "| figure | measured |", "|---|---|"]
     for figure in (gram_against_torch_func, share_of_matrix_rate, alpha_step, peak_memory,
                    eight_alphas, import_time):  # fmt: skip
         for line in figure():

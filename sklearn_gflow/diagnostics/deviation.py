@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.callbacks import Callback, Event
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import t_from_tau
 from sklearn_gflow.geometry import TangentFactor
@@ -16,7 +17,7 @@ from sklearn_gflow.geometry.vectors import norm
 __all__ = ["Deviation", "unreachable_loss"]
 
 
-class Deviation:
+class Deviation(Callback):
     """|x̃(t) − line(t)|/|y − x₀| along a flow, with line(t) = (1−t)x₀ + t·y (2.51).
 
     Measured, and predicted from the projectors P_t on ran D alone (2.58)–(2.60): the deviation
@@ -28,8 +29,8 @@ class Deviation:
 
         e(t₂) = P^⊥e(t₁) + (1−t₂)/(1−t₁)·P e(t₁) + (t₂−t₁)·P^⊥(x₀ − y).
 
-    It is an observer of `flow`, where it steps, and a companion of `reference_flow`, where the
-    equation is integrated. The prediction is of the adapted flow (α = 1); otherwise it is NaN.
+    A callback of `flow`, where it steps, and of `reference_flow`, where the equation is integrated.
+    The prediction is of the adapted flow (α = 1); otherwise it is NaN.
 
     Parameters
     ----------
@@ -43,9 +44,11 @@ class Deviation:
         self.targets = targets
         self.alpha = alpha
 
-    def start(self, point: Point) -> Mapping[str, float]:
+    def start(self, event: Event) -> Mapping[str, float]:
         """Begin at x₀, where the deviation is zero."""
-        return self.columns(point.tau, point, self.initial(point))
+        if event.state is None:
+            self.initial(event.point)
+        return self._columns(event.point)
 
     def initial(self, point: Point) -> Tensor:
         """Remember x₀; e(0) = 0."""
@@ -55,30 +58,35 @@ class Deviation:
         self.predicted = torch.zeros_like(self.way)
         return self.predicted
 
-    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+    def step(self, event: Event) -> Mapping[str, float]:
         """Carry the prediction over one step with P held fixed; at α = 1, where it is one."""
-        if self.alpha != 1:
-            return self.columns(after.tau, after, self.predicted)
-        e, shrink = self.predicted, math.exp(before.tau - after.tau)
+        if event.state is not None:
+            self.predicted = event.state
+        elif self.alpha == 1 and event.before is not None and event.factor is not None:
+            self.predicted = self._carried(event.before.tau, event.point.tau, event.factor)
+        return self._columns(event.point)
+
+    def rate(self, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
+        """de/dτ = −P e + (1−t)P^⊥(x₀ − y)."""
+        outside = factor.project(self.way) - self.way
+        return math.exp(-point.tau) * outside - factor.project(state)
+
+    def _carried(self, start: float, end: float, factor: TangentFactor) -> Tensor:
+        """e at the end of a step from one time τ to another."""
+        e, shrink = self.predicted, math.exp(start - end)
         # t₂ − t₁ = (1−t₁)(1 − e^{−h}), also where t has stopped moving in float64.
-        growth = -math.exp(-before.tau) * math.expm1(before.tau - after.tau)
-        if before.tau == after.tau:  # at t = 1 a further step is a Gauss–Newton step
+        growth = -math.exp(-start) * math.expm1(start - end)
+        if start == end:  # at t = 1 a further step is a Gauss–Newton step
             shrink, growth = 0.0, 0.0
         Pe = factor.project(e)
         outside = factor.project(self.way) - self.way  # P^⊥(x₀ − y)
-        self.predicted = (e - Pe) + shrink * Pe + growth * outside
-        return self.columns(after.tau, after, self.predicted)
+        return (e - Pe) + shrink * Pe + growth * outside
 
-    def rate(self, tau: float, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
-        """de/dτ = −P e + (1−t)P^⊥(x₀ − y)."""
-        outside = factor.project(self.way) - self.way
-        return math.exp(-tau) * outside - factor.project(state)
-
-    def columns(self, tau: float, point: Point, state: Tensor) -> dict[str, float]:
+    def _columns(self, point: Point) -> dict[str, float]:
         """Measured and predicted deviation at a point."""
-        line = torch.lerp(self.origin, self.targets, float(t_from_tau(tau)))
+        line = torch.lerp(self.origin, self.targets, float(t_from_tau(point.tau)))
         measured = norm(point.outputs - line) / self.length
-        predicted = norm(state) / self.length
+        predicted = norm(self.predicted) / self.length
         return {
             "deviation": measured,
             "predicted_deviation": predicted if self.alpha == 1 else math.nan,

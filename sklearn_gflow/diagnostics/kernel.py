@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.geometry import Tangent, TangentFactor, gram_spectrum
+from sklearn_gflow.dynamics.callbacks import Callback, Event
+from sklearn_gflow.geometry import TangentFactor, TangentMap, gram_spectrum
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = [
@@ -72,7 +72,7 @@ def positive_definite(gram: Tensor, *, rcond: float | None = None) -> Definitene
 
 
 def adapted_kernel(
-    factor: TangentFactor, tangent: Tangent, alpha: float, scale: float = 1.0
+    factor: TangentFactor, tangent: TangentMap, alpha: float, scale: float = 1.0
 ) -> Tensor:
     """α P + (1−α)G/c, the kernel that drives the outputs of the α-flow (2.39), (3.17).
 
@@ -82,7 +82,7 @@ def adapted_kernel(
     ----------
     factor : TangentFactor
         Of D.
-    tangent : Tangent
+    tangent : TangentMap
         x(θ) and D.
     alpha, scale : float
         α and c.
@@ -104,8 +104,8 @@ def kernel_drift(start: Tensor, end: Tensor) -> float:
     return float(torch.linalg.matrix_norm(end - start) / torch.linalg.matrix_norm(start))
 
 
-class KernelDrift:
-    """An observer of the kernel's drift |G − G₀|/|G₀| along a flow, without a second Gram.
+class KernelDrift(Callback):
+    """The kernel's drift |G − G₀|/|G₀| along a flow, without a second Gram.
 
     E|A z|² = |A|² for random signs z: a few probes estimate both norms, each by one product with
     G where the flow holds it, and by one backward and one forward pass elsewhere.
@@ -116,20 +116,22 @@ class KernelDrift:
         The relative standard error of the estimate is about 1/√(2·n_probes).
     """
 
+    uses_gram = True
+
     def __init__(self, n_probes: int = 8) -> None:
         self.n_probes = n_probes
 
-    def start(self, point: Point) -> Mapping[str, float]:
+    def start(self, event: Event) -> Mapping[str, float]:
         """Apply G₀ to the probes."""
-        like = point.outputs
+        like = event.point.outputs
         generator = torch.Generator().manual_seed(0)
         signs = torch.randint(0, 2, (self.n_probes, len(like)), generator=generator)
         self.probes = (2.0 * signs - 1).to(like).mT
-        self.initial = point.tangent.gram_times(self.probes)
+        self.at_start = event.point.tangent.gram_times(self.probes)
         return {"ntk_drift": 0.0}
 
-    def step(self, before: Point, factor: TangentFactor, after: Point) -> Mapping[str, float]:
+    def step(self, event: Event) -> Mapping[str, float]:
         """Compare G with G₀ on the probes."""
-        images = after.tangent.gram_times(self.probes)
-        size = norm(self.initial) or 1.0
-        return {"ntk_drift": norm(images - self.initial) / size}
+        images = event.point.tangent.gram_times(self.probes)
+        size = norm(self.at_start) or 1.0
+        return {"ntk_drift": norm(images - self.at_start) / size}

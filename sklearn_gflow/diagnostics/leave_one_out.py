@@ -117,7 +117,7 @@ class LeaveOneOut:
             If G could not be decomposed.
         """
         tangent = start.tangent
-        residual = tangent.unweigh(start.velocity).double()
+        residual = tangent.unweigh(start.residual).double()
         gram = tangent.shared_gram if shared else tangent.gram()
         eigenvalues, V = gram_eigenvectors(gram, rcond=rcond)
         weights = tangent.sample_weights.double()

@@ -1,47 +1,36 @@
 """The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
 
-from sklearn_gflow.dynamics.blocks import (
-    BlockOptions,
-    Epoch,
-    EpochObserver,
-    RowSource,
-    block_flow,
-    decaying_epochs,
-    timed_epochs,
-)
+from sklearn_gflow.dynamics.blocks import BlockOptions, RowSource, block_flow
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, timed_epochs
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
-from sklearn_gflow.dynamics.flow import (
-    FlowOptions,
-    Monitor,
-    Observer,
-    flow,
-    mean_diagonal,
-    metric_scale,
-)
-from sklearn_gflow.dynamics.frozen import exponential
-from sklearn_gflow.dynamics.monitor import BestPoint, LossReached
+from sklearn_gflow.dynamics.flow import flow
+from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenvectors
+from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.dynamics.reference import METHODS, Companion, reference_flow
+from sklearn_gflow.dynamics.reference import METHODS, reference_flow
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
 from sklearn_gflow.dynamics.step import Step, Stepper
+from sklearn_gflow.dynamics.stopping import BestPoint, LossReached
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
-from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
+from sklearn_gflow.dynamics.trajectory import Trajectory
 
 __all__ = [
     "METHODS",
     "Adaptive",
     "BestPoint",
     "BlockOptions",
-    "Companion",
+    "Callback",
+    "Callbacks",
     "Epoch",
-    "EpochObserver",
+    "Event",
     "Fixed",
     "FlowOptions",
+    "FrozenFlow",
     "LossReached",
     "Metric",
-    "Monitor",
-    "Observer",
     "Outcome",
     "Point",
     "RowSource",
@@ -60,6 +49,7 @@ __all__ = [
     "linear_path",
     "mean_diagonal",
     "metric_scale",
+    "needs_eigenvectors",
     "output_field",
     "parameter_field",
     "reference_flow",

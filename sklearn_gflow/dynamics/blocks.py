@@ -10,45 +10,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from sklearn_gflow.dynamics.flow import (
-    FlowOptions,
-    mean_diagonal,
-    metric_scale,
-)
-from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
-from sklearn_gflow.dynamics.monitor import BestPoint
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.epochs import Epoch
+from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
+from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
+from sklearn_gflow.dynamics.progress import Progress
+from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
-    CrossEntropy,
+    DifferentiableMap,
     FactorizationError,
-    OutputMap,
-    Tangent,
-    TangentFactor,
+    Shape,
+    TangentMap,
     factorize,
+    solver_for,
     tangent_spectrum,
 )
 
-__all__ = [
-    "BlockOptions",
-    "Epoch",
-    "EpochObserver",
-    "RowSource",
-    "block_flow",
-    "decaying_epochs",
-    "timed_epochs",
-]
+__all__ = ["BlockOptions", "RowSource", "block_flow"]
 
-_FIRST_LENGTH = 1.0  # of the steps of decaying epochs; ½ takes twice the time to the same scores
 # Of the loss over its least, relative: more than that is no noise of long steps. Over the start
 # less is borne: short steps cannot make up for it where there is nothing to gain.
 _RISE, _RISE_OVER_START = 0.5, 0.1
@@ -69,76 +58,8 @@ class RowSource(Protocol):
     def total_weight(self) -> float:
         """N: the sum of their weights."""
 
-    def block(self, rows: Tensor | slice) -> tuple[OutputMap, Cost]:
+    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
         """The output map of some rows and the cost on it, in the precision of the steps."""
-
-
-class EpochObserver(Protocol):
-    """Reads further columns off a flow over blocks, after each epoch."""
-
-    def epoch(self, tau: float, loss: float, theta: Tensor) -> dict[str, float]:
-        """Columns at the start, and after each epoch."""
-
-
-class Epoch(NamedTuple):
-    """One pass over the rows: step lengths from ``first`` to ``last``, linearly."""
-
-    first: float
-    last: float
-
-    @property
-    def length(self) -> float:
-        """Time τ of the epoch."""
-        return (self.first + self.last) / 2
-
-    def steps(self, n_blocks: int) -> list[float]:
-        """Step length of each block; their mean is the length of the epoch."""
-        if self.first == self.last:  # both may be ∞: Gauss–Newton steps
-            return [self.first] * n_blocks
-        slope = (self.last - self.first) / n_blocks
-        return [self.first + slope * (k + 0.5) for k in range(n_blocks)]
-
-    def halves(self) -> tuple[Epoch, Epoch]:
-        """The same time in two epochs, with steps half as long."""
-        middle = self.length
-        return Epoch(self.first / 2, middle / 2), Epoch(middle / 2, self.last / 2)
-
-
-def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
-    """Epochs whose steps decay linearly to zero and whose times add up to τ_end.
-
-    The noise of the blocks goes with the length of the steps; at zero it has died out.
-
-    Parameters
-    ----------
-    tau_end : float
-        End of the flow; ∞ stands for as far as ``n_epochs`` epochs with first steps of length 1 go.
-    n_epochs : int, optional
-        By default as many as make the first steps at most 1 long: 6 for t = 0.95, 13 for 0.998.
-
-    Returns
-    -------
-    list of Epoch
-
-    Raises
-    ------
-    ValueError
-        If neither an end nor a number of epochs is given.
-    """
-    if n_epochs is None:
-        if math.isinf(tau_end):
-            raise ValueError("decaying epochs need a finite tau_end, or n_epochs")
-        n_epochs = max(1, math.ceil(2 * tau_end / _FIRST_LENGTH - 1e-9))
-    first = _FIRST_LENGTH if math.isinf(tau_end) else 2 * tau_end / n_epochs
-    edges = [first * (1 - k / n_epochs) for k in range(n_epochs + 1)]
-    return [Epoch(*pair) for pair in pairwise(edges)]
-
-
-def timed_epochs(taus: Sequence[float]) -> list[Epoch]:
-    """Epochs of constant steps that end at the given times τ."""
-    edges = [0.0, *taus]
-    lengths = [end - start for start, end in pairwise(edges)]
-    return [Epoch(h, h) for h in lengths]
 
 
 @dataclass(frozen=True)
@@ -172,14 +93,14 @@ def block_flow(
     options: FlowOptions = FlowOptions(),
     blocks: BlockOptions = BlockOptions(256),
     *,
-    probe: tuple[OutputMap, Cost],
-    kernel: OutputMap | None = None,
-    observers: Sequence[EpochObserver] = (),
-    monitor: BestPoint | None = None,
+    probe: tuple[DifferentiableMap, Cost],
+    kernel: DifferentiableMap | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
-    A step of length h on block B is Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
+    A step of length h on block B is the frozen flow of that block with the ridge
+    ε·mean diag G_B: for the squared error Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
     `exponential`. After each epoch the loss of all rows is evaluated. An epoch that brought it to
     more than half above the least, a tenth above the start, or out of the finite numbers, is
     undone, and all that is left of the way is gone with steps half as long. Where the blocks met
@@ -198,14 +119,13 @@ def block_flow(
         epochs, undone ones not counted.
     blocks : BlockOptions
         How the rows are cut.
-    probe : (OutputMap, Cost)
+    probe : (DifferentiableMap, Cost)
         Of the rows whose outputs the trajectory records. Its precision need not be that of θ.
-    kernel : OutputMap, optional
+    kernel : DifferentiableMap, optional
         Of the rows whose Gram gives rank and condition at the start and after each epoch.
-    observers : sequence of EpochObserver
-        Sources of further columns.
-    monitor : BestPoint, optional
-        Judges the start and the end of every epoch, chooses the solution, may end the flow.
+    callbacks : sequence of Callback
+        They see the start and the end of every epoch, at the outputs of the probe. An epoch that
+        they reject is undone.
 
     Returns
     -------
@@ -214,15 +134,27 @@ def block_flow(
         "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
     point = Point.at(*probe, 0.0, theta.to(probe[0].dtype))
+    hung = Callbacks(callbacks)
     loop = _BlockLoop(
-        source, options, blocks, probe, kernel, observers, monitor,
+        source, options, blocks, probe, kernel, hung,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
     )  # fmt: skip
-    loop.run(theta)
-    if monitor is not None:
-        loop.trajectory.selected = monitor.best
+    del point
+    try:
+        loop.run(theta)
+    finally:
+        hung.end(loop.trajectory)
+    loop.trajectory.selected = hung.best
     return loop.trajectory
+
+
+class _AllRows(NamedTuple):
+    """C, the least C and |r|, of all rows."""
+
+    loss: float
+    least: float
+    residual: float
 
 
 @dataclass
@@ -232,41 +164,36 @@ class _BlockLoop:
     source: RowSource
     options: FlowOptions
     blocks: BlockOptions
-    probe: tuple[OutputMap, Cost]
-    kernel: OutputMap | None
-    observers: Sequence[EpochObserver]
-    monitor: BestPoint | None
+    probe: tuple[DifferentiableMap, Cost]
+    kernel: DifferentiableMap | None
+    callbacks: Callbacks
     trajectory: Trajectory
     left: list[Epoch]  # the next one is the last of the list
     undone: int = 0
-    patience: int = 0
     last_step: Tensor | None = None
     failure: str = ""
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def run(self, theta: Tensor) -> None:
         self.generator.manual_seed(self.blocks.seed)
-        loss, residual = self._evaluate(theta)
-        initial = residual
-        tau = 0.0
-        self._record(tau, loss, theta)
-        while (outcome := self._finished(residual, initial)) is None:
+        all_rows = self._evaluate(theta)
+        progress = Progress(all_rows.residual, all_rows.loss, all_rows.least, self.options)
+        point = self._point(0.0, all_rows.loss, theta)
+        self._record(point, None)
+        while (outcome := self._finished(progress, all_rows.residual)) is None:
             epoch = self.left.pop()
-            after, met = self._epoch(theta, epoch)
+            after = self._try(point, epoch)
             if self.failure:
                 outcome = Outcome.FACTORIZATION_FAILED
                 break
-            # An epoch that blew up on the way need not be evaluated.
-            loss_after, residual_after = self._evaluate(after) if self._bears(met) else (met, 0.0)
-            if not loss_after <= self._bound():  # NaN is not either
-                stopped = self._undo(epoch, finite=math.isfinite(loss_after))
-                if stopped is not None:
-                    outcome = stopped
-                    break
+            if after is None:
                 continue
-            self._count(residual - residual_after, initial)
-            theta, loss, residual, tau = after, loss_after, residual_after, tau + epoch.length
-            self._record(tau, loss, theta)
+            if isinstance(after, Outcome):
+                outcome = after
+                break
+            before, (point, all_rows) = point, after
+            progress.count(before.loss, point.loss)
+            self._record(point, before)
         self.trajectory.outcome = outcome
         self.trajectory.detail = self.failure
         if self.undone:
@@ -275,20 +202,27 @@ class _BlockLoop:
                 "the rest of the way went with shorter steps"
             )
 
-    def _finished(self, residual: float, initial: float) -> Outcome | None:
-        if not math.isfinite(initial):
+    def _finished(self, progress: Progress, residual: float) -> Outcome | None:
+        if not math.isfinite(progress.initial + self.trajectory.scale):
             return Outcome.DIVERGED
-        if residual <= self.options.tol * initial:
+        if progress.converged(residual):
             return Outcome.CONVERGED
         if not self.left:
             return Outcome.REACHED_END
-        if self.trajectory.n_steps >= self.options.max_iter:
-            return Outcome.MAX_ITER
-        if self.patience >= self.options.n_iter_no_change:
-            return Outcome.STALLED
-        if self.monitor is not None and self.monitor.finished:
-            return Outcome.EARLY_STOPPED
-        return None
+        return progress.exhausted(self.trajectory.n_steps) or self.callbacks.outcome
+
+    def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
+        """The point after an epoch; None where it was undone, an outcome where that is no use."""
+        theta, met = self._epoch(point.theta, epoch)
+        if self.failure:
+            return None
+        # An epoch that blew up on the way need not be evaluated.
+        after = self._evaluate(theta) if self._bears(met) else _AllRows(met, 0.0, 0.0)
+        if after.loss <= self._bound():  # which a loss that is not a number is not
+            end = self._point(point.tau + epoch.length, after.loss, theta)
+            if not self.callbacks.veto or self.callbacks.accepts(point, end):
+                return end, after
+        return self._undo(epoch, finite=math.isfinite(after.loss))
 
     def _epoch(self, theta: Tensor, epoch: Epoch) -> tuple[Tensor, float]:
         """Let every block flow once; stops early where the epoch is lost.
@@ -319,45 +253,46 @@ class _BlockLoop:
         """Δθ of one block; None where it is not to be had."""
         options = self.options
         try:
+            ridge = self._ridge(point.tangent)
             factor = factorize(
                 point.tangent,
-                point.velocity,
+                point.residual,
                 solver=options.solver,
-                eigenvectors=options.alpha < 1 and isinstance(cost, CrossEntropy),
+                eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
                 once=True,
                 rcond=options.rcond,
-                ridge=self._ridge(point.tangent),
+                ridge=ridge,
             )
         except FactorizationError as error:
             self.failure = str(error)
             return None
-        step = self._displacement(point, factor, cost, h)
+        frozen = FrozenFlow(
+            factor, cost, point.outputs, point.residual,
+            options.alpha, self.trajectory.scale, ridge,
+        )  # fmt: skip
+        step = self._displacement(point, frozen, h)
         self.trajectory.solvers.append(factor.solver)
         self.last_step = step if self.blocks.momentum else None
         return step
 
-    def _ridge(self, tangent: Tangent) -> float:
+    def _ridge(self, tangent: TangentMap) -> float:
         options = self.options
         if not options.damping:
             return 0.0
-        return options.damping * mean_diagonal(tangent, shared=options.solver == "shared")
+        solver = solver_for(options.solver, tangent.n_outputs)
+        shared = solver.forms(Shape.of(tangent)) == "K̄"
+        return options.damping * mean_diagonal(tangent, shared=shared)
 
-    def _displacement(self, point: Point, factor: TangentFactor, cost: Cost, h: float) -> Tensor:
-        """Δθ = Dᵀ f(G) r + (1 − D⁺D) s, s being what momentum keeps of the last step."""
-        alpha, scale = self.options.alpha, self.trajectory.scale
-        f = exponential(alpha, h, scale)
-        if isinstance(cost, CrossEntropy):
-            f = PSEUDOINVERSE
-            target = cross_entropy_motion(point.outputs, factor, cost, alpha, h, scale)
-        else:
-            target = f.inverse * point.velocity
+    def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
+        """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
+        target, smooth = frozen.split(h)
         if self.last_step is not None:
             kept = self.blocks.momentum * self.last_step
             target = target - point.tangent.push(kept)
         terms = [(PSEUDOINVERSE, target)]
-        if f.smooth is not None:
-            terms.append((replace(f, inverse=0.0), point.velocity))
-        displacement = factor.lift_all(*terms)
+        if smooth is not None:
+            terms.append((smooth, point.residual))
+        displacement = frozen.factor.lift_all(*terms)
         return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
@@ -379,36 +314,35 @@ class _BlockLoop:
         self.left = [half for rest in [*self.left, epoch] for half in reversed(rest.halves())]
         return None
 
-    def _count(self, gain: float, initial: float) -> None:
-        self.patience = 0 if gain > self.options.tol * initial else self.patience + 1
-
-    def _evaluate(self, theta: Tensor) -> tuple[float, float]:
-        """Loss C(x) and length |N∇ₓC| over all rows."""
-        loss = square = 0.0
+    def _evaluate(self, theta: Tensor) -> _AllRows:
+        """Loss, the least loss and |r|, of all rows."""
+        loss = least = square = 0.0
         for start in range(0, self.source.n_samples, _EVALUATED_ROWS):
             rows = slice(start, min(start + _EVALUATED_ROWS, self.source.n_samples))
             output_map, cost = self.source.block(rows)
             x = output_map.outputs(theta.to(output_map.dtype))
             loss += cost.total_weight * cost.value(x)
-            gradient = cost.total_weight * cost.gradient(x)
-            square += float(gradient @ gradient)
-        return loss / self.source.total_weight, math.sqrt(square)
+            least += cost.total_weight * cost.least(x)
+            residual = cost.residual(x)
+            square += float(residual @ residual)
+        total = self.source.total_weight
+        return _AllRows(loss / total, least / total, math.sqrt(square))
 
-    def _record(self, tau: float, loss: float, theta: Tensor) -> None:
+    def _point(self, tau: float, loss: float, theta: Tensor) -> Point:
+        """θ with the outputs of the probe and the loss of all rows."""
         output_map, cost = self.probe
         tangent = output_map.linearize(theta.to(output_map.dtype))
-        velocity = -cost.total_weight * cost.gradient(tangent.outputs)
-        point = Point(tau, theta, tangent, loss, velocity)
+        return Point(tau, theta, tangent, loss, cost.residual(tangent.outputs))
+
+    def _record(self, point: Point, before: Point | None) -> None:
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        if self.kernel is not None and math.isfinite(loss):
-            spectrum = tangent_spectrum(self.kernel.linearize(theta), rcond=self.options.rcond)
+        if self.kernel is not None and math.isfinite(point.loss):
+            spectrum = tangent_spectrum(
+                self.kernel.linearize(point.theta), rcond=self.options.rcond
+            )
             self.trajectory.rank[-1] = spectrum.rank
             self.trajectory.condition[-1] = spectrum.condition
         self.trajectory.add_columns({"undone": float(self.undone)})
-        if self.monitor is not None:
-            judged = (
-                self.monitor.see(point) if self.trajectory.n_steps else self.monitor.start(point)
-            )
-            self.trajectory.add_columns(judged)
-        for observer in self.observers:
-            self.trajectory.add_columns(observer.epoch(tau, loss, theta))
+        event = Event(point, before)
+        tell = self.callbacks.start if before is None else self.callbacks.step
+        self.trajectory.add_columns(tell(event))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry import Cost, GramFunction, Tangent, TangentFactor
+from sklearn_gflow.geometry import Cost, GramFunction, TangentFactor, TangentMap
 
 __all__ = ["Metric", "family_function", "output_field", "parameter_field"]
 
@@ -28,13 +28,13 @@ def family_function(alpha: float, scale: float = 1.0) -> GramFunction:
 
 
 def parameter_field(
-    tangent: Tangent, factor: TangentFactor, cost: Cost, alpha: float, *, scale: float = 1.0
+    tangent: TangentMap, factor: TangentFactor, cost: Cost, alpha: float, *, scale: float = 1.0
 ) -> Tensor:
     """V_θ,α = −(α(DᵀD)⁺ + (1−α)/c) ∇θC (2.31), shape (K,).
 
     Parameters
     ----------
-    tangent : Tangent
+    tangent : TangentMap
         x(θ) and D.
     factor : TangentFactor
         Of ``tangent``.
@@ -56,7 +56,7 @@ def parameter_field(
 
 
 def output_field(
-    tangent: Tangent, factor: TangentFactor, cost: Cost, alpha: float, *, scale: float = 1.0
+    tangent: TangentMap, factor: TangentFactor, cost: Cost, alpha: float, *, scale: float = 1.0
 ) -> Tensor:
     """V_x,α = −(α1 + (1−α)G/c) P ∇ₓC (2.41), shape (Q·N,).
 
@@ -74,7 +74,7 @@ class Metric:
 
     Parameters
     ----------
-    tangent : Tangent
+    tangent : TangentMap
         x(θ) and D.
     factor : TangentFactor
         Of ``tangent``.
@@ -84,7 +84,7 @@ class Metric:
         c; 1 is the paper's metric.
     """
 
-    tangent: Tangent
+    tangent: TangentMap
     factor: TangentFactor
     alpha: float
     scale: float = 1.0

@@ -1,26 +1,33 @@
-"""The flow with D frozen, over any time h: in closed form for the squared error."""
+"""The flow with D held fixed at a point, over any time h: the one place that asks what a cost is.
+
+It is exact for a cost that is linear in x, and integrated with error control for all others. Its
+parameters move by Δθ = D⁺_μ v + Dᵀ s(G) r, which `FrozenFlow.split` gives as (v, s), with a ridge
+μ in D⁺_μ = Dᵀ(G + μ)⁻¹. The notation is that of docs/notation.md: r = −N∇ₓC, G = DDᵀ, c the scale.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry import PSEUDOINVERSE, CrossEntropy, GramFunction, TangentFactor
+from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, GramFunction, TangentFactor
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["cross_entropy_motion", "exponential"]
+__all__ = ["FrozenFlow", "exponential", "needs_eigenvectors"]
 
-_CURVATURE = 0.5  # of the cross-entropy, N·∇ₓ²C = diag(p) − ppᵀ ≤ ½
 # Of substeps, relative to the length of the whole way. Errors of order two are cheap to avoid;
 # with a stiff spectrum the order falls to one, and a step may err by more than this anyway.
 _TOLERANCE, _STIFF_TOLERANCE = 1e-5, 1e-3
 _FIRST_SUBSTEP = 1e-2
+_MOST_SUBSTEPS = 20_000
 _FOREVER = 1e4
 _AT_REST = 1e-6
+_SHORTEST_CUT, _LONGEST_GROWTH, _SAFETY = 0.2, 5.0, 0.9
 
 
 def exponential(alpha: float, h: float, scale: float) -> GramFunction:
@@ -53,68 +60,165 @@ def exponential(alpha: float, h: float, scale: float) -> GramFunction:
     )
 
 
-def cross_entropy_motion(
-    x: Tensor, factor: TangentFactor, cost: CrossEntropy, alpha: float, h: float, scale: float
-) -> Tensor:
-    """Δx of x' = N·m(G) P (−∇ₓC(x)) (2.41) over a time h, with m(λ) = α + (1−α)λ/c, G frozen.
+def needs_eigenvectors(cost: Cost, alpha: float, *, damped: bool) -> bool:
+    """Whether the frozen flow asks for functions of G of many vectors, besides 1/λ.
 
-    ∇ₓC is not linear in x, and the spectrum of G makes the equation stiff. With κ = ½, which
-    bounds the curvature of the cost, x' = −κ m(G) x + m(G) P n(x) has a mild remainder n, and
-    exponential steps of second order (Cox and Matthews, 2002) carry it to the end: the first
-    of their two stages is `exponential` with h·κ in place of h.
+    That of a linear cost asks for those of its residual alone. At α = 1 without a ridge every
+    function is a number times the projector.
+    """
+    return not cost.linear and (alpha < 1 or damped)
 
-    Parameters
+
+@dataclass(frozen=True)
+class FrozenFlow:
+    """The α-flow of a cost from a point, with D held fixed there.
+
+    With a ridge μ the step is that of Levenberg and Marquardt: the flow of C and of a pull
+    κ₀μ|Δθ|²/2N to the start of the step, κ₀ being the cost's unit, which is 1 for the squared
+    error. In v = (G + μ)u with Δθ = Dᵀu the outputs are at x + Πv, Π = G(G + μ)⁻¹, and
+
+        v' = m(G) P ρ(v),    ρ(v) = −N∇C(x + Πv) − κ₀(v − Πv),    m(λ) = α + (1−α)(λ + μ)/c.
+
+    Attributes
     ----------
-    x : Tensor of shape (Q·N,)
-        Outputs at the start of the step.
     factor : TangentFactor
-        Of D there; with eigenvectors, for α < 1.
-    cost : CrossEntropy
+        Of D there; with eigenvectors where `needs_eigenvectors` says so.
+    cost : Cost
         C.
-    alpha, h, scale : float
-        As for `exponential`.
-
-    Returns
-    -------
-    Tensor of shape (Q·N,)
+    outputs, residual : Tensor of shape (Q·N,)
+        x and r there.
+    alpha, scale : float
+        α and c.
+    ridge : float
+        μ, absolute.
+    limit : Tensor of shape (Q·N,), optional
+        Where Euclidean gradient flow ends; by default that from x.
     """
 
-    def spread(weight: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
-        """weight(m(G)) P v."""
-        if alpha == 1:
-            return weight(v.new_ones(())) * factor.project(v)
-        f = GramFunction(0.0, lambda lam: weight(alpha + (1 - alpha) * lam / scale))
-        return factor.apply(f, v)
+    factor: TangentFactor
+    cost: Cost
+    outputs: Tensor
+    residual: Tensor
+    alpha: float
+    scale: float
+    ridge: float = 0.0
+    limit: Tensor | None = None
 
-    def velocity(z: Tensor) -> Tensor:
-        return -cost.total_weight * cost.gradient(z)
+    def split(self, h: float) -> tuple[Tensor, GramFunction | None]:
+        """(v, s) with Δθ = D⁺_μ v + Dᵀ s(G + μ) r over a time h; s is None where it is zero."""
+        if not self.cost.linear:
+            return self._target(h), None
+        f = exponential(self.alpha, h, self.scale)
+        return f.inverse * self.residual, None if f.smooth is None else replace(f, inverse=0.0)
 
-    tolerance = (_TOLERANCE if alpha == 1 else _STIFF_TOLERANCE) * cost.distance(x)
-    z, g, left, step = x, velocity(x), min(h, _FOREVER), min(h, _FIRST_SUBSTEP)
-    while left > 0:
-        step = min(step, left)
-        first = z + spread(partial(_first_stage, step), g)
-        remainder = velocity(first) - g + _CURVATURE * (first - z)
-        change = spread(partial(_second_stage, step), remainder)
-        error = norm(change)
-        if not math.isfinite(error):  # the step counts as non-finite, and a shorter one is tried
-            return torch.full_like(x, math.nan)
-        if error <= tolerance:
-            left -= step
-            z = first + change
-            g = velocity(z)
-            if norm(factor.project(g)) <= _AT_REST * tolerance:
-                break
-        step *= min(max(0.9 * (tolerance / error) ** 0.5 if error else 5.0, 0.2), 5.0)
-    return z - x
+    def move(self, h: float) -> tuple[Tensor, Tensor]:
+        """(Δθ, Δx = DΔθ) over a time h."""
+        if not self.cost.linear:
+            target = self._target(h)
+            if self.factor.damped:
+                return self.factor.move(PSEUDOINVERSE, target)
+            return self.factor.lift(PSEUDOINVERSE, target), target
+        f = exponential(self.alpha, h, self.scale)
+        if f.smooth is None:  # one direction for all h: a shorter step costs no solve
+            displacement, motion = self._gauss_newton
+            return f.inverse * displacement, f.inverse * motion
+        return self.factor.move(f, self.residual)
+
+    @cached_property
+    def _gauss_newton(self) -> tuple[Tensor, Tensor]:
+        if self.factor.damped:
+            return self.factor.move(PSEUDOINVERSE, self.residual)
+        # Without a ridge DD⁺ = P.
+        return self.factor.lift(PSEUDOINVERSE, self.residual), self.factor.project(self.residual)
+
+    # -- costs whose gradient is not linear in x ---------------------------------------------------
+
+    def _target(self, h: float) -> Tensor:
+        """v at the time h."""
+        whole = self.alpha == 1 and not self.ridge and self.factor.rank == len(self.outputs)
+        if whole and math.isinf(h):
+            # The way is known to its end. The limit is handed over, since it may depend on the
+            # start of the flow: that of the log-loss conserves the mean logit, but the errors of
+            # the steps up to here did not.
+            limit = self.cost.minimizer(self.outputs) if self.limit is None else self.limit
+            return limit - self.outputs
+        return self._integrate(h)
+
+    def _integrate(self, h: float) -> Tensor:
+        """v by exponential steps of second order (Cox and Matthews, 2002).
+
+        The spectrum of G makes the equation stiff. With the curvature κ of the cost it is
+        v' = −L v + m(G)P n(v), L = m(G)(κΠ + κ₀(1 − Π)), whose remainder n is mild; the steps
+        are exact in L and of second order in n. Where the curvature is constant, n is, and the
+        first of their two stages is exact.
+        """
+        state = _State.at(self, torch.zeros_like(self.outputs))
+        tolerance = _TOLERANCE if self.alpha == 1 else _STIFF_TOLERANCE
+        # Many short steps must not add up to more than one long step may err by.
+        tolerance *= self.cost.distance(self.outputs) * min(1.0, h)
+        left, step = min(h, _FOREVER), min(h, _FIRST_SUBSTEP)
+        for _ in range(_MOST_SUBSTEPS):
+            step = min(step, left)
+            after, error = state.advanced(step)
+            if error <= tolerance:  # never true of NaN, for which a shorter step is tried
+                left -= step
+                state = after
+                if left <= 0 or norm(self.factor.project(state.force)) <= _AT_REST * tolerance:
+                    return state.v
+            growth = _SAFETY * (tolerance / error) ** 0.5 if error else _LONGEST_GROWTH
+            finite = math.isfinite(error)
+            step *= min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
+        return torch.full_like(self.outputs, math.nan)  # the step of the flow is too long
+
+    def spread(self, phi: Callable[[Tensor], Tensor], h: float, kappa: float, b: Tensor) -> Tensor:
+        """h m(G) φ(hL) P b."""
+        if self.alpha == 1 and not self.ridge:
+            return h * phi(b.new_tensor(h * kappa)) * self.factor.project(b)
+        pulled = (kappa - self.cost.unit) * self.ridge
+
+        def f(shifted: Tensor) -> Tensor:  # of λ + μ, which is what the factor holds
+            hm = h * (self.alpha + (1 - self.alpha) * shifted / self.scale)
+            return hm * phi(hm * (kappa - pulled / shifted))
+
+        return self.factor.apply(GramFunction(0.0, f), b)
 
 
-def _first_stage(h: float, m: Tensor) -> Tensor:
-    return -torch.expm1(-h * _CURVATURE * m) / _CURVATURE
+@dataclass(frozen=True)
+class _State:
+    """A state v of the frozen flow of a cost that is not linear."""
+
+    flow: FrozenFlow
+    v: Tensor
+    motion: Tensor  # Πv: what the outputs have moved
+    residual: Tensor  # −N∇C(x + Πv)
+
+    @classmethod
+    def at(cls, flow: FrozenFlow, v: Tensor) -> _State:
+        # Without a ridge v is in the range of D, and Π leaves it as it is.
+        motion = flow.factor.project(v) if flow.factor.damped else v
+        return cls(flow, v, motion, flow.cost.residual(flow.outputs + motion))
+
+    @property
+    def force(self) -> Tensor:
+        """ρ(v) = −N∇C(x + Πv) − κ₀(v − Πv)."""
+        if not self.flow.factor.damped:
+            return self.residual
+        return self.residual - self.flow.cost.unit * (self.v - self.motion)
+
+    def advanced(self, h: float) -> tuple[_State, float]:
+        """The state after a time h, and the size of what the second stage changed."""
+        flow = self.flow
+        kappa = flow.cost.curvature(flow.outputs + self.motion)
+        first = _State.at(flow, self.v + flow.spread(_phi1, h, kappa, self.force))
+        remainder = first.residual - self.residual + kappa * (first.motion - self.motion)
+        change = flow.spread(_phi2, h, kappa, remainder)
+        return _State.at(flow, first.v + change), norm(change)
 
 
-def _second_stage(h: float, m: Tensor) -> Tensor:
-    return h * m * _phi2(h * _CURVATURE * m)
+def _phi1(z: Tensor) -> Tensor:
+    """(1 − e^{−z})/z, and 1 at zero."""
+    safe = torch.where(z == 0, torch.ones_like(z), z)
+    return torch.where(z == 0, torch.ones_like(z), -torch.expm1(-safe) / safe)
 
 
 def _phi2(z: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
-from sklearn_gflow.dynamics.trajectory import Outcome
+from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
+    DifferentiableMap,
     FactorizationError,
-    OutputMap,
-    Tangent,
     TangentFactor,
+    TangentMap,
     factorize,
 )
 from sklearn_gflow.geometry.vectors import norm
@@ -95,7 +95,7 @@ class Steering:
 
 
 def follow_path(
-    output_map: OutputMap,
+    output_map: DifferentiableMap,
     theta: Tensor,
     path: Path,
     times: Sequence[float],
@@ -113,7 +113,7 @@ def follow_path(
 
     Parameters
     ----------
-    output_map : OutputMap
+    output_map : DifferentiableMap
         θ ↦ x(θ).
     theta : Tensor of shape (K,)
         θ₀, with x(θ₀) = x(0); not changed.
@@ -168,7 +168,7 @@ def follow_path(
 class _Pilot:
     """Constants of one call of `follow_path`."""
 
-    output_map: OutputMap
+    output_map: DifferentiableMap
     path: Path
     span: float
     tol: float
@@ -199,7 +199,7 @@ class _Pilot:
         return None
 
     def _step(
-        self, theta: Tensor, tangent: Tangent, factor: TangentFactor, s: float, h: float
+        self, theta: Tensor, tangent: TangentMap, factor: TangentFactor, s: float, h: float
     ) -> tuple[Tensor, float, float] | None:
         """The longest of h, h/2, … that ends on the path, with its infeasible part."""
         for _ in range(_MAX_HALVINGS):

@@ -1,4 +1,4 @@
-"""A point of a flow."""
+"""A point of a flow: τ, θ, the output map there to first order, and what the cost says of it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,45 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklearn_gflow.geometry import Cost, OutputMap, Tangent
+from sklearn_gflow.geometry import Cost, DifferentiableMap, TangentMap
 
 __all__ = ["Point"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the flow: τ, θ, and the output map there to first order."""
+    """A point of the flow.
+
+    Attributes
+    ----------
+    tau : float
+        τ = s/N.
+    theta : Tensor of shape (K,)
+        θ.
+    tangent : TangentMap
+        x(θ) and D.
+    loss : float
+        C(x).
+    residual : Tensor of shape (Q·N,)
+        r = −N∇ₓC(x): y − x for the squared error.
+    """
 
     tau: float
     theta: Tensor
-    tangent: Tangent
+    tangent: TangentMap
     loss: float
-    velocity: Tensor
+    residual: Tensor
 
     @classmethod
-    def at(cls, output_map: OutputMap, cost: Cost, tau: float, theta: Tensor) -> Point:
+    def at(cls, output_map: DifferentiableMap, cost: Cost, tau: float, theta: Tensor) -> Point:
         """Evaluate the output map and the cost at θ."""
         return cls.of(output_map.linearize(theta), cost, tau, theta)
 
     @classmethod
-    def of(cls, tangent: Tangent, cost: Cost, tau: float, theta: Tensor) -> Point:
+    def of(cls, tangent: TangentMap, cost: Cost, tau: float, theta: Tensor) -> Point:
         """The point of an output map that is evaluated already."""
         x = tangent.outputs
-        # −N∇ₓC: y − x for the squared error. The N turns s into τ.
-        velocity = -cost.total_weight * cost.gradient(x)
-        return cls(tau, theta, tangent, cost.value(x), velocity)
+        return cls(tau, theta, tangent, cost.value(x), cost.residual(x))
 
     @property
     def outputs(self) -> Tensor:

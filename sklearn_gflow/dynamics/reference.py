@@ -1,32 +1,37 @@
-"""Classical integrators over the same fields, through scipy: what the theorems are tested with."""
+"""Classical integrators over the same fields, through scipy: what the theorems are tested with.
+
+The state that scipy sees is θ, followed by what callbacks integrate along with it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.fields import parameter_field
-from sklearn_gflow.dynamics.flow import FlowOptions, Monitor, Observer, mean_diagonal, metric_scale
-from sklearn_gflow.dynamics.step import Point
+from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.outcome import Outcome
+from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import t_from_tau, tau_from_t
-from sklearn_gflow.dynamics.trajectory import Outcome, Trajectory
+from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
     Cost,
+    DifferentiableMap,
     FactorizationError,
-    OutputMap,
     TangentFactor,
     factorize,
 )
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["METHODS", "Companion", "reference_flow"]
+__all__ = ["METHODS", "reference_flow"]
 
 METHODS = ("RK45", "DOP853", "Radau", "LSODA")
 
@@ -34,21 +39,8 @@ METHODS = ("RK45", "DOP853", "Radau", "LSODA")
 _LAST_TAU = 36.0
 
 
-class Companion(Protocol):
-    """A further state that is integrated along with θ, such as Prop. 2.5's deviation."""
-
-    def initial(self, point: Point) -> Tensor:
-        """Its value at the start, shape (m,)."""
-
-    def rate(self, tau: float, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
-        """Its derivative in τ."""
-
-    def columns(self, tau: float, point: Point, state: Tensor) -> dict[str, float]:
-        """What it adds to the history."""
-
-
 def reference_flow(
-    output_map: OutputMap,
+    output_map: DifferentiableMap,
     cost: Cost,
     theta: Tensor,
     options: FlowOptions = FlowOptions(),
@@ -59,15 +51,13 @@ def reference_flow(
     times: Sequence[float] | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-9,
-    companions: Sequence[Companion] = (),
-    observers: Sequence[Observer] = (),
-    monitor: Monitor | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trajectory:
     """Integrate θ' = V_θ,α (2.37) by `scipy.integrate.solve_ivp`.
 
     Parameters
     ----------
-    output_map : OutputMap
+    output_map : DifferentiableMap
         θ ↦ x(θ).
     cost : Cost
         C(x).
@@ -86,12 +76,9 @@ def reference_flow(
         Times in (0, t_end] to report, by the integrator's dense output; by default its steps.
     rtol, atol : float
         Tolerances of scipy.
-    companions : sequence of Companion
-        Further states to integrate.
-    observers : sequence of Observer
-        Sources of further columns, shown the reported points.
-    monitor : Monitor, optional
-        Chooses the solution among the reported points, and may end the report.
+    callbacks : sequence of Callback
+        They are shown the reported points, and may end the report. Their `Callback.rate` is
+        integrated along. A step is scipy's own: they cannot reject it.
 
     Returns
     -------
@@ -101,14 +88,41 @@ def reference_flow(
     Raises
     ------
     ValueError
-        If ``method`` or ``clock`` is none of the above.
+        If ``method`` or ``clock`` is none of the above, or a callback may reject steps.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if clock not in ("tau", "t"):
         raise ValueError(f"clock must be 'tau' or 't', got {clock!r}")
+    hung = Callbacks(callbacks)
+    if hung.veto:
+        raise ValueError(
+            f"callbacks cannot reject the steps of method={method!r}; take the exponential method"
+        )
     start = Point.at(output_map, cost, 0.0, theta)
-    system = _System(output_map, cost, options, start, companions, clock)
+    system = _System(output_map, cost, options, start, callbacks, clock)
+    try:
+        trajectory = _integrate(system, hung, method, t_end, times, rtol, atol)
+    finally:
+        hung.end(system.trajectory)
+    trajectory.selected = hung.best
+    return trajectory
+
+
+def _integrate(
+    system: _System,
+    hung: Callbacks,
+    method: str,
+    t_end: float,
+    times: Sequence[float] | None,
+    rtol: float,
+    atol: float,
+) -> Trajectory:
+    """Let scipy go to the end, and read off the points that are reported."""
+    trajectory, clock = system.trajectory, system.clock
+    if not math.isfinite(system.scale + system.initial_residual):
+        trajectory.outcome = Outcome.DIVERGED
+        return trajectory
     tau_end = min(float(tau_from_t(t_end)), _LAST_TAU)
     to_clock = (lambda tau: tau) if clock == "tau" else t_from_tau
     end = float(to_clock(tau_end))
@@ -122,15 +136,30 @@ def reference_flow(
             system.initial(),
             method=method,
             t_eval=grid,
-            events=[_Terminal(system.convergence), _StepLimit(options.max_iter)],
+            events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
             rtol=rtol,
             atol=atol,
         )
     except FactorizationError as error:
-        failed = system.trajectory()
-        failed.outcome, failed.detail = Outcome.FACTORIZATION_FAILED, str(error)
-        return failed
-    return system.read(solution, observers, monitor, method, end)
+        trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
+        return trajectory
+    system.read(solution, hung)
+    trajectory.solvers.append(method)
+    trajectory.outcome = _outcome(solution, hung, end)
+    if not solution.success:
+        trajectory.detail = str(solution.message)
+    return trajectory
+
+
+def _outcome(solution: Any, hung: Callbacks, end: float) -> Outcome:
+    converged, limited = (len(times) > 0 for times in solution.t_events)
+    if not solution.success:
+        return Outcome.STEP_UNDERFLOW
+    if hung.outcome is not None:
+        return hung.outcome
+    if converged:
+        return Outcome.CONVERGED
+    return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
 
 
 @dataclass
@@ -168,91 +197,65 @@ class _StepLimit:
 
 @dataclass
 class _System:
-    """The right-hand side as scipy wants it: flat float64 vectors (θ, companions)."""
+    """The right-hand side as scipy wants it: flat float64 vectors (θ, states of callbacks)."""
 
-    output_map: OutputMap
+    output_map: DifferentiableMap
     cost: Cost
     options: FlowOptions
     origin: Point
-    companions: Sequence[Companion]
+    callbacks: Sequence[Callback]
     clock: str
     scale: float = field(init=False)
     ridge: float = field(init=False)
     initial_residual: float = field(init=False)
+    trajectory: Trajectory = field(init=False)
 
     def __post_init__(self) -> None:
         self.scale = metric_scale(self.origin.tangent, self.options)
         unit = mean_diagonal(self.origin.tangent) if self.options.damping else 0.0
         self.ridge = self.options.damping * unit
-        self.initial_residual = norm(self.origin.velocity)
-
-    def trajectory(self) -> Trajectory:
-        return Trajectory(self.output_map.total_weight, self.scale)
+        self.initial_residual = norm(self.origin.residual)
+        self.trajectory = Trajectory(self.output_map.total_weight, self.scale)
 
     def initial(self) -> np.ndarray:
-        states = [companion.initial(self.origin) for companion in self.companions]
-        self.sizes = [len(state) for state in states]
-        return torch.cat([self.origin.theta, *states]).double().cpu().numpy()
+        states = [callback.initial(self.origin) for callback in self.callbacks]
+        self.sizes = [0 if state is None else len(state) for state in states]
+        parts = [state for state in states if state is not None]
+        return torch.cat([self.origin.theta, *parts]).double().cpu().numpy()
 
     def rate(self, time: float, state: np.ndarray) -> np.ndarray:
         point, factor, parts = self._at(time, state)
         # In τ the field is N·V; in t it is N·V/(1 − t).
-        speed = self.cost.total_weight
-        rates = [
-            speed
-            * parameter_field(
-                point.tangent, factor, self.cost, self.options.alpha, scale=self.scale
-            )
-        ]
-        for companion, part in zip(self.companions, parts, strict=True):
-            rates.append(companion.rate(point.tau, point, factor, part))
+        field = parameter_field(
+            point.tangent, factor, self.cost, self.options.alpha, scale=self.scale
+        )
+        rates = [self.cost.total_weight * field]
+        for callback, part in zip(self.callbacks, parts, strict=True):
+            if part is not None:
+                rates.append(callback.rate(point, factor, part))
         flat = torch.cat(rates).double().cpu().numpy()
         return flat if self.clock == "tau" else flat / (1 - time)
 
     def convergence(self, time: float, state: np.ndarray) -> float:
         point, _ = self._point(time, state)
-        residual = norm(point.velocity)
-        return residual - self.options.tol * self.initial_residual
+        return norm(point.residual) - self.options.tol * self.initial_residual
 
-    def read(
-        self,
-        solution: Any,
-        observers: Sequence[Observer],
-        monitor: Monitor | None,
-        method: str,
-        end: float,
-    ) -> Trajectory:
-        """Evaluate the reported points again, with rank and condition."""
-        trajectory = self.trajectory()
-        if monitor is not None:
-            observers = (*observers, monitor)
-        before: tuple[Point, TangentFactor] | None = None
+    def read(self, solution: Any, hung: Callbacks) -> None:
+        """Evaluate the reported points again, with rank and condition, and show them around."""
+        before: Point | None = None
+        former: TangentFactor | None = None
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
-            trajectory.record(point, math.nan, keep_path=self.options.store_path)
-            trajectory.rank[-1], trajectory.condition[-1] = factor.rank, factor.condition
-            for companion, part in zip(self.companions, parts, strict=True):
-                trajectory.add_columns(companion.columns(point.tau, point, part))
-            for observer in observers:
-                seen = observer.step(*before, point) if before else observer.start(point)
-                trajectory.add_columns(seen)
-            before = point, factor
-            if monitor is not None and monitor.finished:
+            self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
+            self.trajectory.rank[-1] = factor.rank
+            self.trajectory.condition[-1] = factor.condition
+            for callback, part in zip(self.callbacks, parts, strict=True):
+                event = Event(point, before, former, part)
+                tell = callback.start if before is None else callback.step
+                self.trajectory.add_columns(tell(event))
+            before, former = point, factor
+            if hung.outcome is not None:
                 break
-        trajectory.solvers.append(method)
-        if monitor is not None:
-            trajectory.selected = monitor.best
-        converged, limited = (len(times) > 0 for times in solution.t_events)
-        if not solution.success:
-            trajectory.outcome = Outcome.STEP_UNDERFLOW
-            trajectory.detail = str(solution.message)
-        elif monitor is not None and monitor.finished:
-            trajectory.outcome = monitor.outcome
-        elif converged:
-            trajectory.outcome = Outcome.CONVERGED
-        elif limited and solution.t[-1] < end:
-            trajectory.outcome = Outcome.MAX_ITER
-        return trajectory
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
         tau = time if self.clock == "tau" else float(tau_from_t(time))
@@ -260,13 +263,16 @@ class _System:
         flat = torch.tensor(state, dtype=like.dtype, device=like.device)
         return Point.at(self.output_map, self.cost, tau, flat[: len(like)]), flat[len(like) :]
 
-    def _at(self, time: float, state: np.ndarray) -> tuple[Point, TangentFactor, list[Tensor]]:
+    def _at(
+        self, time: float, state: np.ndarray
+    ) -> tuple[Point, TangentFactor, list[Tensor | None]]:
         point, rest = self._point(time, state)
         factor = factorize(
             point.tangent,
-            point.velocity,
+            point.residual,
             solver=self.options.solver,
             rcond=self.options.rcond,
             ridge=self.ridge,
         )
-        return point, factor, list(torch.split(rest, self.sizes))
+        parts = torch.split(rest, self.sizes)
+        return point, factor, [part if len(part) else None for part in parts]

@@ -1,4 +1,7 @@
-"""How a flow chooses its steps: by the error of each, or at times given in advance."""
+"""How a flow chooses its steps: by the error of each, or at times given in advance.
+
+Times are τ = s/N unless they are called t; see `time`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.time import tau_from_t
-from sklearn_gflow.dynamics.trajectory import Outcome
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
@@ -37,7 +40,7 @@ class Schedule(Protocol):
 
 @dataclass
 class Adaptive:
-    """Steps as long as the error |x(θ + Δθ) − (x + Δx)|/|y − x₀| ≤ tolerance allows.
+    """Steps as long as the error |x(θ + Δθ) − (x + Δx)|/|x* − x₀| ≤ tolerance allows.
 
     Lengths are compared as displacements of the outputs: the error goes with a power of |Δx|,
     which is |r|(1 − e^{−h}) at α = 1 and bounded by |r| always. The first try is the longest
@@ -67,21 +70,30 @@ class Adaptive:
         """Take the longest step that is accepted."""
         point = stepper.point
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
-        size = norm(point.velocity) / stepper.distance
+        size = norm(point.residual) / stepper.distance
         whole = -math.expm1(-remaining)
         progress = min(whole, self._allowed / size)
-        best_error = math.inf
+        best_error, vetoed = math.inf, False
         while progress > _SHORTEST * whole:
             h = -math.log1p(-progress) if progress < whole else remaining
             step = stepper.step(h)
             ratio = (self.tolerance / step.error) ** (1 / stepper.order) if step.error else math.inf
-            if step.finite and step.error <= self.tolerance and step.loss <= point.loss:
-                self._allowed = _SAFETY * ratio * progress * size
-                return step
+            if self._good(step, point.loss):
+                vetoed = stepper.vetoed(step)
+                if not vetoed:
+                    self._allowed = _SAFETY * ratio * progress * size
+                    return step
             best_error = min(best_error, step.error if step.finite else math.inf)
             cut = _SAFETY * ratio if step.finite else 0.0
             progress *= min(max(cut, _LARGEST_CUT), _SMALLEST_CUT)
             del step  # its activations, before those of the next try are there
+        return Outcome.REJECTED if vetoed else self._failure(best_error)
+
+    def _good(self, step: Step, loss: float) -> bool:
+        return step.finite and step.error <= self.tolerance and step.loss <= loss
+
+    def _failure(self, best_error: float) -> Outcome:
+        """Why no step was good, by the smallest error among those that were tried."""
         if math.isinf(best_error):
             return Outcome.DIVERGED
         return Outcome.STALLED if best_error <= self.tolerance else Outcome.STEP_UNDERFLOW
@@ -117,7 +129,9 @@ class Fixed:
         """Step to the next time."""
         tau = stepper.point.tau
         step = stepper.step(next(end for end in self.taus if not _reached(tau, end)) - tau)
-        return step if step.finite else Outcome.DIVERGED
+        if not step.finite:
+            return Outcome.DIVERGED
+        return Outcome.REJECTED if stepper.vetoed(step) else step
 
     def marks_within(self, start: float, end: float) -> Sequence[float]:
         """None: the steps are the times."""

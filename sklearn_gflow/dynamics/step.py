@@ -1,23 +1,20 @@
-"""The exponential step: D frozen over a step, the flow then integrated exactly (any α, any h)."""
+"""The exponential step: D frozen over a step, the flow then followed to its end (any α, any h).
+
+`FrozenFlow` says where a step of length h leads to first order; here the network takes it, and how
+far its outputs are from the frozen flow's is the error of the step. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sklearn_gflow.dynamics.frozen import cross_entropy_motion, exponential
+from sklearn_gflow.dynamics.frozen import FrozenFlow
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
-    Cost,
-    CrossEntropy,
-    OutputMap,
-    Tangent,
-    TangentFactor,
-)
+from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, DifferentiableMap, TangentFactor, TangentMap
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Step", "Stepper"]
@@ -29,13 +26,21 @@ class Step:
 
     Attributes
     ----------
+    h : float
+        Length in τ.
+    theta : Tensor of shape (K,)
+        θ at its end.
+    tangent : TangentMap
+        The output map there.
+    loss : float
+        C there.
     error : float
-        |x(θ + Δθ) − (x + Δx)| / |y − x₀|: what D's change over the step did.
+        |x(θ + Δθ) − (x + Δx)| / |x* − x₀|: what D's change over the step did.
     """
 
     h: float
     theta: Tensor
-    tangent: Tangent
+    tangent: TangentMap
     loss: float
     error: float
 
@@ -56,26 +61,39 @@ class Stepper:
     Parameters
     ----------
     point : Point
+        Where the steps begin.
     factor : TangentFactor
         Of ``point.tangent``.
     output_map, cost
         As for the flow.
-    alpha, scale : float
-        α and c.
+    alpha, scale, ridge : float
+        α, c and μ.
     limit : Tensor of shape (Q·N,)
         Where Euclidean gradient flow from x₀ ends: y for the squared error.
     distance : float
-        |y − x₀|, the unit of errors.
+        |x* − x₀|, the unit of errors.
+    accepts : callable, optional
+        ``(point, its follower) -> bool``: the veto of others on a step.
     """
 
     point: Point
     factor: TangentFactor
-    output_map: OutputMap
+    output_map: DifferentiableMap
     cost: Cost
     alpha: float
     scale: float
     limit: Tensor
     distance: float
+    ridge: float = 0.0
+    accepts: Callable[[Point, Point], bool] | None = None
+    frozen: FrozenFlow = field(init=False)
+
+    def __post_init__(self) -> None:
+        frozen = FrozenFlow(
+            self.factor, self.cost, self.point.outputs, self.point.residual,
+            self.alpha, self.scale, self.ridge, self.limit,
+        )  # fmt: skip
+        object.__setattr__(self, "frozen", frozen)
 
     @property
     def order(self) -> int:
@@ -84,7 +102,7 @@ class Stepper:
 
     def step(self, h: float) -> Step:
         """One step of length h in τ."""
-        displacement, motion = self._frozen_flow(h)
+        displacement, motion = self.frozen.move(h)
         target = self.point.outputs + motion
         theta = self.point.theta + displacement
         if self.alpha == 1:
@@ -95,30 +113,10 @@ class Stepper:
         error = norm(tangent.outputs - target) / self.distance
         return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)
 
-    def _frozen_flow(self, h: float) -> tuple[Tensor, Tensor]:
-        """(Δθ, Δx = DΔθ) of the flow with D frozen."""
-        if isinstance(self.cost, CrossEntropy):
-            motion = self._cross_entropy_motion(self.cost, h)
-            if self.factor.damped:
-                return self.factor.move(PSEUDOINVERSE, motion)
-            return self.factor.lift(PSEUDOINVERSE, motion), motion
-        f = exponential(self.alpha, h, self.scale)
-        if f.smooth is None:  # one direction for all h: a shorter step costs no solve
-            displacement, motion = self._gauss_newton
-            return f.inverse * displacement, f.inverse * motion
-        return self.factor.move(f, self.point.velocity)
+    def after(self, step: Step) -> Point:
+        """The point that a step leads to."""
+        return Point.of(step.tangent, self.cost, self.point.tau + step.h, step.theta)
 
-    def _cross_entropy_motion(self, cost: CrossEntropy, h: float) -> Tensor:
-        x = self.point.outputs
-        if self.alpha == 1 and math.isinf(h) and self.factor.rank == len(x):
-            # The way is known to its end. The limit is that of x₀: the flow conserves mean
-            # logits, but the errors of the steps before did not.
-            return self.limit - x
-        return cross_entropy_motion(x, self.factor, cost, self.alpha, h, self.scale)
-
-    @cached_property
-    def _gauss_newton(self) -> tuple[Tensor, Tensor]:
-        velocity = self.point.velocity
-        if self.factor.damped:
-            return self.factor.move(PSEUDOINVERSE, velocity)
-        return self.factor.lift(PSEUDOINVERSE, velocity), self.factor.project(velocity)  # DD⁺ = P
+    def vetoed(self, step: Step) -> bool:
+        """Whether a callback rejects a step that is good otherwise."""
+        return self.accepts is not None and not self.accepts(self.point, self.after(step))

@@ -1,44 +1,20 @@
-"""What happened along a flow, and why it stopped."""
+"""The record of a flow: its points, columns of numbers at each, and why it stopped."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 from torch import Tensor
 
+from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
-from sklearn_gflow.geometry import Tangent
+from sklearn_gflow.geometry import TangentMap
 
-__all__ = ["Outcome", "Trajectory"]
-
-
-class Outcome(Enum):
-    """Why a flow stopped."""
-
-    REACHED_END = "reached t_end"
-    CONVERGED = "the relative residual fell to tol"
-    EQUILIBRIUM = "equilibrium: what is left of the residual is outside the range of D"
-    STALLED = "the loss stopped improving"
-    LEFT_RANGE = "the path left the range of D"
-    MAX_ITER = "max_iter steps were taken before t_end"
-    STEP_UNDERFLOW = "no step, however short, met the step tolerance"
-    DIVERGED = "outputs or loss became non-finite"
-    FACTORIZATION_FAILED = "the Gram could not be factorised"
-    EARLY_STOPPED = "the score stopped improving"
-    LOSS_REACHED = "the loss fell to the bound that was set"
-
-    @property
-    def complete(self) -> bool:
-        """Whether the flow came to its end: the time, zero loss, an equilibrium, a monitor's."""
-        return self in (
-            Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
-            Outcome.LOSS_REACHED,
-        )  # fmt: skip
+__all__ = ["Trajectory"]
 
 
 @dataclass
@@ -63,15 +39,15 @@ class Trajectory:
     solvers : list of str
         Back end of each step.
     extra : dict of list
-        Columns of the observers.
+        Columns of the callbacks.
     outcome : Outcome
         Why the flow stopped.
     detail : str
         What the outcome does not say: steps that raised the loss, the error of a factorisation.
-    end : Tangent or None
-        The output map at the last point of a full batch, with the Gram if observers saw it.
+    end : TangentMap or None
+        The output map at the last point of a full batch, with the Gram if callbacks used it.
     selected : (int, Tensor) or None
-        Index and θ of the solution, where a monitor chose it; otherwise it is the last point.
+        Index and θ of the solution, where a callback chose it; otherwise it is the last point.
     """
 
     total_weight: float
@@ -87,7 +63,7 @@ class Trajectory:
     thetas: list[Tensor] = field(default_factory=list)
     solvers: list[str] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
-    end: Tangent | None = None
+    end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
@@ -103,7 +79,7 @@ class Trajectory:
         self.thetas.append(point.theta)
 
     def add_columns(self, columns: Mapping[str, float]) -> None:
-        """Append values to the columns of observers."""
+        """Append values to the columns of callbacks."""
         for name, value in columns.items():
             self.extra.setdefault(name, []).append(value)
 
@@ -114,7 +90,7 @@ class Trajectory:
 
     @property
     def solution(self) -> int:
-        """Index of the solution: the last point, or the one that a monitor chose."""
+        """Index of the solution: the last point, or the one that a callback chose."""
         return self.n_steps if self.selected is None else self.selected[0]
 
     @property
@@ -138,7 +114,7 @@ class Trajectory:
         return " → ".join(dict.fromkeys(self.solvers))
 
     def history(self) -> dict[str, np.ndarray]:
-        """Columns of equal length: t, s, loss, rank, condition, step_error and the observers'."""
+        """Columns of equal length: those of every flow, and those of callbacks."""
         columns: dict[str, Sequence[float] | np.ndarray] = {
             "t": self.t,
             "s": self.s,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.dynamics import (
-    METHODS,
+    Callback,
     LossReached,
-    Monitor,
     Outcome,
     Trajectory,
     t_from_tau,
 )
+from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._rows import Rows, TrainingData, row_chunks
 from sklearn_gflow.estimators._training import (
     MARKS,
@@ -35,8 +34,6 @@ from sklearn_gflow.estimators._training import (
     rows_of_a_block,
 )
 from sklearn_gflow.estimators._validation import (
-    Interval,
-    StrOptions,
     check_alpha,
     check_device,
     check_fitted_data,
@@ -51,8 +48,6 @@ from sklearn_gflow.estimators._validation import (
 )
 from sklearn_gflow.exceptions import ConvergenceWarning
 from sklearn_gflow.geometry import (
-    ACTIVATIONS,
-    SOLVERS,
     Cost,
     LayeredNetwork,
     Linearization,
@@ -65,7 +60,7 @@ from sklearn_gflow.geometry import (
 __all__ = ["BaseAdaptedFlow"]
 
 
-class BaseAdaptedFlow(BaseEstimator):
+class BaseAdaptedFlow(FlowParameters, PathParameters, NetworkParameters, BaseEstimator):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
     classes_: np.ndarray
@@ -77,47 +72,12 @@ class BaseAdaptedFlow(BaseEstimator):
     _activation: str
     _left_out: LeaveOneOut | None = None  # of the same start, from a search
     _metric_scale: float
+    _n_seen: float
     _sizes: tuple[int, ...]
     _theta: np.ndarray
     _theta_reference: np.ndarray
 
     _doc_link_module = "sklearn_gflow"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "init_scale": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "alpha": [Interval(Real, 0, 1, closed="both")],
-        "t_end": [Interval(Real, 0, 1, closed="right")],
-        "schedule": [
-            StrOptions({"adaptive"}),
-            Interval(Integral, 1, None, closed="left"),
-            "array-like",
-        ],
-        "method": [StrOptions({"exponential", *METHODS})],
-        "solver": [StrOptions(set(SOLVERS))],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
-        "rcond": [Interval(Real, 0, 1, closed="left"), None],
-        "damping": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "metric_scale": [StrOptions({"trace"}), Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"loo"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "module": [callable, None],
-        "store_gram": [StrOptions({"auto"}), "boolean"],
-        "store_path": ["boolean"],
-        "warm_start": ["boolean"],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-        "device": [str],
-        "dtype": [StrOptions({"float64", "float32"})],
-    }
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None) -> np.ndarray:
         """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
@@ -265,7 +225,7 @@ class BaseAdaptedFlow(BaseEstimator):
         labels: np.ndarray | None,
     ) -> TrainedFlow:
         training = self._begin(data, labels)
-        monitor: Monitor | None = None if held_out is None else training.judged_by(held_out)
+        monitor: Callback | None = None if held_out is None else training.judged_by(held_out)
         t_end, at_start = self.t_end, False
         if isinstance(self.early_stopping, str):
             best, loss = self._leave_one_out_time(training)

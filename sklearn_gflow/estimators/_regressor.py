@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,9 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 
 from sklearn_gflow.diagnostics import TangentPosterior
+from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, TARGETS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._rows import Rows, TrainingData, row_chunks, subsample
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.estimators._validation import (
@@ -34,6 +37,8 @@ _SAMPLE_ROWS = 256
 _CROSS_ENTRIES = 2**22  # of the kernel between kept rows and inputs, at once
 
 
+@described(PATH, KERNEL, LAYERS, TARGETS, INPUTS)
+@dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     """Neural-network regression trained by the α-family of gradient flows.
 
@@ -47,166 +52,6 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     in the time t = 1 − e^{−s/N} (2.32), (2.48), (2.52). At ``alpha=1`` and full rank of D the
     training outputs move in a straight line from their mean to the labels, and
     ``loss_curve_[k] / loss_curve_[0] == (1 - history_["t"][k])**2`` to the step tolerance.
-
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int, default=(100, 100)
-        Widths of the hidden layers; ``()`` is a linear model.
-    activation : {"tanh", "silu", "gelu", "softplus", "relu", "identity"}, default="tanh"
-        Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.
-    init_scale : "auto" or float, default="auto"
-        Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
-        network starts as a smooth function and bends where the data ask for it. 1.0: a
-        better conditioned G, which follows the straight line more closely and in fewer steps.
-        "auto": 0.3, and 1.0 in the full batch at ``alpha=1``. Not with ``module``.
-    alpha : float, default=0.5
-        α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
-        Small values generalise better on noisy data.
-    t_end : float, default=0.95
-        Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
-        ``max_iter``.
-    schedule : "adaptive", int or increasing sequence of float, default="adaptive"
-        Steps as long as their error allows; or that many equal steps in t; or steps to the
-        given times in (0, ``t_end``], the last of which ends the flow.
-    method : {"exponential", "RK45", "DOP853", "Radau", "LSODA"}, default="exponential"
-        The exponential step with D frozen over each step, or the same flow by
-        `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
-        of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
-    solver : {"auto", "cholesky", "eigh", "svd", "shared", "krylov"}, default="auto"
-        How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
-        smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
-        DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
-        "svd" decomposes D, whose small singular values it resolves best. "shared" takes the
-        same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), an
-        approximation for wide networks that factorises N×N instead of QN×QN and knows no rank.
-        "auto" takes it in blocks from three outputs on. In the full batch it needs ``damping``.
-        "krylov" forms no matrix and iterates on products with D and Dᵀ, in memory linear in the
-        outputs (11 kB for each in float64), to a residual that ``solver_`` tells. From thousands
-        of outputs on it is the fastest with ``damping``, without it slower than Cholesky. It
-        knows no rank and takes no ``rcond``.
-    batch_size : "auto", int or None, default="auto"
-        None: full batch. An int: random blocks of at most that many rows, each of which flows
-        for a short time in every epoch; a block of all rows is the full batch. "auto": full
-        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
-        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
-        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
-        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
-        float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
-    rcond : float or None, default=None
-        Singular values of D up to ``rcond`` times the largest count as zero. None follows
-        dtype and size. With ``damping`` a number asks for eigenvectors at every step.
-    damping : "auto" or float, default="auto"
-        Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
-        Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
-        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none with
-        ``t_end=1`` either unless it stops early, and 0.03 in blocks.
-    metric_scale : "trace" or float, default="trace"
-        c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
-        1.0 is the field of the paper.
-    max_iter : int, default=500
-        Largest number of accepted steps, of epochs in blocks; there ``t_end=1`` takes that many.
-    tol : float, default=1e-10
-        Residual, relative to the one at the start, at which the flow has converged.
-    n_iter_no_change : int, default=10
-        The flow ends after this many steps in a row that lower the relative residual by less
-        than ``tol``. Of the exponential method. With ``early_stopping`` also: after this many
-        points of the path in a row that raise the score by less than ``tol``.
-    early_stopping : bool or "loo", default=False
-        How to choose the best point of the path up to ``t_end``. True: by the score on rows
-        held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
-        linearised flow, in closed form, at the price of one eigendecomposition; the flow then
-        ends at the best time, or before, where its loss has fallen to that of the linearised flow
-        at that time, and all rows are trained on. From three outputs on by the kernel
-        that they share, unless ``solver`` names another. With a ridge ``t_end=1`` stands for the
-        last time that is scored, 1 − 7e-12. Needs the squared error, no ``warm_start``, and
-        memory for the Gram, in blocks too.
-    validation_fraction : float, default=0.1
-        Share of the rows held out by ``early_stopping=True``.
-    module : callable or None, default=None
-        ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
-        output must depend on its own input alone. Jacobian rows are then formed in chunks.
-        A callable defined at the top of a module lets the estimator be pickled.
-    store_gram : "auto" or bool, default="auto"
-        Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.
-    store_path : bool, default=False
-        Whether to keep the parameters at every point of the path, for ``staged_predict``.
-    warm_start : bool, default=False
-        Continue from the last solution instead of a new start; the scaling of the targets is
-        kept too.
-    shuffle : bool, default=True
-        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the start θ₀.
-    verbose : bool, default=False
-        Print a line a step.
-    device : str, default="cpu"
-        torch device.
-    dtype : {"float64", "float32"}, default="float64"
-        Of the computation and of the predictions.
-
-    Attributes
-    ----------
-    history_ : dict of ndarray of shape (n_iter_ + 1,)
-        "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
-        (distance from the frozen-D flow), "deviation" from the straight line and
-        "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
-        (|G − G₀|/|G₀|, estimated by random probes). Index 0 is the start; NaN where
-        a mode does not compute it. Rank and condition at the solution are those of the
-        unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
-        ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
-        are those of ``kernel_rows_``. With
-        ``early_stopping=True`` also "validation_score" and "validation_loss"; the path then goes
-        on past the solution.
-    validation_scores_ : ndarray of shape (n_iter_ + 1,)
-        With ``early_stopping=True``: score on the held-out rows at every point of the path.
-    best_validation_score_ : float
-        At the solution.
-    loo_times_, loo_scores_, loo_losses_ : ndarray of shape (n_times,)
-        With ``early_stopping="loo"``: times t that were tried, 0 the first, and score and C of
-        the leave-one-out predictions there.
-    deviation_, predicted_deviation_ : float
-        |x̃(t) − line(t)|/|y − x₀| at the end: measured, and by Prop. 2.5.
-    loss_curve_ : list of float
-        C (2.48) on the scaled targets, from the start on.
-    loss_, best_loss_ : float
-        At the solution; the least.
-    n_iter_ : int
-        Points of the path after the start: accepted steps, and with ``early_stopping=True``
-        further points on their way, also past the solution.
-    t_ : float
-        Time of the solution.
-    outcome_ : str
-        Why the flow stopped.
-    solver_ : str
-        Back ends used, fallbacks included.
-    kernel_rows_ : ndarray of int
-        Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
-        condition belong: all, or a random subsample of at most 128 outputs in blocks, and with
-        ``solver="krylov"`` where the Gram of all has more than 64 MiB.
-    ntk_gram_ : ndarray of shape (n·Q, n·Q) or None
-        G = DDᵀ at the solution on the training rows of positive weight, without the weights,
-        sample-major. None when not stored.
-    ntk_eigenvalues_ : ndarray of shape (n·Q,)
-        Of G, descending.
-    ntk_rank_ : int
-        Rank of G.
-    ntk_condition_ : float
-        λ_max/λ_min over the eigenvalues that count towards the rank.
-    X_train_, y_train_ : ndarray of shape (n, n_features_in_) and (n, n_outputs_)
-        What ``predict(X, return_std=True)`` stands on: inputs and scaled targets of all rows of
-        positive weight where one Gram holds them (up to 2,000 outputs, or the full batch of a
-        larger network), else of a random subsample of at most 256 rows.
-    coefs_, intercepts_ : list of ndarray
-        Of the network f_θ; predictions use f_θ − f_θ₀. Not with ``module``.
-    parameters_ : dict of ndarray
-        Parameters by name; only with ``module``.
-    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
-        Of y; the prediction is ``target_mean_ + target_scale_ * (f_θ − f_θ₀)``.
-    n_layers_, n_outputs_, n_features_in_ : int
-        Layers (inputs and outputs included), outputs, features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
 
     See Also
     --------
@@ -229,63 +74,6 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
     >>> bool(flow.loss_ <= 1e-20), flow.ntk_rank_
     (True, 442)
     """
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100, 100),
-        activation: str = "tanh",
-        *,
-        init_scale: str | float = "auto",
-        alpha: float = 0.5,
-        t_end: float = 0.95,
-        schedule: Any = "adaptive",
-        method: str = "exponential",
-        solver: str = "auto",
-        batch_size: Any = "auto",
-        rcond: float | None = None,
-        damping: str | float = "auto",
-        metric_scale: str | float = "trace",
-        max_iter: int = 500,
-        tol: float = 1e-10,
-        n_iter_no_change: int = 10,
-        early_stopping: bool | str = False,
-        validation_fraction: float = 0.1,
-        module: Any = None,
-        store_gram: str | bool = "auto",
-        store_path: bool = False,
-        warm_start: bool = False,
-        shuffle: bool = True,
-        random_state: Any = None,
-        verbose: bool = False,
-        device: str = "cpu",
-        dtype: str = "float64",
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.init_scale = init_scale
-        self.alpha = alpha
-        self.t_end = t_end
-        self.schedule = schedule
-        self.method = method
-        self.solver = solver
-        self.batch_size = batch_size
-        self.rcond = rcond
-        self.damping = damping
-        self.metric_scale = metric_scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.module = module
-        self.store_gram = store_gram
-        self.store_path = store_path
-        self.warm_start = warm_start
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.verbose = verbose
-        self.device = device
-        self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

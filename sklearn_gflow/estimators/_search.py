@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,8 +14,16 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.dynamics import t_from_tau, tau_from_t
+from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
+from sklearn_gflow.estimators._description import described
+from sklearn_gflow.estimators._parameters import (
+    ClassParameters,
+    FlowParameters,
+    NetworkParameters,
+    SearchParameters,
+)
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._training import MARKS, SMOOTH_START
@@ -22,25 +31,13 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
-_ALPHAS = (0.0, 0.1, 0.5, 0.7, 1.0)
 
-
-class _FlowCV(BaseEstimator):
+class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
     """Search over (α, t): score the grid, fit the winner."""
 
     _estimator_class: ClassVar[type[Any]]
     best_estimator_: Any
-    random_state: Any
-    alphas: Any
-    t_ends: Any
-    cv: Any
     _doc_link_module = "sklearn_gflow"
-    # The rest is checked by the estimator that the search fits.
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "alphas": ["array-like"],
-        "t_ends": ["array-like", None],
-        "cv": ["cv_object"],
-    }
 
     def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
         """Score the grid by leave-one-out or by a splitter, and fit the best of it."""
@@ -81,14 +78,12 @@ class _FlowCV(BaseEstimator):
     def _template(self, seed: int) -> BaseAdaptedFlow:
         """The estimator of the search; one seed for the scores and for the fit."""
         parameters = self.get_params(deep=False)
-        for name in ("alphas", "t_ends", "cv"):
-            parameters.pop(name)
+        for of_search in fields(SearchParameters):
+            parameters.pop(of_search.name)
         parameters.update(random_state=seed)
         if parameters["init_scale"] == "auto":  # one start for all α
             parameters["init_scale"] = SMOOTH_START
-        template = self._estimator_class(**parameters)
-        template._validate_params()
-        return template
+        return self._estimator_class(**parameters)
 
     def _judge_folds(
         self,
@@ -159,6 +154,8 @@ class _FlowCV(BaseEstimator):
         return tags
 
 
+@described(SEARCH, INPUTS)
+@dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     """`AdaptedFlowRegressor` with α and the stopping time chosen from one start.
 
@@ -167,41 +164,6 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     copies of a row left out together. With a splitter there is one flow for each fold and α,
     scored on the rows held out at all times of its path. The winner is fitted on all rows, in
     the full batch or in blocks as ``batch_size="auto"`` has it.
-
-    Parameters
-    ----------
-    hidden_layer_sizes, activation
-        As in `AdaptedFlowRegressor`.
-    init_scale : "auto" or float, default="auto"
-        As in `AdaptedFlowRegressor`; "auto" is 0.3 for all values of α, which have one start.
-    alphas : sequence of float, default=(0.0, 0.1, 0.5, 0.7, 1.0)
-        Values of α in [0, 1].
-    t_ends : sequence of float or None, default=None
-        Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.
-    cv : int, splitter, iterable or None, default=None
-        None: leave-one-out, for the squared error. Otherwise as in
-        `sklearn.model_selection.GridSearchCV`.
-    solver, rcond, damping, metric_scale, max_iter, tol, n_iter_no_change
-        As in `AdaptedFlowRegressor`.
-    module, store_gram, store_path, random_state, verbose, device, dtype
-        As in `AdaptedFlowRegressor`.
-
-    Attributes
-    ----------
-    alpha_, t_end_ : float
-        The best pair; between equal scores that of the lower loss.
-    best_score_ : float
-        R² there, the mean over the folds.
-    best_estimator_ : AdaptedFlowRegressor
-        Fitted on all rows with the best pair.
-    cv_results_ : dict
-        As in `sklearn.model_selection.GridSearchCV`: "params", "param_alpha", "param_t_end",
-        "split0_test_score", …, "mean_test_score", "std_test_score", "rank_test_score"; also
-        "mean_test_loss", C (2.48) of the predictions.
-    n_iter_, n_features_in_ : int
-        Of the estimator that was chosen: points of its path; features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
 
     See Also
     --------
@@ -219,51 +181,6 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
     """
 
     _estimator_class = AdaptedFlowRegressor
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100, 100),
-        activation: str = "tanh",
-        *,
-        init_scale: str | float = "auto",
-        alphas: Any = _ALPHAS,
-        t_ends: Any = None,
-        cv: Any = None,
-        solver: str = "auto",
-        rcond: float | None = None,
-        damping: str | float = "auto",
-        metric_scale: str | float = "trace",
-        max_iter: int = 500,
-        tol: float = 1e-10,
-        n_iter_no_change: int = 10,
-        module: Any = None,
-        store_gram: str | bool = "auto",
-        store_path: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-        device: str = "cpu",
-        dtype: str = "float64",
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.init_scale = init_scale
-        self.alphas = alphas
-        self.t_ends = t_ends
-        self.cv = cv
-        self.solver = solver
-        self.rcond = rcond
-        self.damping = damping
-        self.metric_scale = metric_scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.module = module
-        self.store_gram = store_gram
-        self.store_path = store_path
-        self.random_state = random_state
-        self.verbose = verbose
-        self.device = device
-        self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -314,7 +231,9 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         return self.best_estimator_.predict(X, return_std=return_std)
 
 
-class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
+@described(SEARCH, LABELS, INPUTS)
+@dataclass(eq=False, repr=False, kw_only=True)
+class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with α and the stopping time chosen from one start.
 
     By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
@@ -322,45 +241,6 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
     copies of a row left out together. With a splitter there is one flow for each fold and α,
     scored on the rows held out at all times of its path. The winner is fitted on all rows, in
     the full batch or in blocks as ``batch_size="auto"`` has it.
-
-    Parameters
-    ----------
-    hidden_layer_sizes, activation
-        As in `AdaptedFlowClassifier`.
-    init_scale : "auto" or float, default="auto"
-        As in `AdaptedFlowClassifier`; "auto" is 0.3 for all values of α, which have one start.
-    alphas : sequence of float, default=(0.0, 0.1, 0.5, 0.7, 1.0)
-        Values of α in [0, 1].
-    t_ends : sequence of float or None, default=None
-        Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.
-    cv : int, splitter, iterable or None, default=None
-        None: leave-one-out, for the squared error. Otherwise as in
-        `sklearn.model_selection.GridSearchCV`.
-    solver, rcond, damping, metric_scale, max_iter, tol, n_iter_no_change
-        As in `AdaptedFlowClassifier`.
-    loss, label_smoothing, class_weight
-        As in `AdaptedFlowClassifier`.
-    module, store_gram, store_path, random_state, verbose, device, dtype
-        As in `AdaptedFlowClassifier`.
-
-    Attributes
-    ----------
-    alpha_, t_end_ : float
-        The best pair; between equal scores that of the lower loss.
-    best_score_ : float
-        Accuracy there, the mean over the folds.
-    best_estimator_ : AdaptedFlowClassifier
-        Fitted on all rows with the best pair.
-    cv_results_ : dict
-        As in `sklearn.model_selection.GridSearchCV`: "params", "param_alpha", "param_t_end",
-        "split0_test_score", …, "mean_test_score", "std_test_score", "rank_test_score"; also
-        "mean_test_loss", C (2.48) of the predictions.
-    n_iter_, n_features_in_ : int
-        Of the estimator that was chosen: points of its path; features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
-    classes_ : ndarray of shape (n_classes,)
-        Labels in sorted order.
 
     See Also
     --------
@@ -378,57 +258,6 @@ class AdaptedFlowClassifierCV(ClassifierMixin, _FlowCV):
     """
 
     _estimator_class = AdaptedFlowClassifier
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100, 100),
-        activation: str = "tanh",
-        *,
-        init_scale: str | float = "auto",
-        alphas: Any = _ALPHAS,
-        t_ends: Any = None,
-        cv: Any = None,
-        solver: str = "auto",
-        rcond: float | None = None,
-        damping: str | float = "auto",
-        metric_scale: str | float = "trace",
-        max_iter: int = 500,
-        tol: float = 1e-10,
-        n_iter_no_change: int = 10,
-        loss: str = "squared_error",
-        label_smoothing: float = 0.0,
-        class_weight: Any = None,
-        module: Any = None,
-        store_gram: str | bool = "auto",
-        store_path: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-        device: str = "cpu",
-        dtype: str = "float64",
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.init_scale = init_scale
-        self.alphas = alphas
-        self.t_ends = t_ends
-        self.cv = cv
-        self.solver = solver
-        self.rcond = rcond
-        self.damping = damping
-        self.metric_scale = metric_scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.loss = loss
-        self.label_smoothing = label_smoothing
-        self.class_weight = class_weight
-        self.module = module
-        self.store_gram = store_gram
-        self.store_path = store_path
-        self.random_state = random_state
-        self.verbose = verbose
-        self.device = device
-        self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:

@@ -17,11 +17,11 @@ from sklearn_gflow.dynamics import (
     Adaptive,
     BestPoint,
     BlockOptions,
+    Callback,
     Epoch,
+    Event,
     Fixed,
     FlowOptions,
-    Monitor,
-    Observer,
     Point,
     Schedule,
     Trajectory,
@@ -51,13 +51,12 @@ from sklearn_gflow.estimators._validation import (
 )
 from sklearn_gflow.geometry import (
     Cost,
+    FactorizationError,
     LayeredNetwork,
     Linearization,
     ModuleFamily,
     OutputMap,
-    SquaredError,
-    Tangent,
-    TangentFactor,
+    TangentMap,
 )
 
 __all__ = [
@@ -112,7 +111,7 @@ class TrainedFlow:
     rows: np.ndarray
     kernel_rows: np.ndarray
 
-    def linearize(self) -> Linearization | Tangent:
+    def linearize(self) -> Linearization | TangentMap:
         """The kernel's rows to first order at the solution, with the Gram that the flow formed."""
         trajectory, output_map = self.trajectory, self.output_map
         all_rows = len(self.kernel_rows) == output_map.n_samples and output_map.weights is None
@@ -121,22 +120,18 @@ class TrainedFlow:
         return output_map.family.linearize(trajectory.theta, output_map.X[self.kernel_rows])
 
 
-class _Progress:
-    """An observer that prints a line a step and adds no column."""
+class _Progress(Callback):
+    """Prints a line a step."""
 
-    def start(self, point: Point) -> dict[str, float]:
-        print(f"start: loss = {point.loss:.8g}")
+    def start(self, event: Event) -> dict[str, float]:
+        print(f"start: loss = {event.point.loss:.8g}")
         return {}
 
-    def step(self, before: Point, factor: TangentFactor, after: Point) -> dict[str, float]:
-        print(
-            f"tau = {after.tau:.6g}, loss = {after.loss:.8g}, "
-            f"rank = {factor.rank}, condition = {factor.condition:.3g} ({factor.solver})"
-        )
-        return {}
-
-    def epoch(self, tau: float, loss: float, theta: Tensor) -> dict[str, float]:
-        print(f"tau = {tau:.6g}, loss = {loss:.8g}")
+    def step(self, event: Event) -> dict[str, float]:
+        line = f"tau = {event.point.tau:.6g}, loss = {event.point.loss:.8g}"
+        if (factor := event.factor) is not None:
+            line += f", rank = {factor.rank}, condition = {factor.condition:.3g} ({factor.solver})"
+        print(line)
         return {}
 
 
@@ -275,7 +270,7 @@ class Training:
     n_before: int | None
 
     def until(
-        self, t_end: float, monitor: Monitor | None = None, marks: Sequence[float] = MARKS
+        self, t_end: float, monitor: Callback | None = None, marks: Sequence[float] = MARKS
     ) -> TrainedFlow:
         """Follow the flow up to a time, in the full batch or in blocks.
 
@@ -329,30 +324,30 @@ class Training:
     # -- the full batch ------------------------------------------------------------------------
 
     def _at_once(
-        self, t_end: float, monitor: Monitor | None, marks: Sequence[float]
+        self, t_end: float, monitor: Callback | None, marks: Sequence[float]
     ) -> TrainedFlow:
         parameters, options = self.parameters, self._options()
         output_map, cost = self._whole(self.data)
         times = check_schedule(parameters.schedule, parameters.t_end)
         if times is not None:
             times = [t for t in times if t <= t_end]
-        observers: list[Observer] = [KernelDrift(_DRIFT_PROBES)]
+        callbacks: list[Callback] = [KernelDrift(_DRIFT_PROBES)]
         if parameters.verbose:
-            observers.append(_Progress())
-        deviations = []
-        if isinstance(cost, SquaredError):
-            deviations.append(Deviation(cost.targets, options.alpha))
+            callbacks.append(_Progress())
+        if cost.linear:
+            callbacks.append(Deviation(cost.minimizer(torch.empty(0)), options.alpha))
+        if monitor is not None:
+            callbacks.append(monitor)
         if parameters.method == "exponential":
             schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks if monitor else ())
             if times is not None:
                 schedule = Fixed.at_times(times)
-            observers += deviations
-            trajectory = flow(output_map, cost, self.start, schedule, options, observers, monitor)
+            trajectory = flow(output_map, cost, self.start, schedule, options, callbacks)
         else:
             trajectory = reference_flow(
                 output_map, cost, self.start, options,
                 method=parameters.method, t_end=t_end, times=times,
-                companions=deviations, observers=observers, monitor=monitor,
+                callbacks=callbacks,
             )  # fmt: skip
         rows = np.arange(len(self.data.X))
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
@@ -396,8 +391,10 @@ class Training:
             self._block_options(generator.initial_seed()),
             probe=source.block(torch.from_numpy(rows)),
             kernel=None if chunk else kernel,  # costs as much as a small chunk; at its end, once
-            observers=[_Progress()] if parameters.verbose else [],
-            monitor=monitor,
+            callbacks=[
+                *([_Progress()] if parameters.verbose else []),
+                *([] if monitor is None else [monitor]),
+            ],
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 
@@ -453,13 +450,19 @@ class Training:
         Raises
         ------
         ValueError
-            If the frozen flow is not the one that is left out of.
+            If the frozen flow is not the one that is left out of, or its kernel is not finite.
         """
         self._check_left_out()
         data, options = self.data.distinct(), self._options()
         start = Point.at(*self._whole(data), 0.0, self.start)
         shared = block_solver(options.solver, self.family.n_outputs) == "shared"
-        left_out = left_out or LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        try:
+            left_out = left_out or LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        except FactorizationError as error:
+            raise ValueError(
+                "Training failed at t=0: the Gram could not be factorised. Scale the features, "
+                f"for instance with StandardScaler. {error}"
+            ) from error
         scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
         in_blocks = self.batch_size is not None
 

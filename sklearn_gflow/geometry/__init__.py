@@ -1,6 +1,17 @@
 """The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
 
-from sklearn_gflow.geometry.cost import Cost, CrossEntropy, SquaredError
+from sklearn_gflow.geometry.cost import (
+    Cost,
+    CrossEntropy,
+    Gamma,
+    Huber,
+    LogLoss,
+    Loss,
+    Poisson,
+    Quantile,
+    RowCost,
+    SquaredError,
+)
 from sklearn_gflow.geometry.functions import (
     PSEUDOINVERSE,
     FactorizationError,
@@ -31,12 +42,19 @@ __all__ = [
     "DifferentiableMap",
     "FactorizationError",
     "Family",
+    "Gamma",
     "GramFunction",
+    "Huber",
     "LayeredNetwork",
     "Linearization",
+    "LogLoss",
+    "Loss",
     "ModuleFamily",
     "OutputMap",
+    "Poisson",
+    "Quantile",
     "Request",
+    "RowCost",
     "Shape",
     "Solver",
     "Spectrum",

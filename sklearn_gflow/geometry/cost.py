@@ -1,52 +1,108 @@
-"""Costs C(x) on output space and their output gradients ∇ₓC."""
+"""Costs C(x) on output space, and the losses ℓ(x, y) of a row that they are sums of.
+
+A `Cost` says everything that a flow asks: its value, its gradient, whether that is linear in x,
+how curved it is, and where Euclidean gradient flow on it ends. Vectors are those of the output map,
+W^½x with the sample weights w; a `Loss` sees plain values, row by row. A new loss is a subclass of
+`Loss`: nothing else in this room and in `dynamics` has to know of it. Symbols: docs/notation.md.
+"""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["Cost", "CrossEntropy", "SquaredError"]
+__all__ = [
+    "Cost",
+    "CrossEntropy",
+    "Gamma",
+    "Huber",
+    "LogLoss",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "RowCost",
+    "SquaredError",
+]
+
+# Where a least loss is at infinity, as that of a certain label, smaller targets count as this in
+# the unit of step errors: a way without an end cannot be a unit.
+_NEARLY_ZERO = 0.01
 
 
-class Cost(Protocol):
-    """A cost that depends on θ through the outputs x alone (Thm 2.3)."""
+class Cost(ABC):
+    """A cost that depends on θ through the outputs x alone (Thm 2.3), C(x) = (1/N) Σ wᵢ ℓᵢ(xᵢ).
 
-    @property
-    def total_weight(self) -> float:
-        """N of the clock: the sum of the sample weights."""
+    Attributes
+    ----------
+    total_weight : float
+        N of the clock: the sum of the sample weights.
+    linear : bool
+        Whether N∇ₓC(x) = x − y with some y: the flow with D held fixed then has a closed form.
+    unit : float
+        A typical eigenvalue of N∇ₓ²C, which is 1 for the squared error. A ridge pulls with the
+        force of such a cost.
+    """
 
+    total_weight: float
+    linear: bool = False
+    unit: float = 1.0
+
+    @abstractmethod
     def value(self, x: Tensor) -> float:
-        """C(x)."""
+        """C(x), of x, shape (Q·N,)."""
 
+    @abstractmethod
     def gradient(self, x: Tensor) -> Tensor:
         """∇ₓC(x), shape (Q·N,)."""
 
+    @abstractmethod
+    def curvature(self, x: Tensor) -> float:
+        """The largest eigenvalue of N∇ₓ²C(x), or a bound on it."""
+
+    @abstractmethod
     def minimizer(self, x: Tensor) -> Tensor:
         """Where Euclidean gradient flow from x ends, shape (Q·N,)."""
 
+    @abstractmethod
     def distance(self, x: Tensor) -> float:
         """Length of the way from x to there, the unit of step errors."""
 
+    @property
+    def attained(self) -> bool:
+        """Whether that point is a minimum, and not a stand-in for one at infinity."""
+        return True
+
+    def residual(self, x: Tensor) -> Tensor:
+        """r = −N∇ₓC(x), which is y − x for the squared error. The N turns s into τ = s/N."""
+        return -self.total_weight * self.gradient(x)
+
+    def least(self, x: Tensor) -> float:
+        """The least value that Euclidean gradient flow from x can reach."""
+        return self.value(self.minimizer(x))
+
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(Cost):
     """C(x) = |x − y|²/(2N) (2.48), with N the sum of the sample weights.
 
     Parameters
     ----------
     targets : Tensor of shape (Q·N,)
-        y, in the coordinates of the output map (scaled by W^½ where there are weights).
+        y, in the coordinates of the output map (times W^½ where there are weights).
     total_weight : float
         N.
     """
 
     targets: Tensor
     total_weight: float
+
+    linear = True
 
     def value(self, x: Tensor) -> float:
         """C(x)."""
@@ -57,6 +113,10 @@ class SquaredError:
         """∇ₓC = (x − y)/N."""
         return (x - self.targets) / self.total_weight
 
+    def curvature(self, x: Tensor) -> float:
+        """N∇ₓ²C = 1 everywhere."""
+        return 1.0
+
     def minimizer(self, x: Tensor) -> Tensor:
         """y, from everywhere."""
         return self.targets
@@ -65,9 +125,106 @@ class SquaredError:
         """|y − x|."""
         return norm(self.targets - x)
 
+    def least(self, x: Tensor) -> float:
+        """Zero."""
+        return 0.0
 
-@dataclass(frozen=True)
-class CrossEntropy:
+
+class Loss(ABC):
+    """ℓ(x, y) of a row: outputs x and targets y as arrays of shape (n_samples, n_outputs).
+
+    Attributes
+    ----------
+    unit : float
+        See `Cost`.
+    """
+
+    unit: float = 1.0
+
+    @abstractmethod
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row, shape (n_samples,)."""
+
+    @abstractmethod
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """∂ℓ/∂x, shape (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """A bound on the eigenvalues of ∂²ℓ/∂x² of each row or each output, any shape."""
+
+    @abstractmethod
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """Where gradient flow on ℓ from x ends, shape (n_samples, n_outputs).
+
+        Where that is at infinity for some targets, these count as ``floor``.
+        """
+
+    def attained(self, y: Tensor) -> bool:
+        """Whether the least loss is at a finite x for all targets."""
+        return True
+
+
+class RowCost(Cost):
+    """C(x) = (1/N) Σᵢ wᵢ ℓ(xᵢ, yᵢ) of a loss of rows.
+
+    Parameters
+    ----------
+    loss : Loss
+        ℓ.
+    targets : Tensor of shape (n_samples, n_outputs)
+        y, plain values.
+    weights : Tensor of shape (n_samples,), optional
+        Sample weights w; the output map's coordinates are then W^½x.
+    """
+
+    def __init__(self, loss: Loss, targets: Tensor, weights: Tensor | None = None) -> None:
+        self.loss, self.targets, self.weights = loss, targets, weights
+        self.unit = loss.unit
+        self.total_weight = float(len(targets) if weights is None else weights.sum())
+
+    @property
+    def attained(self) -> bool:
+        """Whether the least cost is at a finite x."""
+        return self.loss.attained(self.targets)
+
+    def value(self, x: Tensor) -> float:
+        """C(x)."""
+        losses = self.loss.value(self._plain(x), self.targets)
+        weighted = losses if self.weights is None else self.weights * losses
+        return float(weighted.sum()) / self.total_weight
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """∇ₓC = W^½ ∂ℓ/∂x / N: the chain rule through W^−½ leaves one root of w."""
+        gradient = self.loss.gradient(self._plain(x), self.targets)
+        return self._weigh(gradient) / self.total_weight
+
+    def curvature(self, x: Tensor) -> float:
+        """The largest of all rows; weights cancel out of N∇ₓ²C."""
+        return float(self.loss.curvature(self._plain(x), self.targets).max())
+
+    def minimizer(self, x: Tensor) -> Tensor:
+        """Where Euclidean gradient flow from x ends; a stand-in where that is at infinity."""
+        return self._minimizer(x, torch.finfo(x.dtype).eps)
+
+    def distance(self, x: Tensor) -> float:
+        """|x* − x|, where targets whose x* is at infinity count as if it was not far."""
+        return norm(self._minimizer(x, _NEARLY_ZERO) - x)
+
+    def _minimizer(self, x: Tensor, floor: float) -> Tensor:
+        return self._weigh(self.loss.minimizer(self._plain(x), self.targets, floor))
+
+    def _plain(self, x: Tensor) -> Tensor:
+        values = x.view_as(self.targets)
+        return values if self.weights is None else values / self.weights.sqrt()[:, None]
+
+    def _weigh(self, values: Tensor) -> Tensor:
+        if self.weights is not None:
+            values = values * self.weights.sqrt()[:, None]
+        return values.reshape(-1)
+
+
+class CrossEntropy(RowCost):
     """C(x) = −(1/N) Σᵢ wᵢ Σ_q y_iq log softmax(xᵢ)_q, outputs being logits.
 
     Parameters
@@ -79,46 +236,153 @@ class CrossEntropy:
         Sample weights w; the output map's coordinates are then W^½x.
     """
 
-    targets: Tensor
-    weights: Tensor | None = None
+    def __init__(self, targets: Tensor, weights: Tensor | None = None) -> None:
+        super().__init__(LogLoss(), targets, weights)
 
-    @property
-    def total_weight(self) -> float:
-        """N."""
-        return float(len(self.targets) if self.weights is None else self.weights.sum())
 
-    def value(self, x: Tensor) -> float:
-        """C(x)."""
-        losses = -(self.targets * torch.log_softmax(self._logits(x), dim=1)).sum(1)
-        weighted = losses if self.weights is None else self.weights * losses
-        return float(weighted.sum()) / self.total_weight
+class LogLoss(Loss):
+    """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
 
-    def gradient(self, x: Tensor) -> Tensor:
-        """∇ₓC = W^½(softmax − y)/N: the chain rule through W^−½ leaves one root of w."""
-        difference = torch.softmax(self._logits(x), dim=1) - self.targets
-        return self._scale(difference) / self.total_weight
+    unit = 0.5
 
-    def minimizer(self, x: Tensor) -> Tensor:
-        """log y − mean(log y) + mean(x), sample by sample: the flow conserves the mean logit.
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        return -(y * torch.log_softmax(x, dim=1)).sum(1)
 
-        Labels that are zero count as eps: the minimum is at infinity.
-        """
-        return self._minimizer(x, torch.finfo(x.dtype).eps)
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """softmax(x) − y."""
+        return torch.softmax(x, dim=1) - y
 
-    def distance(self, x: Tensor) -> float:
-        """|x* − x|, where labels below 1 % count as 1 %: the way to a certain label has no end."""
-        return norm(self._minimizer(x, 0.01) - x)
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """½, which bounds the eigenvalues of diag(p) − ppᵀ."""
+        return x.new_tensor(0.5)
 
-    def _minimizer(self, x: Tensor, floor: float) -> Tensor:
-        log_y = self.targets.clamp_min(floor).log()
-        mean = self._logits(x).mean(1, keepdim=True)
-        return self._scale(log_y - log_y.mean(1, keepdim=True) + mean)
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """log y − mean(log y) + mean(x), row by row: the flow conserves the mean logit."""
+        log_y = y.clamp_min(floor).log()
+        return log_y - log_y.mean(1, keepdim=True) + x.mean(1, keepdim=True)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        values = x.view_as(self.targets)
-        return values if self.weights is None else values / self.weights.sqrt()[:, None]
+    def attained(self, y: Tensor) -> bool:
+        """Whether all probabilities are positive."""
+        return bool((y > 0).all())
 
-    def _scale(self, values: Tensor) -> Tensor:
-        if self.weights is not None:
-            values = values * self.weights.sqrt()[:, None]
-        return values.reshape(-1)
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """ℓ = Σ_q of (x − y)²/2 up to |x − y| = δ, and of δ(|x − y| − δ/2) beyond (Huber, 1964).
+
+    Parameters
+    ----------
+    delta : float
+        δ, in units of the targets. 1.35 keeps 95 % of the efficiency of the mean where errors
+        are normal with variance 1.
+    """
+
+    delta: float = 1.35
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        return torch.nn.functional.huber_loss(x, y, reduction="none", delta=self.delta).sum(1)
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """x − y, cut at ±δ."""
+        return (x - y).clamp(-self.delta, self.delta)
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """1, the curvature near y and a bound on that beyond δ, which is zero."""
+        return x.new_tensor(1.0)
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """y."""
+        return y
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """The pinball loss of a quantile, smoothed at its kink; its least value is zero.
+
+    ℓ = Σ_q of q·r + s·log(1 + e^{−r/s}) − s·H(q) with r = y − x, the convolution of the pinball
+    loss with the density of a logistic variable of scale s (Zheng, 2011; He, Pan, Tan and Zhou,
+    2023). H(q) = −q log q − (1−q) log(1−q).
+
+    Parameters
+    ----------
+    level : float
+        q in (0, 1): 0.5 is the median.
+    width : float
+        s, in units of the targets.
+    """
+
+    level: float = 0.5
+    width: float = 0.02
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        q, s, r = self.level, self.width, y - x
+        entropy = -q * math.log(q) - (1 - q) * math.log1p(-q)
+        return (q * r + s * torch.nn.functional.softplus(-r / s) - s * entropy).sum(1)
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """σ((x − y)/s) − q, σ being the logistic function."""
+        return torch.sigmoid((x - y) / self.width) - self.level
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """1/(4s), that at the kink and a bound on all others."""
+        return x.new_tensor(0.25 / self.width)
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """y + s·log(q/(1−q))."""
+        return y + self.width * math.log(self.level / (1 - self.level))
+
+
+class Poisson(Loss):
+    """Half the Poisson deviance, outputs being logarithms of means: Σ_q of e^x − y − y(x − log y).
+
+    In the distance d = x − log y from the least loss it is y(e^d − 1 − d), without cancellation.
+    """
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        d = x - y.log()
+        positive = y * (torch.expm1(d) - d)
+        return torch.where(y > 0, positive, x.exp()).sum(1)
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """e^x − y."""
+        return x.exp() - y
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """e^x."""
+        return x.exp()
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """log y; of a count of zero it is −∞."""
+        return y.clamp_min(floor).log()
+
+    def attained(self, y: Tensor) -> bool:
+        """Whether all counts are positive."""
+        return bool((y > 0).all())
+
+
+class Gamma(Loss):
+    """Half the gamma deviance, outputs being logarithms of means: Σ_q of y/e^x − 1 − log y + x.
+
+    In the distance d = log y − x from the least loss it is e^d − 1 − d, without cancellation.
+    """
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        d = y.log() - x
+        return (torch.expm1(d) - d).sum(1)
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """1 − y/e^x."""
+        return -torch.expm1(y.log() - x)
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """y/e^x."""
+        return (y.log() - x).exp()
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """log y."""
+        return y.log()

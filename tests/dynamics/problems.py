@@ -42,8 +42,8 @@ class Flow:
     def stepper(self, alpha, *, scale=None, solver="auto", ridge=0.0):
         point = Point.at(self.map, self.cost, 0.0, self.theta)
         scale = mean_diagonal(point.tangent) if scale is None else scale
-        factor = factorize(point.tangent, point.velocity, solver=solver, ridge=ridge)
-        distance = float(point.velocity.norm())
+        factor = factorize(point.tangent, point.residual, solver=solver, ridge=ridge)
+        distance = float(point.residual.norm())
         return Stepper(
             point, factor, self.map, self.cost, alpha, scale, self.cost.targets, distance
         )

@@ -8,6 +8,7 @@ from sklearn.datasets import load_diabetes
 
 from sklearn_gflow.dynamics import (
     Adaptive,
+    Callback,
     Fixed,
     FlowOptions,
     Outcome,
@@ -289,23 +290,23 @@ class TestAdaptiveFlow:
         assert fine.n_steps > coarse.n_steps
 
 
-class Recorder:
+class Recorder(Callback):
     def __init__(self):
         self.calls = []
 
-    def start(self, point):
-        self.calls.append((None, None, point))
-        return {"first": point.loss, "second": -1.0}
+    def start(self, event):
+        self.calls.append(event)
+        return {"first": event.point.loss, "second": -1.0}
 
-    def step(self, before, factor, after):
-        self.calls.append((before, factor, after))
-        return {"first": after.loss, "second": factor.rank}
+    def step(self, event):
+        self.calls.append(event)
+        return {"first": event.point.loss, "second": event.factor.rank}
 
 
 class TestTrajectory:
     def test_columns_have_one_entry_a_point(self):
         recorder = Recorder()
-        path = flow(*Flow().pieces, equal_steps(4, 0.5), observers=[recorder])
+        path = flow(*Flow().pieces, equal_steps(4, 0.5), callbacks=[recorder])
         history = path.history()
         assert set(history) >= {"t", "s", "loss", "rank", "condition", "step_error"}
         assert {len(column) for column in history.values()} == {5}
@@ -315,11 +316,12 @@ class TestTrajectory:
         np.testing.assert_allclose(history["first"], history["loss"])
         np.testing.assert_allclose(history["second"], [-1, 6, 6, 6, 6])
 
-    def test_observers_see_the_step(self):
+    def test_callbacks_see_the_step(self):
         recorder, problem = Recorder(), Flow()
-        path = flow(*problem.pieces, equal_steps(3, 0.5), observers=[recorder])
-        assert recorder.calls[0][2].theta is problem.theta
-        for k, (before, factor, after) in enumerate(recorder.calls[1:], start=1):
+        path = flow(*problem.pieces, equal_steps(3, 0.5), callbacks=[recorder])
+        assert recorder.calls[0].point.theta is problem.theta
+        for k, event in enumerate(recorder.calls[1:], start=1):
+            before, factor, after = event.before, event.factor, event.point
             assert (before.tau, after.tau) == (path.tau[k - 1], path.tau[k])
             torch.testing.assert_close(after.outputs, path.outputs[k])
             D = oracles.jacobian(before.theta, problem.X, problem.sizes, "tanh")

@@ -28,8 +28,11 @@ class Scripted:
             Point.at(problem.map, problem.cost, 0.0, problem.theta),
             tau=self.tau,
             loss=1.0,
-            velocity=torch.tensor([self.residual]).double(),
+            residual=torch.tensor([self.residual]).double(),
         )
+
+    def vetoed(self, step):
+        return False
 
     def step(self, h):
         self.tried.append(h)

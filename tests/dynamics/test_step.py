@@ -41,7 +41,7 @@ def test_point_of_the_squared_error():
     problem = Flow(weights=weights)
     point = Point.at(problem.map, problem.cost, 0.7, problem.theta)
     root = weights**0.5
-    torch.testing.assert_close(point.velocity, root * problem.y[:, 0])
+    torch.testing.assert_close(point.residual, root * problem.y[:, 0])
     torch.testing.assert_close(point.outputs, torch.zeros(6).double(), rtol=0, atol=1e-15)
     assert point.loss == pytest.approx(float((weights * problem.y[:, 0] ** 2).sum() / 17))
     assert point.tau == 0.7

@@ -50,6 +50,11 @@ def test_check_estimator(instance, check):
 
 
 @pytest.mark.parametrize("search", SEARCHES)
+def test_parameters_are_checked_as_scikit_learn_asks(search):
+    estimator_checks.check_param_validation(search.__name__, search())
+
+
+@pytest.mark.parametrize("search", SEARCHES)
 class TestBoth:
     @pytest.mark.parametrize("cv", [None, 3])
     def test_results_have_the_form_of_a_grid_search(self, search, cv):

@@ -121,19 +121,19 @@ class RecordedDeviation(Deviation):
         super().__init__(targets)
         self.measured, self.forecast = [], []
 
-    def columns(self, tau, point, state):
-        line = torch.lerp(self.origin, self.targets, float(t_from_tau(tau)))
+    def _columns(self, point):
+        line = torch.lerp(self.origin, self.targets, float(t_from_tau(point.tau)))
         self.measured.append((point.outputs - line).numpy())
-        self.forecast.append(state.numpy())
-        return super().columns(tau, point, state)
+        self.forecast.append(self.predicted.numpy())
+        return super()._columns(point)
 
 
-def adapted_flow(output_map, cost, theta, times, *, clock="tau", tol=1e-10, companions=(), **more):
+def adapted_flow(output_map, cost, theta, times, *, clock="tau", tol=1e-10, callbacks=(), **more):
     """The α = 1 flow by DOP853 at tolerance ``tol``, at given t."""
     return reference_flow(
         output_map, cost, theta, FlowOptions(alpha=1.0, tol=0.0, store_path=True, **more),
         method="DOP853", t_end=times[-1], times=times, clock=clock, rtol=tol, atol=tol,
-        companions=companions,
+        callbacks=callbacks,
     )  # fmt: skip
 
 

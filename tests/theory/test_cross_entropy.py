@@ -206,7 +206,7 @@ def test_frozen_substeps_against_an_implicit_integrator(alpha, h, pieces, measur
     output_map, cost, theta = pieces()
     point = Point.at(output_map, cost, 0.0, theta)
     c = mean_diagonal(point.tangent)
-    factor = factorize(point.tangent, point.velocity, solver="eigh")
+    factor = factorize(point.tangent, point.residual, solver="eigh")
     distance = cost.distance(point.outputs)
     limit = cost.minimizer(point.outputs)
     stepper = Stepper(point, factor, output_map, cost, alpha, c, limit, distance)
@@ -215,7 +215,7 @@ def test_frozen_substeps_against_an_implicit_integrator(alpha, h, pieces, measur
     x = point.outputs.numpy()
     expected = frozen_by_scipy(D, x, cost.targets.numpy(), alpha, h, c)
     # θ moves by D⁺ of the motion; at α = 1 a chord follows, so the motion is read off before it.
-    displacement, motion = stepper._frozen_flow(h)
+    displacement, motion = stepper.frozen.move(h)
     gap = np.linalg.norm(motion.numpy() - expected) / distance
     # Substeps aim at 1e-5 each, and at 1e-3 below α = 1, where the spectrum is stiff.
     if alpha == 1:

@@ -143,7 +143,7 @@ def test_propagator_carries_the_complement(measured):
     p = rank_deficient()
     t = 0.9
     recorded = RecordedDeviation(p.cost.targets)
-    path = adapted_flow(p.map, p.cost, p.theta, [t], companions=[recorded])
+    path = adapted_flow(p.map, p.cost, p.theta, [t], callbacks=[recorded])
     P = oracles.project(p.D(), np.eye(p.map.size), 1e-8)
     way = path.outputs[0].numpy() - p.target
     source = way - P @ way

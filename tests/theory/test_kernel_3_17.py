@@ -11,7 +11,7 @@ from sklearn_gflow.diagnostics import (
     kernel_drift,
     positive_definite,
 )
-from sklearn_gflow.dynamics import output_field
+from sklearn_gflow.dynamics import Event, Point, output_field
 from sklearn_gflow.geometry import LayeredNetwork
 from tests import oracles
 from tests.theory.problems import ALPHAS, RANKS, Problem, adapted_flow, factor_at, normal, relative
@@ -148,18 +148,16 @@ def test_constant_throughout_training(measured):
 
 
 def test_drift_by_probes(measured):
-    """The observer's estimate without the Gram, against the Frobenius norms."""
+    """The estimate without the Gram, against the Frobenius norms."""
     p = Problem.draw(6, (3, 16, 2), seed=56)
-    observer = KernelDrift(n_probes=400)
+    drift = KernelDrift(n_probes=400)
     path = adapted_flow(p.map, p.cost, p.theta, [0.95])
     exact = relative(p.D(path.theta) @ p.D(path.theta).T, p.D() @ p.D().T)
 
-    class At:
-        def __init__(self, theta):
-            self.tangent = p.map.linearize(theta)
-            self.outputs = self.tangent.outputs
+    def at(theta):
+        return Event(Point.at(p.map, p.cost, 0.0, theta))
 
-    assert observer.start(At(p.theta)) == {"ntk_drift": 0.0}
-    found = observer.step(At(p.theta), None, At(path.theta))["ntk_drift"]
+    assert drift.start(at(p.theta)) == {"ntk_drift": 0.0}
+    found = drift.step(at(path.theta))["ntk_drift"]
     # Standard error of the ratio: about 1/√(2·400) for each norm.
     measured("ntk_drift by 400 probes against the exact one", abs(found / exact - 1), at_most=0.1)

@@ -148,8 +148,8 @@ def test_step_is_exact_for_frozen_jacobian(alpha, h, measured):
     """x + Δx = x + (1 − e^{−h(α + (1−α)G/c)})Pr against one dense matrix exponential, any h."""
     p, c = problem("one hidden layer, tanh"), 4.0
     point = Point.at(p.map, p.cost, 0.0, p.theta)
-    factor = factor_at(point.tangent, point.velocity)
-    delta = factor.lift(exponential(alpha, h, c), point.velocity)
+    factor = factor_at(point.tangent, point.residual)
+    delta = factor.lift(exponential(alpha, h, c), point.residual)
     expected, motion = oracles.frozen_flow(p.D(), p.target - p.outputs(), h, alpha, c)
     measured("Δx of the frozen flow", relative(point.tangent.push(delta), motion), at_most=1e-9)
     measured("Δθ of the frozen flow", relative(delta, expected), at_most=1e-8)

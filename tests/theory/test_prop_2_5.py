@@ -106,7 +106,7 @@ def integrate(case, clock="tau"):
     """The flow to t = 0.9, with the prediction beside it."""
     output_map, cost, theta = case()
     recorded = RecordedDeviation(cost.targets)
-    path = adapted_flow(output_map, cost, theta, TIMES, companions=[recorded], clock=clock)
+    path = adapted_flow(output_map, cost, theta, TIMES, callbacks=[recorded], clock=clock)
     np.testing.assert_allclose(path.t, [0, *TIMES], atol=1e-12)
     return output_map, cost, path, recorded
 
@@ -164,7 +164,7 @@ def test_against_the_propagator(case, measured):
     output_map, cost, theta = case()
     times = np.linspace(0, 0.9, 361)[1:]
     recorded = RecordedDeviation(cost.targets)
-    path = adapted_flow(output_map, cost, theta, times.tolist(), companions=[recorded])
+    path = adapted_flow(output_map, cost, theta, times.tolist(), callbacks=[recorded])
     way = (path.outputs[0] - cost.targets).numpy()
     identity = np.eye(len(way))
     t, R = path.t, np.zeros_like(way)

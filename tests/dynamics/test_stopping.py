@@ -31,7 +31,7 @@ class Script:
 
 def run(judge, *, steps=20, patience=3, tol=0.0):
     monitor = BestPoint(judge, "test", patience, tol)
-    return flow(*Flow().pieces, equal_steps(steps, 0.9), KEEP, (), monitor)
+    return flow(*Flow().pieces, equal_steps(steps, 0.9), KEEP, [monitor])
 
 
 class TestBestPoint:
@@ -76,7 +76,7 @@ class TestBestPoint:
     def test_monitor_can_be_used_again(self):
         monitor = BestPoint(lambda point: (-point.loss, 0.0), "test", 3)
         first, second = (
-            flow(*Flow(seed=seed).pieces, equal_steps(4, 0.9), KEEP, (), monitor) for seed in (0, 1)
+            flow(*Flow(seed=seed).pieces, equal_steps(4, 0.9), KEEP, [monitor]) for seed in (0, 1)
         )
         assert first.solution == second.solution == 4
         assert not torch.equal(first.theta, second.theta)
@@ -84,7 +84,7 @@ class TestBestPoint:
     def test_classical_integrator(self):
         monitor = BestPoint(Script((0, 0), (1, 0), (0, 0), (0, 0)), "test", 2)
         path = reference_flow(
-            *Flow().pieces, KEEP, method="RK45", times=[0.1, 0.2, 0.3, 0.4], monitor=monitor
+            *Flow().pieces, KEEP, method="RK45", times=[0.1, 0.2, 0.3, 0.4], callbacks=[monitor]
         )
         assert path.outcome is Outcome.EARLY_STOPPED
         np.testing.assert_allclose(path.t, [0, 0.1, 0.2, 0.3])
@@ -123,7 +123,7 @@ class TestMarks:
 
     def test_end_in_the_middle_of_a_step(self):
         monitor = BestPoint(Script((1, 0), (0, 0)), "test", 1)
-        path = flow(*Flow().pieces, Adaptive(2.0, 10.0, (0.1, 0.2)), KEEP, (), monitor)
+        path = flow(*Flow().pieces, Adaptive(2.0, 10.0, (0.1, 0.2)), KEEP, [monitor])
         assert path.tau == [0.0, 0.1]
         assert path.outcome is Outcome.EARLY_STOPPED
 

@@ -1,0 +1,139 @@
+"""What hangs on a flow: columns of its record, progress, early stopping, a veto on steps.
+
+All flows, in the full batch, over blocks and by classical integrators, call the same `Callback`.
+They show it an `Event` at the start and after each step, mark or epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sklearn_gflow.dynamics.outcome import Outcome
+from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.geometry import TangentFactor
+
+if TYPE_CHECKING:
+    from sklearn_gflow.dynamics.trajectory import Trajectory
+
+__all__ = ["Callback", "Callbacks", "Event"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A flow has come to a point.
+
+    Attributes
+    ----------
+    point : Point
+        Where it is. Over blocks the loss is that of all rows, and the outputs are those of the
+        rows that the trajectory records. At the start and at the ends of steps its tangent holds
+        the Gram where a callback asked for it (``uses_gram``); at marks it does not.
+    before : Point or None
+        The recorded point before; None at the start.
+    factor : TangentFactor or None
+        Of D at ``before``, where the flow has one; over blocks it has not.
+    state : Tensor or None
+        What `Callback.rate` was integrated to, by the integrators that do so.
+    """
+
+    point: Point
+    before: Point | None = None
+    factor: TangentFactor | None = None
+    state: Tensor | None = None
+
+
+class Callback:
+    """Base of what hangs on a flow. Each method does nothing unless it is overridden.
+
+    The order of calls is `start`, then for each step `accepts` and `step`, with ``outcome`` read
+    after each of them, and `end`. Columns have a value at every point or at none.
+
+    Attributes
+    ----------
+    uses_gram : bool
+        Whether it applies the Gram at points. The flow then forms the Gram that the next
+        factorisation needs before it calls.
+    outcome : Outcome or None
+        Why the flow is to end now; None lets it go on.
+    best : (int, Tensor) or None
+        Index and θ of the solution among the points up to now; None leaves it to the last one.
+    """
+
+    uses_gram: bool = False
+    outcome: Outcome | None = None
+    best: tuple[int, Tensor] | None = None
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Look at the start; returns columns of the record there."""
+        return {}
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Look at a point after it; returns columns of the record there."""
+        return {}
+
+    def accepts(self, before: Point, after: Point) -> bool:
+        """Whether the step between two points, which is good otherwise, may be taken."""
+        return True
+
+    def end(self, trajectory: Trajectory) -> None:
+        """Called once, when the flow has ended or was interrupted."""
+
+    # -- a further state, for the integrators that carry one along with θ --------------------------
+
+    def initial(self, point: Point) -> Tensor | None:
+        """Its value at the start, shape (m,); None if there is no such state."""
+        return None
+
+    def rate(self, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
+        """Its derivative in τ."""
+        raise TypeError(f"{type(self).__name__} has an initial state and no rate")
+
+
+class Callbacks(Callback):
+    """Several callbacks as one; the first of them that has an outcome or a best point decides."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
+        self.uses_gram = any(callback.uses_gram for callback in self.callbacks)
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """That of the first callback that has one."""
+        outcomes = (callback.outcome for callback in self.callbacks)
+        return next((outcome for outcome in outcomes if outcome is not None), None)
+
+    @property
+    def best(self) -> tuple[int, Tensor] | None:  # type: ignore[override]
+        """That of the first callback that has one."""
+        points = (callback.best for callback in self.callbacks)
+        return next((point for point in points if point is not None), None)
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Columns of all."""
+        return _merged([callback.start(event) for callback in self.callbacks])
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Columns of all."""
+        return _merged([callback.step(event) for callback in self.callbacks])
+
+    def accepts(self, before: Point, after: Point) -> bool:
+        """Whether all accept."""
+        return all(callback.accepts(before, after) for callback in self.callbacks)
+
+    @property
+    def veto(self) -> bool:
+        """Whether one of them may reject a step."""
+        return any(type(c).accepts is not Callback.accepts for c in self.callbacks)
+
+    def end(self, trajectory: Trajectory) -> None:
+        """Tell all of them."""
+        for callback in self.callbacks:
+            callback.end(trajectory)
+
+
+def _merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: value for some in columns for name, value in some.items()}

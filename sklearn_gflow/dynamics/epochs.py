@@ -1,0 +1,73 @@
+"""Epochs of a flow over row blocks: how long the steps of each are. Times are τ = s/N."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+__all__ = ["Epoch", "decaying_epochs", "timed_epochs"]
+
+_FIRST_LENGTH = 1.0  # of the steps of decaying epochs; ½ takes twice the time to the same scores
+
+
+class Epoch(NamedTuple):
+    """One pass over the rows: step lengths from ``first`` to ``last``, linearly."""
+
+    first: float
+    last: float
+
+    @property
+    def length(self) -> float:
+        """Time τ of the epoch."""
+        return (self.first + self.last) / 2
+
+    def steps(self, n_blocks: int) -> list[float]:
+        """Step length of each block; their mean is the length of the epoch."""
+        if self.first == self.last:  # both may be ∞: Gauss–Newton steps
+            return [self.first] * n_blocks
+        slope = (self.last - self.first) / n_blocks
+        return [self.first + slope * (k + 0.5) for k in range(n_blocks)]
+
+    def halves(self) -> tuple[Epoch, Epoch]:
+        """The same time in two epochs, with steps half as long."""
+        middle = self.length
+        return Epoch(self.first / 2, middle / 2), Epoch(middle / 2, self.last / 2)
+
+
+def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
+    """Epochs whose steps decay linearly to zero and whose times add up to τ_end.
+
+    The noise of the blocks goes with the length of the steps; at zero it has died out.
+
+    Parameters
+    ----------
+    tau_end : float
+        End of the flow; ∞ stands for as far as ``n_epochs`` epochs with first steps of length 1 go.
+    n_epochs : int, optional
+        By default as many as make the first steps at most 1 long: 6 for t = 0.95, 13 for 0.998.
+
+    Returns
+    -------
+    list of Epoch
+
+    Raises
+    ------
+    ValueError
+        If neither an end nor a number of epochs is given.
+    """
+    if n_epochs is None:
+        if math.isinf(tau_end):
+            raise ValueError("decaying epochs need a finite tau_end, or n_epochs")
+        n_epochs = max(1, math.ceil(2 * tau_end / _FIRST_LENGTH - 1e-9))
+    first = _FIRST_LENGTH if math.isinf(tau_end) else 2 * tau_end / n_epochs
+    edges = [first * (1 - k / n_epochs) for k in range(n_epochs + 1)]
+    return [Epoch(*pair) for pair in pairwise(edges)]
+
+
+def timed_epochs(taus: Sequence[float]) -> list[Epoch]:
+    """Epochs of constant steps that end at the given times τ."""
+    edges = [0.0, *taus]
+    lengths = [end - start for start, end in pairwise(edges)]
+    return [Epoch(h, h) for h in lengths]

@@ -1,0 +1,32 @@
+"""Why a flow stopped: a reason, which only the estimators turn into an error or a warning."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Outcome"]
+
+
+class Outcome(Enum):
+    """Why a flow stopped."""
+
+    REACHED_END = "reached t_end"
+    CONVERGED = "the relative residual fell to tol"
+    EQUILIBRIUM = "equilibrium: what is left of the residual is outside the range of D"
+    STALLED = "the loss stopped improving"
+    LEFT_RANGE = "the path left the range of D"
+    MAX_ITER = "max_iter steps were taken before t_end"
+    STEP_UNDERFLOW = "no step, however short, met the step tolerance"
+    DIVERGED = "outputs or loss became non-finite"
+    FACTORIZATION_FAILED = "the Gram could not be factorised"
+    EARLY_STOPPED = "the score stopped improving"
+    LOSS_REACHED = "the loss fell to the bound that was set"
+    REJECTED = "a callback rejected the step"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the flow came to its end: the time, zero loss, an equilibrium, a monitor's."""
+        return self in (
+            Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
+            Outcome.LOSS_REACHED,
+        )  # fmt: skip

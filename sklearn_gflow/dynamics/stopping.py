@@ -1,0 +1,89 @@
+"""Callbacks that stop a flow by a score or a loss, and say which of its points is the solution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from sklearn_gflow.dynamics.callbacks import Callback, Event
+from sklearn_gflow.dynamics.outcome import Outcome
+from sklearn_gflow.dynamics.point import Point
+
+__all__ = ["BestPoint", "LossReached"]
+
+
+class BestPoint(Callback):
+    """Keeps the point of the highest score, and ends a flow whose score stopped improving.
+
+    Parameters
+    ----------
+    judge : callable
+        Point ↦ (score, loss). A higher score is better; between equal scores the lower loss.
+    name : str
+        Of the columns "{name}_score" and "{name}_loss" in the history.
+    patience : int
+        The flow may end after this many points in a row that bring no improvement.
+    tol : float
+        By how much the score must rise to count as an improvement, or the loss fall at equal
+        scores.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Point], tuple[float, float]],
+        name: str,
+        patience: int,
+        tol: float = 0.0,
+    ) -> None:
+        self.judge, self.name, self.patience, self.tol = judge, name, patience, tol
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Score and loss at the start."""
+        self.outcome, self.best = None, (0, event.point.theta)
+        self._highest = self._bar = -math.inf, math.inf
+        self._waited = self._seen = 0
+        return self.step(event)
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Score and loss at the next point."""
+        score, loss = self.judge(event.point)
+        if _better((score, loss), self._highest, 0.0):
+            self.best, self._highest = (self._seen, event.point.theta), (score, loss)
+        # An improvement is measured against the last one, or many small ones would count as none.
+        improved = _better((score, loss), self._bar, self.tol)
+        if improved:
+            self._bar = score, loss
+        self._waited = 0 if improved else self._waited + 1
+        self._seen += 1
+        if self._waited >= self.patience:
+            self.outcome = Outcome.EARLY_STOPPED
+        return {f"{self.name}_score": score, f"{self.name}_loss": loss}
+
+
+class LossReached(Callback):
+    """Ends a flow at the first point whose loss is at most a bound.
+
+    Parameters
+    ----------
+    bound : float
+        C (2.48).
+    """
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Look at the start."""
+        self.outcome = None
+        return self.step(event)
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Look at a point."""
+        if event.point.loss <= self.bound:
+            self.outcome = Outcome.LOSS_REACHED
+        return {}
+
+
+def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:
+    (score, loss), (bar, loss_bar) = one, other
+    return score > bar + tol or (score == bar and loss < loss_bar - tol)

@@ -1,0 +1,199 @@
+"""What the docstrings say of every fitted attribute, once: ``{name: (type, text)}`` in groups.
+
+A class names its groups in `described`. What differs between regressors, classifiers and searches
+is told in one text for all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CLASSES", "INPUTS", "KERNEL", "LABELS", "LAYERS", "PATH", "SEARCH", "TARGETS"]
+
+Group = dict[str, tuple[str, str]]
+
+PATH: Final[Group] = {
+    "history_": (
+        "dict of ndarray of shape (n_iter_ + 1,)",
+        """
+        "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
+        (distance from the frozen-D flow), "deviation" from the straight line and
+        "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
+        (|G − G₀|/|G₀|, estimated by random probes); of a classifier also "within_class" and
+        "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
+        a mode does not compute it. Rank and condition at the solution are those of the
+        unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
+        ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
+        are those of ``kernel_rows_``. With ``early_stopping=True`` also "validation_score" and
+        "validation_loss"; the path then goes on past the solution.
+        """,
+    ),
+    "validation_scores_": (
+        "ndarray of shape (n_iter_ + 1,)",
+        "With ``early_stopping=True``: score on the held-out rows at every point of the path.",
+    ),
+    "best_validation_score_": (
+        "float",
+        "With ``early_stopping=True``: score on the held-out rows at the solution.",
+    ),
+    "loo_times_": (
+        "ndarray of shape (n_times,)",
+        'With ``early_stopping="loo"``: times t that were tried, 0 the first.',
+    ),
+    "loo_scores_": (
+        "ndarray of shape (n_times,)",
+        'With ``early_stopping="loo"``: score of the leave-one-out predictions at these times.',
+    ),
+    "loo_losses_": (
+        "ndarray of shape (n_times,)",
+        'With ``early_stopping="loo"``: C of the leave-one-out predictions at these times.',
+    ),
+    "deviation_": (
+        "float",
+        "|x̃(t) − line(t)|/|y − x₀| at the solution, measured.",
+    ),
+    "predicted_deviation_": (
+        "float",
+        "The same by Prop. 2.5.",
+    ),
+    "loss_curve_": (
+        "list of float",
+        "C (2.48), of a regressor on the scaled targets, from the start on.",
+    ),
+    "loss_": ("float", "C at the solution."),
+    "best_loss_": ("float", "The least C of the path."),
+    "t_": ("float", "Time of the solution."),
+    "outcome_": ("str", "Why the flow stopped."),
+}
+
+KERNEL: Final[Group] = {
+    "solver_": ("str", "Back ends used, fallbacks included."),
+    "kernel_rows_": (
+        "ndarray of int",
+        """
+        Training rows of positive weight to which ``ntk_gram_``, its eigenvalues, rank and
+        condition belong: all, or a random subsample of at most 128 outputs in blocks, and with
+        ``solver="krylov"`` where the Gram of all has more than 64 MiB.
+        """,
+    ),
+    "ntk_gram_": (
+        "ndarray of shape (n·Q, n·Q) or None",
+        """
+        G = DDᵀ at the solution on the training rows of positive weight, without the weights,
+        sample-major. None when not stored.
+        """,
+    ),
+    "ntk_eigenvalues_": ("ndarray of shape (n·Q,)", "Of G, descending."),
+    "ntk_rank_": ("int", "Rank of G."),
+    "ntk_condition_": (
+        "float",
+        "λ_max/λ_min over the eigenvalues that count towards the rank.",
+    ),
+}
+
+LAYERS: Final[Group] = {
+    "coefs_": (
+        "list of ndarray",
+        """
+        Weights of the network f_θ, one array a layer; predictions use f_θ − f_θ₀. Not with
+        ``module``.
+        """,
+    ),
+    "intercepts_": (
+        "list of ndarray",
+        "Biases of the network f_θ, one array a layer. Not with ``module``.",
+    ),
+    "parameters_": ("dict of ndarray", "Parameters by name; only with ``module``."),
+    "n_layers_": ("int", "Layers, inputs and outputs included. Not with ``module``."),
+    "n_outputs_": (
+        "int",
+        "Outputs of the network; one for two classes and the squared error.",
+    ),
+}
+
+INPUTS: Final[Group] = {
+    "n_iter_": (
+        "int",
+        """
+        Points of the path after the start: accepted steps, and with ``early_stopping=True``
+        further points on their way, also past the solution. Of a search: in the fit of the best
+        pair.
+        """,
+    ),
+    "n_features_in_": ("int", "Features."),
+    "feature_names_in_": (
+        "ndarray of shape (n_features_in_,)",
+        "Column names, where X had them.",
+    ),
+}
+
+TARGETS: Final[Group] = {
+    "target_mean_": (
+        "ndarray of shape (n_outputs_,)",
+        """
+        Mean of y; the prediction is ``target_mean_ + target_scale_ * (f_θ − f_θ₀)``.
+        """,
+    ),
+    "target_scale_": (
+        "ndarray of shape (n_outputs_,)",
+        "Standard deviation of y, or 1 where y is constant.",
+    ),
+    "X_train_": (
+        "ndarray of shape (n, n_features_in_)",
+        """
+        Inputs that ``predict(X, return_std=True)`` stands on: of all rows of positive weight
+        where one Gram holds them (up to 2,000 outputs, or the full batch of a larger network),
+        else of a random subsample of at most 256 rows.
+        """,
+    ),
+    "y_train_": (
+        "ndarray of shape (n, n_outputs_)",
+        "Scaled targets of the rows of ``X_train_``.",
+    ),
+}
+
+LABELS: Final[Group] = {"classes_": ("ndarray of shape (n_classes,)", "Labels in sorted order.")}
+
+CLASSES: Final[Group] = {
+    "initial_output_": (
+        "ndarray of shape (n_outputs_,)",
+        "Class frequencies, or their logarithms; the output is ``initial_output_ + f_θ − f_θ₀``.",
+    ),
+    "collapse_": (
+        "Collapse",
+        """
+        Class means, labels, and the loss as within + between classes (3.9)–(3.11), at the
+        solution. With "log_loss" it is the squared error of the probabilities that is split.
+        """,
+    ),
+    "neural_collapse_": (
+        "dict of NeuralCollapse",
+        'NC1–NC4 of the "outputs" and, for layered networks, of the last "hidden" layer.',
+    ),
+    "limit_distance_": (
+        "float",
+        """
+        |x − x*|/|x* − x₀| at the solution: with "log_loss" and label smoothing the distance from
+        the limit of the adapted flow, with "squared_error" from the labels. NaN where there
+        is no limit.
+        """,
+    ),
+}
+
+SEARCH: Final[Group] = {
+    "alpha_": ("float", "α of the best pair; between equal scores that of the lower loss."),
+    "t_end_": ("float", "Stopping time of the best pair."),
+    "best_score_": ("float", "R² or accuracy of the best pair, the mean over the folds."),
+    "best_estimator_": (
+        "estimator",
+        "The estimator without the search, fitted on all rows with the best pair.",
+    ),
+    "cv_results_": (
+        "dict",
+        """
+        As in `sklearn.model_selection.GridSearchCV`: "params", "param_alpha", "param_t_end",
+        "split0_test_score", …, "mean_test_score", "std_test_score", "rank_test_score"; also
+        "mean_test_loss", C (2.48) of the predictions.
+        """,
+    ),
+}

@@ -1,0 +1,320 @@
+"""Every constructor parameter, once: name, default, constraint and what the docstring says.
+
+Each group is a dataclass that estimators inherit. In signatures and docstrings a group comes before
+those that stand to the left of it among the bases. What differs between regressors, classifiers and
+searches is told in one text for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._description import parameter
+from sklearn_gflow.estimators._validation import Interval, StrOptions
+from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS
+
+__all__ = [
+    "ClassParameters",
+    "FlowParameters",
+    "NetworkParameters",
+    "PathParameters",
+    "SearchParameters",
+]
+
+_POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
+_POSITIVE_NUMBER = Interval(Real, 0, None, closed="neither")
+_NUMBER_FROM_ZERO = Interval(Real, 0, None, closed="left")
+
+
+@dataclass(eq=False, repr=False)
+class NetworkParameters:
+    """The network and its start."""
+
+    hidden_layer_sizes: Any = parameter(
+        (100, 100),
+        ["array-like", _POSITIVE_INTEGER],
+        "tuple of int",
+        "Widths of the hidden layers; ``()`` is a linear model.",
+    )
+    activation: str = parameter(
+        "tanh",
+        [StrOptions(set(ACTIVATIONS))],
+        '{"tanh", "silu", "gelu", "softplus", "relu", "identity"}',
+        'Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.',
+    )
+    _: KW_ONLY
+    init_scale: str | float = parameter(
+        "auto",
+        [StrOptions({"auto"}), _POSITIVE_NUMBER],
+        '"auto" or float',
+        """
+        Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
+        network starts as a smooth function and bends where the data ask for it. 1.0: a
+        better conditioned G, which follows the straight line more closely and in fewer steps.
+        "auto": 0.3, and 1.0 in the full batch at ``alpha=1``; in a search 0.3 for all values of α,
+        which have one start. Not with ``module``.
+        """,
+    )
+    module: Any = parameter(
+        None,
+        [callable, None],
+        "callable or None",
+        """
+        ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
+        output must depend on its own input alone. Jacobian rows are then formed in chunks.
+        A callable defined at the top of a module lets the estimator be pickled.
+        """,
+    )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class PathParameters:
+    """Which flow, how far, and over which rows; a search decides on these itself."""
+
+    alpha: float = parameter(
+        0.5,
+        [Interval(Real, 0, 1, closed="both")],
+        "float",
+        """
+        α of (2.32), in [0, 1]. 0: standard gradient flow; 1: adapted flow, which interpolates.
+        Small values generalise better on noisy data.
+        """,
+    )
+    t_end: float = parameter(
+        0.95,
+        [Interval(Real, 0, 1, closed="right")],
+        "float",
+        """
+        Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
+        ``max_iter``.
+        """,
+    )
+    schedule: Any = parameter(
+        "adaptive",
+        [StrOptions({"adaptive"}), _POSITIVE_INTEGER, "array-like"],
+        '"adaptive", int or increasing sequence of float',
+        """
+        Steps as long as their error allows; or that many equal steps in t; or steps to the
+        given times in (0, ``t_end``], the last of which ends the flow.
+        """,
+    )
+    method: str = parameter(
+        "exponential",
+        [StrOptions({"exponential", *METHODS})],
+        '{"exponential", "RK45", "DOP853", "Radau", "LSODA"}',
+        """
+        The exponential step with D frozen over each step, or the same flow by
+        `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
+        of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
+        """,
+    )
+    batch_size: Any = parameter(
+        "auto",
+        [StrOptions({"auto"}), _POSITIVE_INTEGER, None],
+        '"auto", int or None',
+        """
+        None: full batch. An int: random blocks of at most that many rows, each of which flows
+        for a short time in every epoch; a block of all rows is the full batch. "auto": full
+        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
+        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
+        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
+        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
+        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
+        float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
+        """,
+    )
+    early_stopping: bool | str = parameter(
+        False,
+        ["boolean", StrOptions({"loo"})],
+        'bool or "loo"',
+        """
+        How to choose the best point of the path up to ``t_end``. True: by the score on rows
+        held out, or on ``X_val, y_val`` of ``fit``. "loo": by leave-one-out predictions of the
+        linearised flow, in closed form, at the price of one eigendecomposition; the flow then
+        ends at the best time, or before, where its loss has fallen to that of the linearised flow
+        at that time, and all rows are trained on. From three outputs on by the kernel
+        that they share, unless ``solver`` names another. With a ridge ``t_end=1`` stands for the
+        last time that is scored, 1 − 7e-12. Needs the squared error, no ``warm_start``, and
+        memory for the Gram, in blocks too.
+        """,
+    )
+    validation_fraction: float = parameter(
+        0.1,
+        [Interval(Real, 0, 1, closed="neither")],
+        "float",
+        """
+        Share of the rows held out by ``early_stopping=True``, of labels class by class.
+        """,
+    )
+    warm_start: bool = parameter(
+        False,
+        ["boolean"],
+        "bool",
+        """
+        Continue from the last solution instead of a new start. The scaling of a regressor's
+        targets is kept too, and the classes of a classifier must be the same.
+        """,
+    )
+    shuffle: bool = parameter(
+        True,
+        ["boolean"],
+        "bool",
+        "Draw new blocks in every epoch; otherwise they are runs of rows in their order.",
+    )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SearchParameters:
+    """The grid, and what it is scored by."""
+
+    alphas: Any = parameter(
+        (0.0, 0.1, 0.5, 0.7, 1.0),
+        ["array-like"],
+        "sequence of float",
+        "Values of α in [0, 1].",
+    )
+    t_ends: Any = parameter(
+        None,
+        ["array-like", None],
+        "sequence of float or None",
+        "Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.",
+    )
+    cv: Any = parameter(
+        None,
+        ["cv_object"],
+        "int, splitter, iterable or None",
+        """
+        None: leave-one-out, for the squared error. Otherwise as in
+        `sklearn.model_selection.GridSearchCV`.
+        """,
+    )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class FlowParameters:
+    """How the flow is computed, when it has converged, what is kept of it."""
+
+    solver: str = parameter(
+        "auto",
+        [StrOptions(set(SOLVERS))],
+        '{"auto", "cholesky", "eigh", "svd", "shared", "krylov"}',
+        """
+        How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
+        smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
+        DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
+        "svd" decomposes D, whose small singular values it resolves best. "shared" takes the
+        same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), an
+        approximation for wide networks that factorises N×N instead of QN×QN and knows no rank.
+        "auto" takes it in blocks from three outputs on. In the full batch it needs ``damping``.
+        "krylov" forms no matrix and iterates on products with D and Dᵀ, in memory linear in the
+        outputs (11 kB for each in float64), to a residual that ``solver_`` tells. From thousands
+        of outputs on it is the fastest with ``damping``, without it slower than Cholesky. It
+        knows no rank and takes no ``rcond``.
+        """,
+    )
+    rcond: float | None = parameter(
+        None,
+        [Interval(Real, 0, 1, closed="left"), None],
+        "float or None",
+        """
+        Singular values of D up to ``rcond`` times the largest count as zero. None follows
+        dtype and size. With ``damping`` a number asks for eigenvectors at every step.
+        """,
+    )
+    damping: str | float = parameter(
+        "auto",
+        [StrOptions({"auto"}), _NUMBER_FROM_ZERO],
+        '"auto" or float',
+        """
+        Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
+        Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
+        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
+        cross-entropy, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
+        """,
+    )
+    metric_scale: str | float = parameter(
+        "trace",
+        [StrOptions({"trace"}), _POSITIVE_NUMBER],
+        '"trace" or float',
+        """
+        c, the unit of the Gram's eigenvalues: tr(G₀)/QN at the start, or a positive number;
+        1.0 is the field of the paper.
+        """,
+    )
+    max_iter: int = parameter(
+        500,
+        [_POSITIVE_INTEGER],
+        "int",
+        """
+        Largest number of accepted steps, of epochs in blocks; there ``t_end=1`` takes that many.
+        """,
+    )
+    tol: float = parameter(
+        1e-10,
+        [_NUMBER_FROM_ZERO],
+        "float",
+        "Residual, relative to the one at the start, at which the flow has converged.",
+    )
+    n_iter_no_change: int = parameter(
+        10,
+        [_POSITIVE_INTEGER],
+        "int",
+        """
+        The flow ends after this many steps in a row that lower the relative residual by less
+        than ``tol``. Of the exponential method. With ``early_stopping`` also: after this many
+        points of the path in a row that raise the score by less than ``tol``.
+        """,
+    )
+    store_gram: str | bool = parameter(
+        "auto",
+        [StrOptions({"auto"}), "boolean"],
+        '"auto" or bool',
+        'Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.',
+    )
+    store_path: bool = parameter(
+        False,
+        ["boolean"],
+        "bool",
+        "Whether to keep the parameters at every point of the path, for ``staged_predict``.",
+    )
+    random_state: Any = parameter(
+        None,
+        ["random_state"],
+        "int, RandomState instance or None",
+        "Seed of the start θ₀.",
+    )
+    verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
+    device: str = parameter("cpu", [str], "str", "torch device.")
+    dtype: str = parameter(
+        "float64",
+        [StrOptions({"float64", "float32"})],
+        '{"float64", "float32"}',
+        "Of the computation and of the predictions.",
+    )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ClassParameters:
+    """What labels have and numbers have not."""
+
+    loss: str = parameter(
+        "squared_error",
+        [StrOptions({"squared_error", "log_loss"})],
+        '{"squared_error", "log_loss"}',
+        "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
+    )
+    label_smoothing: float = parameter(
+        0.0,
+        [Interval(Real, 0, 1, closed="left")],
+        "float",
+        "In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes.",
+    )
+    class_weight: Any = parameter(
+        None,
+        [dict, StrOptions({"balanced"}), None],
+        'dict, "balanced" or None',
+        "Weights of the classes, multiplied into ``sample_weight``.",
+    )
