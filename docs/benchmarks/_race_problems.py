@@ -100,7 +100,7 @@ class Problem:
     @cached_property
     def theta(self) -> np.ndarray:
         """θ₀, as `AdaptedFlowRegressor` draws it for ``random_state=SEED``."""
-        return LayeredNetwork(self.sizes).initial(seed_generator(SEED)).numpy()
+        return LayeredNetwork(self.sizes).initial(generator_of(seed_of(SEED))).numpy()
 
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:

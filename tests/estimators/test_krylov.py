@@ -6,7 +6,7 @@ import torch
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
 from sklearn_gflow.estimators import _training, _validation
-from sklearn_gflow.geometry import working_bytes
+from sklearn_gflow.geometry import SOLVERS, Shape
 from tests.estimators.data import ALPHAS, ESTIMATORS, classes, classifier, example, regressor, table
 
 
@@ -87,7 +87,7 @@ class TestRows:
             "block_damping": 0.03,
             "dtype": "float64",
         }
-        needed = working_bytes(90_000, 2000, 8, "krylov")
+        needed = SOLVERS["krylov"].working_bytes(Shape(30_000, 3, 2000), 8)
         for available, expected in [(needed, None), (needed - 1, 256)]:
             monkeypatch.setattr(_validation, "_available_bytes", lambda device, n=available: n)
             rows = _validation.block_rows(
@@ -122,11 +122,10 @@ class TestMemory:
         parameters = {"hidden_layer_sizes": (300,), "t_end": 0.1}
         for available, named in [(20_000_000, False), (50_000_000, True)]:
             monkeypatch.setattr(_validation, "_available_bytes", lambda device, n=available: n)
-            monkeypatch.setattr(
-                _validation,
-                "working_bytes",
-                lambda *args: 40_000_000 if args[-1] == "krylov" else 60_000_000,
-            )
+            for name, needed in [("krylov", 40_000_000), ("auto", 60_000_000)]:
+                monkeypatch.setattr(
+                    type(SOLVERS[name]), "working_bytes", lambda *args, needed=needed: needed
+                )
             with pytest.raises(GramMemoryError) as caught:
                 regressor(**parameters, batch_size=None).fit(X, y)
             assert ("set solver='krylov'" in str(caught.value)) == named

@@ -31,7 +31,12 @@ def small_module(n_features, n_outputs):
 def start_kernel(model, X):
     """Θ of the start by torch.func."""
     theta = torch.from_numpy(model._network.reference)
-    D = oracles.jacobian(theta, torch.from_numpy(X), (model._network.n_features, *model._network.architecture.hidden, model._network.n_outputs), "tanh").numpy()
+    D = oracles.jacobian(
+        theta,
+        torch.from_numpy(X),
+        (model._network.n_features, *model._network.architecture.hidden, model._network.n_outputs),
+        "tanh",
+    ).numpy()
     return D @ D.T
 
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
 from sklearn_gflow.estimators import _memory
-from sklearn_gflow.geometry import LayeredNetwork, symmetric
+from sklearn_gflow.geometry import LayeredNetwork, eigen
 from tests.estimators.data import ESTIMATORS, classes, classifier, example, regressor, small, table
 
 
@@ -302,7 +302,7 @@ class TestFailure:
         def fails(A):
             raise torch.linalg.LinAlgError("no luck")
 
-        monkeypatch.setattr(symmetric, "_eigh", fails)
+        monkeypatch.setattr(eigen, "_eigh", fails)
         message = r"Training failed at t=0: the Gram could not be factorised.*eigh: no luck"
         with pytest.raises(ValueError, match=message):
             small(estimator, alpha=0.3, solver="eigh").fit(*example(estimator))
