@@ -336,7 +336,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         -------
         ndarray of shape (n_samples,)
         """
-        labels: np.ndarray = self._coding.labels(self.decision_function(X))
+        scores = self.decision_function(X)
+        labels: np.ndarray = self._coding.labels(scores)
         return labels
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -352,7 +353,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         ndarray of shape (n_samples, n_classes)
             Positive, rows sum to one; columns in the order of ``classes_``.
         """
-        probabilities: np.ndarray = self._coding.probabilities(self.decision_function(X))
+        scores = self.decision_function(X)
+        probabilities: np.ndarray = self._coding.probabilities(scores)
         return probabilities
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:

@@ -31,12 +31,8 @@ def small_module(n_features, n_outputs):
 def start_kernel(model, X):
     """Θ of the start by torch.func."""
     theta = torch.from_numpy(model._network.reference)
-    D = oracles.jacobian(
-        theta,
-        torch.from_numpy(X),
-        (model._network.n_features, *model._network.architecture.hidden, model._network.n_outputs),
-        "tanh",
-    ).numpy()
+    sizes = (len(model.coefs_[0]), *(W.shape[1] for W in model.coefs_))
+    D = oracles.jacobian(theta, torch.from_numpy(X), sizes, "tanh").numpy()
     return D @ D.T
 
 
@@ -231,7 +227,7 @@ class TestSample:
         assert model._kept.n_train == 600
         _, std = model.predict(X, return_std=True)
         assert 0.2 < np.median(std) < 0.8
-        assert model.fit(X, y)._n_train == 600
+        assert model.fit(X, y)._kept.n_train == 600
 
 
 def test_errors():
