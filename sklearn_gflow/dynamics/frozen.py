@@ -8,6 +8,7 @@ parameters move by Δθ = D⁺_μ v + Dᵀ s(G) r, which `FrozenFlow.split` give
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -142,33 +143,11 @@ class FrozenFlow:
             # the steps up to here did not.
             limit = self.cost.minimizer(self.outputs) if self.limit is None else self.limit
             return limit - self.outputs
-        return self._integrate(h)
+        return self._way.at(h)
 
-    def _integrate(self, h: float) -> Tensor:
-        """v by exponential steps of second order (Cox and Matthews, 2002).
-
-        The spectrum of G makes the equation stiff. With the curvature κ of the cost it is
-        v' = −L v + m(G)P n(v), L = m(G)(κΠ + κ₀(1 − Π)), whose remainder n is mild; the steps
-        are exact in L and of second order in n. Where the curvature is constant, n is, and the
-        first of their two stages is exact.
-        """
-        state = _State.at(self, torch.zeros_like(self.outputs))
-        tolerance = _TOLERANCE if self.alpha == 1 else _STIFF_TOLERANCE
-        # Many short steps must not add up to more than one long step may err by.
-        tolerance *= self.cost.distance(self.outputs) * min(1.0, h)
-        left, step = min(h, _FOREVER), min(h, _FIRST_SUBSTEP)
-        for _ in range(_MOST_SUBSTEPS):
-            step = min(step, left)
-            after, error = state.advanced(step)
-            if error <= tolerance:  # never true of NaN, for which a shorter step is tried
-                left -= step
-                state = after
-                if left <= 0 or norm(self.factor.project(state.force)) <= _AT_REST * tolerance:
-                    return state.v
-            growth = _SAFETY * (tolerance / error) ** 0.5 if error else _LONGEST_GROWTH
-            finite = math.isfinite(error)
-            step *= min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
-        return torch.full_like(self.outputs, math.nan)  # the step of the flow is too long
+    @cached_property
+    def _way(self) -> _Way:
+        return _Way(self)
 
     def spread(self, phi: Callable[[Tensor], Tensor], h: float, kappa: float, b: Tensor) -> Tensor:
         """h m(G) φ(hL) P b."""
@@ -181,6 +160,57 @@ class FrozenFlow:
             return hm * phi(hm * (kappa - pulled / shifted))
 
         return self.factor.apply(GramFunction(0.0, f), b)
+
+
+class _Way:
+    """The frozen flow of a cost that is not linear, integrated as far as it was asked for.
+
+    Exponential steps of second order (Cox and Matthews, 2002): the spectrum of G makes the
+    equation stiff. With the curvature κ of the cost it is v' = −L v + m(G)P n(v),
+    L = m(G)(κΠ + κ₀(1 − Π)), whose remainder n is mild; the steps are exact in L and of second
+    order in n. Where the curvature is constant so is n, and the first of their two stages is
+    exact. The states on the way are kept: a shorter time is then at hand.
+    """
+
+    def __init__(self, flow: FrozenFlow) -> None:
+        self.flow = flow
+        self.times = [0.0]
+        self.states = [_State.at(flow, torch.zeros_like(flow.outputs))]
+        self.next_step = _FIRST_SUBSTEP
+        self.at_rest = False
+        tolerance = _TOLERANCE if flow.alpha == 1 else _STIFF_TOLERANCE
+        self.tolerance = tolerance * flow.cost.distance(flow.outputs)
+
+    def at(self, h: float) -> Tensor:
+        """v at the time h; NaN where it could not be followed to there."""
+        self._extend(min(h, _FOREVER))
+        last = bisect_right(self.times, h) - 1
+        left = min(h, _FOREVER) - self.times[last]
+        if left <= 0:
+            return self.states[last].v
+        if last < len(self.times) - 1:  # part of a step, whose error is smaller still
+            return self.states[last].advanced(left)[0].v
+        return self.states[last].v if self.at_rest else torch.full_like(self.flow.outputs, math.nan)
+
+    def _extend(self, end: float) -> None:
+        """Go on until a time, or until the flow is at rest."""
+        for _ in range(_MOST_SUBSTEPS):
+            if self.times[-1] >= end or self.at_rest:
+                return
+            step, state = self.next_step, self.states[-1]
+            after, error = state.advanced(step)
+            # Many short steps of the flow must not add up to more than a long one may err by.
+            tolerance = self.tolerance * min(1.0, self.times[-1] + step)
+            if error <= tolerance:  # never true of NaN, for which a shorter step is tried
+                self.times.append(self.times[-1] + step)
+                self.states.append(after)
+                force = self.flow.factor.project(after.force)
+                self.at_rest = norm(force) <= _AT_REST * self.tolerance
+            growth = _SAFETY * (tolerance / error) ** 0.5 if error else _LONGEST_GROWTH
+            finite = math.isfinite(error)
+            self.next_step *= (
+                min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
+            )
 
 
 @dataclass(frozen=True)
