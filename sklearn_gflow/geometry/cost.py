@@ -34,6 +34,9 @@ __all__ = [
 # the unit of step errors: a way without an end cannot be a unit.
 _NEARLY_ZERO = 0.01
 
+# Of e^d − 1 − d: with so many terms the series is exact to rounding up to there.
+_SERIES_BELOW, _SERIES_TERMS = 0.3, 13
+
 
 class Cost(ABC):
     """A cost that depends on θ through the outputs x alone (Thm 2.3), C(x) = (1/N) Σ wᵢ ℓᵢ(xᵢ).
@@ -157,7 +160,8 @@ class Loss(ABC):
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """Where gradient flow on ℓ from x ends, shape (n_samples, n_outputs).
 
-        Where that is at infinity for some targets, these count as ``floor``.
+        Where that is at infinity for some targets, these count as ``floor``, or as less where x is
+        there already: the stand-in lies ahead of x.
         """
 
     def attained(self, y: Tensor) -> bool:
@@ -259,7 +263,7 @@ class LogLoss(Loss):
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """log y − mean(log y) + mean(x), row by row: the flow conserves the mean logit."""
-        log_y = y.clamp_min(floor).log()
+        log_y = _log_ahead(y, torch.log_softmax(x, dim=1), floor)
         return log_y - log_y.mean(1, keepdim=True) + x.mean(1, keepdim=True)
 
     def attained(self, y: Tensor) -> bool:
@@ -305,6 +309,10 @@ class Quantile(Loss):
     loss with the density of a logistic variable of scale s (Zheng, 2011; He, Pan, Tan and Zhou,
     2023). H(q) = −q log q − (1−q) log(1−q).
 
+    In the distance d = (x − y)/s − log(q/(1−q)) from the least loss it is s·(log(1 + u) − qd) with
+    u = q(e^d − 1). For d > 0 this is the same with 1 − q for q and −d for d, so that nothing
+    overflows, and with R(d) = e^d − 1 − d it is s·(q R(d) − R(log(1 + u))), where nothing cancels.
+
     Parameters
     ----------
     level : float
@@ -318,9 +326,11 @@ class Quantile(Loss):
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
-        q, s, r = self.level, self.width, y - x
-        entropy = -q * math.log(q) - (1 - q) * math.log1p(-q)
-        return (q * r + s * torch.nn.functional.softplus(-r / s) - s * entropy).sum(1)
+        d = (x - y) / self.width - self._logit
+        q = torch.where(d > 0, d.new_tensor(1 - self.level), d.new_tensor(self.level))
+        d = -d.abs()
+        log_share = torch.log1p(q * torch.expm1(d))
+        return self.width * (q * _remainder(d) - _remainder(log_share)).sum(1)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """σ((x − y)/s) − q, σ being the logistic function."""
@@ -332,24 +342,28 @@ class Quantile(Loss):
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """y + s·log(q/(1−q))."""
-        return y + self.width * math.log(self.level / (1 - self.level))
+        return y + self.width * self._logit
+
+    @property
+    def _logit(self) -> float:
+        return math.log(self.level / (1 - self.level))
 
 
 class Poisson(Loss):
     """Half the Poisson deviance, outputs being logarithms of means: Σ_q of e^x − y − y(x − log y).
 
-    In the distance d = x − log y from the least loss it is y(e^d − 1 − d), without cancellation.
+    In the distance d = x − log y from the least loss it is y(e^d − 1 − d), and its derivative
+    y(e^d − 1): without cancellation, and zero where the least loss is.
     """
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
         d = x - y.log()
-        positive = y * (torch.expm1(d) - d)
-        return torch.where(y > 0, positive, x.exp()).sum(1)
+        return torch.where(y > 0, y * _remainder(d), x.exp()).sum(1)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """e^x − y."""
-        return x.exp() - y
+        return torch.where(y > 0, y * torch.expm1(x - y.log()), x.exp())
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """e^x."""
@@ -357,7 +371,7 @@ class Poisson(Loss):
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """log y; of a count of zero it is −∞."""
-        return y.clamp_min(floor).log()
+        return _log_ahead(y, x, floor)
 
     def attained(self, y: Tensor) -> bool:
         """Whether all counts are positive."""
@@ -372,8 +386,7 @@ class Gamma(Loss):
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
-        d = y.log() - x
-        return (torch.expm1(d) - d).sum(1)
+        return _remainder(y.log() - x).sum(1)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """1 − y/e^x."""
@@ -386,3 +399,21 @@ class Gamma(Loss):
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """log y."""
         return y.log()
+
+
+def _log_ahead(y: Tensor, log_now: Tensor, floor: float) -> Tensor:
+    """log y, with targets below ``floor`` as log floor, or as one less than it is now.
+
+    Without the second a flow that has passed the stand-in would be told to go back, and where it
+    meets it, that there is no way left.
+    """
+    return torch.maximum(y.log(), (log_now - 1).clamp_max(math.log(floor)))
+
+
+def _remainder(d: Tensor) -> Tensor:
+    """e^d − 1 − d, by its series where the difference cancels."""
+    small = d.abs() < _SERIES_BELOW
+    series = torch.ones_like(d)
+    for k in range(_SERIES_TERMS, 2, -1):
+        series = 1 + torch.where(small, d, 0.0) / k * series
+    return torch.where(small, d * d / 2 * series, torch.expm1(d) - d)
