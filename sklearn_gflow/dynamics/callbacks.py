@@ -7,6 +7,7 @@ They show it an `Event` at the start and after each step, mark or epoch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -130,9 +131,10 @@ class Callbacks(Callback):
         return any(type(c).accepts is not Callback.accepts for c in self.callbacks)
 
     def end(self, trajectory: Trajectory) -> None:
-        """Tell all of them."""
-        for callback in self.callbacks:
-            callback.end(trajectory)
+        """Tell all of them, also where one of them raises."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.end, trajectory)
 
 
 def _merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:

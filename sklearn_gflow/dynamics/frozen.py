@@ -27,6 +27,8 @@ _FIRST_SUBSTEP = 1e-2
 _MOST_SUBSTEPS = 20_000
 _FOREVER = 1e4
 _AT_REST = 1e-6
+_ROUNDINGS = 4.0  # of the outputs: no substep is asked to err by less
+_SHORTEST = 1e-16  # of the time: where such a substep will not do, none does
 _SHORTEST_CUT, _LONGEST_GROWTH, _SAFETY = 0.2, 5.0, 0.9
 
 
@@ -154,9 +156,12 @@ class FrozenFlow:
         """
         state = _State.at(self, torch.zeros_like(self.outputs))
         tolerance = _TOLERANCE if self.alpha == 1 else _STIFF_TOLERANCE
+        rounding = _ROUNDINGS * torch.finfo(self.outputs.dtype).eps * norm(self.outputs)
+        tolerance = max(tolerance * self.cost.distance(self.outputs), rounding)
         # Many short steps must not add up to more than one long step may err by.
-        tolerance *= self.cost.distance(self.outputs) * min(1.0, h)
+        tolerance *= min(1.0, h)
         left, step = min(h, _FOREVER), min(h, _FIRST_SUBSTEP)
+        shortest = _SHORTEST * left
         for _ in range(_MOST_SUBSTEPS):
             step = min(step, left)
             after, error = state.advanced(step)
@@ -168,6 +173,8 @@ class FrozenFlow:
             growth = _SAFETY * (tolerance / error) ** 0.5 if error else _LONGEST_GROWTH
             finite = math.isfinite(error)
             step *= min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
+            if step <= shortest:
+                break
         return torch.full_like(self.outputs, math.nan)  # the step of the flow is too long
 
     def spread(self, phi: Callable[[Tensor], Tensor], h: float, kappa: float, b: Tensor) -> Tensor:

@@ -140,10 +140,10 @@ def _integrate(
             rtol=rtol,
             atol=atol,
         )
+        system.read(solution, hung)
     except FactorizationError as error:
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return trajectory
-    system.read(solution, hung)
     trajectory.solvers.append(method)
     trajectory.outcome = _outcome(solution, hung, end)
     if not solution.success:
@@ -153,10 +153,10 @@ def _integrate(
 
 def _outcome(solution: Any, hung: Callbacks, end: float) -> Outcome:
     converged, limited = (len(times) > 0 for times in solution.t_events)
+    if hung.outcome is not None:  # the report ends there, whatever scipy met after it
+        return hung.outcome
     if not solution.success:
         return Outcome.STEP_UNDERFLOW
-    if hung.outcome is not None:
-        return hung.outcome
     if converged:
         return Outcome.CONVERGED
     return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
