@@ -201,14 +201,15 @@ class _State:
 
     @classmethod
     def at(cls, flow: FrozenFlow, v: Tensor) -> _State:
-        # Without a ridge v is in the range of D, and Π leaves it as it is.
-        motion = flow.factor.project(v) if flow.factor.damped else v
+        # v is in the range of D, so that Π = 1 − μ(G + μ)⁻¹ there. A factor's own projector will
+        # not do: that of eigenvectors is P, ridge or not.
+        motion = v - flow.ridge * flow.factor.apply(PSEUDOINVERSE, v) if flow.ridge else v
         return cls(flow, v, motion, flow.cost.residual(flow.outputs + motion))
 
     @property
     def force(self) -> Tensor:
         """ρ(v) = −N∇C(x + Πv) − κ₀(v − Πv)."""
-        if not self.flow.factor.damped:
+        if not self.flow.ridge:
             return self.residual
         return self.residual - self.flow.cost.unit * (self.v - self.motion)
 
