@@ -20,7 +20,7 @@ from sklearn_gflow.geometry import TangentFactor
 if TYPE_CHECKING:
     from sklearn_gflow.dynamics.trajectory import Trajectory
 
-__all__ = ["Callback", "Callbacks", "Event"]
+__all__ = ["Callback", "Callbacks", "Event", "merged"]
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class Callbacks(Callback):
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Columns of all."""
-        return _merged([callback.start(event) for callback in self.callbacks])
+        return merged([callback.start(event) for callback in self.callbacks])
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Columns of all."""
-        return _merged([callback.step(event) for callback in self.callbacks])
+        return merged([callback.step(event) for callback in self.callbacks])
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""
@@ -137,5 +137,6 @@ class Callbacks(Callback):
                 stack.callback(callback.end, trajectory)
 
 
-def _merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Columns of several callbacks at one point; of two with one name the last counts."""
     return {name: value for some in columns for name, value in some.items()}
