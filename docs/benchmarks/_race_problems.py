@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.datasets import load_diabetes, make_friedman1
 
-from sklearn_gflow.estimators._validation import seed_generator
+from sklearn_gflow.estimators._tensors import generator_of, seed_of
 from sklearn_gflow.geometry import LayeredNetwork
 
 TARGET = 1e-10  # times var(y), which is 1
@@ -100,7 +100,7 @@ class Problem:
     @cached_property
     def theta(self) -> np.ndarray:
         """θ₀, as `AdaptedFlowRegressor` draws it for ``random_state=SEED``."""
-        return LayeredNetwork(self.sizes).initial(seed_generator(SEED)).numpy()
+        return LayeredNetwork(self.sizes).initial(generator_of(seed_of(SEED))).numpy()
 
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sklearn_gflow.geometry import TangentMap
+from sklearn_gflow.geometry import Solver, TangentMap
 
 __all__ = ["FlowOptions", "mean_diagonal", "metric_scale"]
 
@@ -17,7 +17,7 @@ class FlowOptions:
     ----------
     alpha : float
         α of (2.32): 0 the standard flow, 1 the adapted one.
-    solver : str
+    solver : str or Solver
         See `factorize`.
     rcond : float or None
         See `relative_threshold`.
@@ -38,7 +38,7 @@ class FlowOptions:
     """
 
     alpha: float = 1.0
-    solver: str = "auto"
+    solver: str | Solver = "auto"
     rcond: float | None = None
     damping: float = 0.0
     metric_scale: float | None = None

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLASSES", "INPUTS", "KERNEL", "LABELS", "LAYERS", "PATH", "SEARCH", "TARGETS"]
+__all__ = [
+    "CLASSES",
+    "INPUTS",
+    "KERNEL",
+    "LABELS",
+    "LAYERS",
+    "PATH",
+    "SEARCH",
+    "START",
+    "TARGETS",
+]
 
 Group = dict[str, tuple[str, str]]
 
@@ -131,12 +141,17 @@ TARGETS: Final[Group] = {
     "target_mean_": (
         "ndarray of shape (n_outputs_,)",
         """
-        Mean of y; the prediction is ``target_mean_ + target_scale_ * (f_θ − f_θ₀)``.
+        Centre of y: its mean, or with another loss its median, quantile, or zero where the link
+        is a logarithm. The prediction is ``target_mean_ + target_scale_ * h(initial_output_ + f_θ
+        − f_θ₀)``, h being the inverse of the link: the identity, or the exponential function.
         """,
     ),
     "target_scale_": (
         "ndarray of shape (n_outputs_,)",
-        "Standard deviation of y, or 1 where y is constant.",
+        """
+        Unit of y: its standard deviation, or 1 where y is constant. "huber": the robust one by
+        the median deviation; "poisson" and "gamma": the mean; "quantile": 1/density of y there.
+        """,
     ),
     "X_train_": (
         "ndarray of shape (n, n_features_in_)",
@@ -152,13 +167,19 @@ TARGETS: Final[Group] = {
     ),
 }
 
+START: Final[Group] = {
+    "initial_output_": (
+        "ndarray of shape (n_outputs_,)",
+        """
+        Output of the model before training, the constant of least cost: zero with the squared
+        error of a regressor; class frequencies, or their logarithms.
+        """,
+    ),
+}
+
 LABELS: Final[Group] = {"classes_": ("ndarray of shape (n_classes,)", "Labels in sorted order.")}
 
 CLASSES: Final[Group] = {
-    "initial_output_": (
-        "ndarray of shape (n_outputs_,)",
-        "Class frequencies, or their logarithms; the output is ``initial_output_ + f_θ − f_θ₀``.",
-    ),
     "collapse_": (
         "Collapse",
         """

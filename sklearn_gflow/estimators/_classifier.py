@@ -7,28 +7,35 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from torch import Tensor
 
-from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.estimators._attributes import CLASSES, INPUTS, KERNEL, LABELS, LAYERS, PATH
-from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._attributes import (
+    CLASSES,
+    INPUTS,
+    KERNEL,
+    LABELS,
+    LAYERS,
+    PATH,
+    START,
+)
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
+from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._description import described
+from sklearn_gflow.estimators._exposure import class_attributes
+from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters
-from sklearn_gflow.estimators._rows import Rows, TrainingData
-from sklearn_gflow.estimators._training import TrainedFlow
-from sklearn_gflow.estimators._validation import _fit_context, to_numpy
-from sklearn_gflow.geometry import Cost, CrossEntropy, LayeredNetwork, OutputMap
+from sklearn_gflow.estimators._rows import Rows
+from sklearn_gflow.estimators._stopping import LeftOut
+from sklearn_gflow.estimators._training import TrainedFlow, Training
+from sklearn_gflow.estimators._validation import _fit_context
 
 __all__ = ["AdaptedFlowClassifier"]
 
 
-@described(LABELS, PATH, CLASSES, KERNEL, LAYERS, INPUTS)
+@described(LABELS, PATH, START, CLASSES, KERNEL, LAYERS, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     """Neural-network classification trained by the α-family of gradient flows.
@@ -100,24 +107,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        data, held_out, index = self._prepare(X, y, sample_weight, X_val, y_val)
-        trained = self._train(data, held_out, index)
-        self._expose(trained)
-        self._expose_classes(data, index, trained)
-        return self
-
-    def _prepare(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        X_val: Any = None,
-        y_val: Any = None,
-    ) -> tuple[TrainingData, TrainingData | None, np.ndarray]:
-        rows, held_out = self._validate(X, y, sample_weight, X_val, y_val)
-        self._fit_start(rows)
-        to_stop_by = None if held_out is None else self._with_targets(held_out)
-        return self._with_targets(rows), to_stop_by, self._index(rows.y)
+        return self._fit(X, y, sample_weight, X_val, y_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -165,44 +155,95 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        data, index = self._validate_chunk(X, y, classes, sample_weight)
-        before = self._path()
-        trained = self._train_chunk(data, index)
-        self._expose(trained)
-        self._expose_classes(data, index, trained)
-        self._join_path(before)
-        return self
-
-    def _validate_chunk(
-        self, X: Any, y: Any, classes: ArrayLike | None, sample_weight: ArrayLike | None
-    ) -> tuple[TrainingData, np.ndarray]:
-        """Training data of a chunk and the class index of each row."""
-        rows = self._validate_rows(X, y, sample_weight, chunk=True)
-        check_classification_targets(rows.y)
-        rows = replace(rows, y=column_or_1d(rows.y, warn=True))
+        self._check_chunk()
+        rows, inputs = self._labelled_rows(X, y, sample_weight, chunk=True)
         known = self._known_classes(classes)
         if len(unknown := np.setdiff1d(rows.y, known)):
             raise ValueError(
                 f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
                 "them to classes in the first call of partial_fit"
             )
-        first = not self._continues(chunk=True)
-        seen = float(len(rows.X) if rows.weights is None else rows.weights.sum())
-        self._n_seen = seen if first else self._n_seen + seen
-        self.classes_ = known
-        index, class_targets = self._index(rows.y), self._class_targets()
-        weights = self._emphasised(rows, chunk=True)
-        if first:
+        weights = self._emphasised(rows, known, chunk=True)
+        return self._fit_chunk(self._problem(rows, weights, known, inputs, chunk=True))
+
+    # -- validate --------------------------------------------------------------------------------
+
+    def _validate(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
+    ) -> Problem:
+        rows, inputs = self._labelled_rows(X, y, sample_weight)
+        classes = self._classes_of(rows.y)
+        rows, held_out = self._split(rows, inputs, X_val, y_val, labels=rows.y)
+        weights = self._emphasised(rows, classes)
+        problem = self._problem(rows, weights, classes, inputs)
+        if held_out is None:
+            return problem
+        if len(unknown := np.setdiff1d(held_out.y, classes)):
+            raise ValueError(
+                f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
+            )
+        coding = problem.coding
+        assert isinstance(coding, CodedLabels)
+        judging = coding.data(held_out, self._emphasised(held_out, classes))
+        return replace(problem, held_out=judging)
+
+    def _labelled_rows(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
+    ) -> tuple[Rows, dict[str, Any]]:
+        rows, inputs = self._checked_rows(X, y, sample_weight, chunk=chunk)
+        check_classification_targets(rows.y)
+        return replace(rows, y=column_or_1d(rows.y, warn=True)), inputs
+
+    def _problem(
+        self,
+        rows: Rows,
+        weights: np.ndarray | None,
+        classes: np.ndarray,
+        inputs: dict[str, Any],
+        *,
+        chunk: bool = False,
+    ) -> Problem:
+        coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
+        data, index = coding.data(rows, weights), coding.index(rows.y)
+        return Problem(data, coding, coding.loss.loss, inputs, index=index, chunk=chunk)
+
+    def _learnt_coding(
+        self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool
+    ) -> CodedLabels:
+        """Class frequencies, and the number of samples that probabilities rest on."""
+        loss = LOSSES[self.loss]
+        codes = loss.codes(len(classes), self.label_smoothing)
+        # The strength of a claim follows the samples, not the emphasis put on a class.
+        n_seen = rows.total_weight
+        if self._continues(chunk=chunk):
+            before: CodedLabels = self._coding
+            n_seen += before.n_seen if chunk else 0.0
+            return CodedLabels(loss, classes, codes, before.start, n_seen)
+        targets = codes[np.searchsorted(classes, rows.y)]
+        if chunk:
             # One even sample, as in predict_proba: a class that comes later has no logit of −∞.
-            targets = np.vstack([class_targets[index], class_targets.mean(axis=0)])
-            counts = np.append(np.ones(len(index)) if weights is None else weights, 1.0)
-            mean = np.average(targets, axis=0, weights=counts)
-            self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
-        return TrainingData(rows.X, class_targets[index], weights, self.initial_output_), index
+            targets = np.vstack([targets, codes.mean(axis=0)])
+            weights = np.append(np.ones(len(rows.y)) if weights is None else weights, 1.0)
+        start = loss.start(np.average(targets, axis=0, weights=weights))
+        return CodedLabels(loss, classes, codes, start, n_seen)
+
+    def _classes_of(self, y: np.ndarray) -> np.ndarray:
+        classes: np.ndarray = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                "AdaptedFlowClassifier needs samples of at least 2 classes with positive "
+                f"weight; y has 1 class: {classes[0]!r}"
+            )
+        if self._continues() and not np.array_equal(classes, self._coding.classes):
+            raise ValueError(
+                "warm_start=True needs the classes of the last fit: "
+                f"{self._coding.classes.tolist()}; y has {classes.tolist()}"
+            )
+        return classes
 
     def _known_classes(self, classes: ArrayLike | None) -> np.ndarray:
         """The classes of all chunks, sorted."""
-        if not self._continues(chunk=True):
+        if not self._is_fitted():
             if classes is None:
                 raise ValueError("classes must be given in the first call of partial_fit")
             known: np.ndarray = np.unique(np.asarray(classes))
@@ -212,60 +253,17 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
                     "later chunks too"
                 )
             return known
-        if classes is not None and not np.array_equal(
-            np.unique(np.asarray(classes)), self.classes_
-        ):
+        before: np.ndarray = self._coding.classes
+        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), before):
             raise ValueError(
-                f"partial_fit continues with the classes {self.classes_.tolist()}, and classes "
+                f"partial_fit continues with the classes {before.tolist()}, and classes "
                 f"is {np.asarray(classes).tolist()}; leave it out, or start anew by fit"
             )
-        return self.classes_
+        return before
 
-    def _validate(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
-    ) -> tuple[Rows, Rows | None]:
-        """Rows to train on, and to stop by."""
-        rows = self._validate_rows(X, y, sample_weight)
-        check_classification_targets(rows.y)
-        rows = replace(rows, y=column_or_1d(rows.y, warn=True))
-        self._fit_classes(rows.y)
-        rows, held_out = self._split(rows, X_val, y_val, labels=rows.y)
-        if held_out is not None:
-            unknown = np.setdiff1d(held_out.y, self.classes_)
-            if len(unknown):
-                raise ValueError(
-                    f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
-                )
-        return rows, held_out
-
-    def _fit_classes(self, y: np.ndarray) -> None:
-        classes = np.unique(y)
-        if len(classes) < 2:
-            raise ValueError(
-                "AdaptedFlowClassifier needs samples of at least 2 classes with positive "
-                f"weight; y has 1 class: {classes[0]!r}"
-            )
-        if self._continues() and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                "warm_start=True needs the classes of the last fit: "
-                f"{self.classes_.tolist()}; y has {classes.tolist()}"
-            )
-        self.classes_ = classes
-
-    def _index(self, y: np.ndarray) -> np.ndarray:
-        """Index of each label among the classes."""
-        return np.searchsorted(self.classes_, y)
-
-    def _fit_start(self, rows: Rows) -> None:
-        """Class frequencies, and the number of samples that probabilities rest on."""
-        # The strength of a claim follows the samples, not the emphasis put on a class.
-        self._n_seen = float(len(rows.X) if rows.weights is None else rows.weights.sum())
-        if not self._continues():
-            targets = self._class_targets()[self._index(rows.y)]
-            mean = np.average(targets, axis=0, weights=self._emphasised(rows))
-            self.initial_output_ = np.log(mean) if self.loss == "log_loss" else mean
-
-    def _emphasised(self, rows: Rows, *, chunk: bool = False) -> np.ndarray | None:
+    def _emphasised(
+        self, rows: Rows, classes: np.ndarray, *, chunk: bool = False
+    ) -> np.ndarray | None:
         """Weights of the rows times those of their classes."""
         if self.class_weight is None:
             return rows.weights
@@ -277,8 +275,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
                 "which partial_fit does not know; give the weights as a dict"
             )
         else:  # it may name classes that the chunk has not
-            known = [self.class_weight.get(label, 1.0) for label in self.classes_.tolist()]
-            by_class = np.array(known)[self._index(rows.y)]
+            known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
+            by_class = np.array(known)[np.searchsorted(classes, rows.y)]
         if not (by_class > 0).all():
             raise ValueError(
                 "class_weight must be positive for every class in y; leave out the rows of "
@@ -286,77 +284,25 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             )
         return by_class if rows.weights is None else rows.weights * by_class
 
-    def _with_targets(self, rows: Rows) -> TrainingData:
-        targets = self._class_targets()[self._index(rows.y)]
-        return TrainingData(rows.X, targets, self._emphasised(rows), start=self.initial_output_)
+    # -- expose ----------------------------------------------------------------------------------
 
-    def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        right = self._decide(self._scores(outputs)) == self._decide(self._scores(rows.targets))
-        if self.loss == "log_loss":
-            losses = -(rows.targets * log_softmax(outputs, axis=1)).sum(axis=1)
-        else:
-            losses = ((rows.targets - outputs) ** 2).sum(axis=1) / 2
-        score, loss = np.average(np.stack([right, losses]), axis=1, weights=rows.weights)
-        return float(score), float(loss)
+    def _expose(
+        self,
+        problem: Problem,
+        training: Training,
+        trained: TrainedFlow,
+        left_out: LeftOut | None,
+    ) -> dict[str, Any]:
+        """Also how far the classes have collapsed."""
+        attributes = super()._expose(problem, training, trained, left_out)
+        coding, index, history = problem.coding, problem.index, attributes["history_"]
+        assert isinstance(coding, CodedLabels)
+        assert index is not None
+        return attributes | class_attributes(
+            coding.loss, coding.codes, index, problem.data, trained, history
+        )
 
-    def _class_targets(self) -> np.ndarray:
-        """y_j of each class, smoothed: one-hot, or 0 and 1 for two classes and squared error."""
-        n_classes = len(self.classes_)
-        smoothed = (1 - self.label_smoothing) * np.eye(n_classes) + self.label_smoothing / n_classes
-        return smoothed[:, 1:] if self._has_one_output() else smoothed
-
-    def _has_one_output(self) -> bool:
-        return len(self.classes_) == 2 and self.loss == "squared_error"
-
-    def _cost(self, output_map: OutputMap, targets: Tensor) -> Cost:
-        if self.loss == "log_loss":
-            return CrossEntropy(targets, output_map.weights)
-        return super()._cost(output_map, targets)
-
-    def _expose_classes(self, data: TrainingData, index: np.ndarray, trained: TrainedFlow) -> None:
-        weights = None if data.weights is None else data.weights[trained.rows]
-        self._expose_collapse(index[trained.rows], weights, trained)
-        self._expose_limit(trained)
-
-    def _expose_collapse(
-        self, index: np.ndarray, weights: np.ndarray | None, trained: TrainedFlow
-    ) -> None:
-        """Within and between classes along the path; neural collapse at the solution."""
-        output_map, trajectory = trained.output_map, trained.trajectory
-        path = [to_numpy(output_map.unweigh(x)) for x in trajectory.outputs]
-        points = [softmax(x, axis=1) for x in path] if self.loss == "log_loss" else path
-        targets = self._class_targets()
-        splits = [collapse(point, index, targets, weights) for point in points]
-        self.collapse_ = splits[trajectory.solution]
-        self.history_["within_class"] = np.array([split.within for split in splits])
-        self.history_["between_class"] = np.array([split.between for split in splits])
-        if len(np.unique(index)) < len(self.classes_):  # of a chunk
-            self.neural_collapse_ = {}
-            return
-        outputs = path[trajectory.solution]
-        predicted = self._decide(self._scores(outputs))
-        layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}
-        if isinstance(output_map.family, LayeredNetwork):
-            last_inputs = output_map.family.linearize(trajectory.theta, output_map.X).inputs[-1]
-            layers["hidden"] = to_numpy(last_inputs), self.coefs_[-1]
-        self.neural_collapse_ = {
-            name: neural_collapse(
-                features, index, sample_weight=weights, weights=W, predicted=predicted
-            )
-            for name, (features, W) in layers.items()
-        }
-
-    def _expose_limit(self, trained: TrainedFlow) -> None:
-        outputs = trained.trajectory.outputs
-        first, last = outputs[0], outputs[trained.trajectory.solution]
-        limit = trained.cost.minimizer(first)
-        if self.loss == "log_loss" and self.label_smoothing == 0:
-            self.limit_distance_ = np.nan
-        else:
-            rest = torch.linalg.vector_norm(limit - last)
-            self.limit_distance_ = float(rest / torch.linalg.vector_norm(limit - first))
+    # -- use -------------------------------------------------------------------------------------
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Confidence scores.
@@ -372,20 +318,11 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             For two classes the output minus ½, or the difference of the logits, positive for
             ``classes_[1]``; otherwise the outputs, whose largest decides.
         """
-        return self._confidences(self._model(X))
+        return self._scores(self._model(X))
 
-    def _confidences(self, model: np.ndarray) -> np.ndarray:
-        """Scores of outputs that lack the start."""
-        return self._scores((model + self.initial_output_).astype(model.dtype))
-
-    def _scores(self, outputs: np.ndarray) -> np.ndarray:
-        if self._has_one_output():
-            return outputs[:, 0] - 0.5
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
-
-    def _decide(self, scores: np.ndarray) -> np.ndarray:
-        """Class index of each row."""
-        return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+    def _scores(self, model: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = self._coding.scores(model)
+        return scores
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels.
@@ -399,8 +336,9 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         -------
         ndarray of shape (n_samples,)
         """
-        index = self._decide(self.decision_function(X))
-        return self.classes_[index]
+        scores = self.decision_function(X)
+        labels: np.ndarray = self._coding.labels(scores)
+        return labels
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict class probabilities.
@@ -415,17 +353,9 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         ndarray of shape (n_samples, n_classes)
             Positive, rows sum to one; columns in the order of ``classes_``.
         """
-        return self._probabilities(self.decision_function(X))
-
-    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
-        if self.loss == "log_loss":
-            if scores.ndim == 1:
-                scores = np.stack([np.zeros_like(scores), scores], axis=1)
-            return softmax(scores, axis=1)
-        if scores.ndim == 1:
-            scores = np.stack([0.5 - scores, 0.5 + scores], axis=1)
-        projected = _project_to_simplex(scores)
-        return (self._n_seen * projected + 1 / len(self.classes_)) / (self._n_seen + 1)
+        scores = self.decision_function(X)
+        probabilities: np.ndarray = self._coding.probabilities(scores)
+        return probabilities
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of ``predict_proba``.
@@ -460,7 +390,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             If the path was not stored.
         """
         for model in self._staged_models(X):
-            yield self.classes_[self._decide(self._confidences(model))]
+            yield self._coding.labels(self._scores(model))
 
     def staged_predict_proba(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """Predict class probabilities at every point of the path, the start first.
@@ -481,17 +411,4 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             If the path was not stored.
         """
         for model in self._staged_models(X):
-            yield self._probabilities(self._confidences(model))
-
-
-def _project_to_simplex(points: np.ndarray) -> np.ndarray:
-    """Nearest point of the probability simplex, row by row.
-
-    The projection is max(p − ν, 0); ν is found among the sorted coordinates (Held, Wolfe and
-    Crowder, 1974).
-    """
-    descending = -np.sort(-points, axis=1)
-    counts = np.arange(1, points.shape[1] + 1, dtype=points.dtype)
-    levels = (np.cumsum(descending, axis=1) - 1) / counts
-    support = (descending > levels).sum(axis=1, keepdims=True)
-    return np.maximum(points - np.take_along_axis(levels, support - 1, axis=1), 0)
+            yield self._coding.probabilities(self._scores(model))

@@ -13,13 +13,15 @@ from typing import Any
 
 from sklearn_gflow.dynamics import METHODS
 from sklearn_gflow.estimators._description import parameter
+from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import Interval, StrOptions
-from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS
+from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss
 
 __all__ = [
     "ClassParameters",
     "FlowParameters",
     "NetworkParameters",
+    "NumberParameters",
     "PathParameters",
     "SearchParameters",
 ]
@@ -64,7 +66,8 @@ class NetworkParameters:
         "callable or None",
         """
         ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
-        output must depend on its own input alone. Jacobian rows are then formed in chunks.
+        output must depend on its own input alone. Jacobian rows are then formed in chunks. Or the
+        callable returns a `sklearn_gflow.geometry.Family`, which has a Gram of its own.
         A callable defined at the top of a module lets the estimator be pickled.
         """,
     )
@@ -187,8 +190,8 @@ class SearchParameters:
         ["cv_object"],
         "int, splitter, iterable or None",
         """
-        None: leave-one-out, for the squared error. Otherwise as in
-        `sklearn.model_selection.GridSearchCV`.
+        None: leave-one-out in closed form with the squared error, and five folds with other
+        losses, for which there is none. Otherwise as in `sklearn.model_selection.GridSearchCV`.
         """,
     )
 
@@ -231,8 +234,8 @@ class FlowParameters:
         """
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
-        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
-        cross-entropy, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
+        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none with
+        ``t_end=1`` either unless it stops early, and 0.03 in blocks.
         """,
     )
     metric_scale: str | float = parameter(
@@ -302,7 +305,7 @@ class ClassParameters:
 
     loss: str = parameter(
         "squared_error",
-        [StrOptions({"squared_error", "log_loss"})],
+        [StrOptions(set(LABELS))],
         '{"squared_error", "log_loss"}',
         "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
     )
@@ -317,4 +320,29 @@ class ClassParameters:
         [dict, StrOptions({"balanced"}), None],
         'dict, "balanced" or None',
         "Weights of the classes, multiplied into ``sample_weight``.",
+    )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class NumberParameters:
+    """What numbers have and labels have not."""
+
+    loss: Any = parameter(
+        "squared_error",
+        [StrOptions(set(NUMBERS)), Loss],
+        '{"squared_error", "huber", "poisson", "gamma", "quantile"} or Loss',
+        """
+        ℓ of C = Σ wᵢ ℓ(xᵢ, yᵢ)/N. "squared_error": |x − y|²/2 (2.48), predictions are means.
+        "huber": linear beyond 1.35 robust standard deviations of y, for outliers. "poisson" and
+        "gamma": half the deviance with a logarithmic link, for counts (not negative) and for
+        positive numbers. "quantile": the pinball loss, smoothed over a fiftieth of 1/density of y
+        there. Or an object of your own, derived from `sklearn_gflow.geometry.Loss`. Predictions
+        are in units of y. Leave-one-out and ``return_std`` need the squared error.
+        """,
+    )
+    quantile: float = parameter(
+        0.5,
+        [Interval(Real, 0, 1, closed="neither")],
+        "float",
+        'Level of the quantile that ``loss="quantile"`` predicts.',
     )

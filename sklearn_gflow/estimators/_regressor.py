@@ -7,39 +7,32 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
-from torch import Tensor
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.diagnostics import TangentPosterior
-from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, TARGETS
-from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, START, TARGETS
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
+from sklearn_gflow.estimators._coding import CodedNumbers
 from sklearn_gflow.estimators._description import described
-from sklearn_gflow.estimators._rows import Rows, TrainingData, row_chunks, subsample
-from sklearn_gflow.estimators._training import TrainedFlow
-from sklearn_gflow.estimators._validation import (
-    FULL_BATCH_SIZE,
-    _fit_context,
-    check_device,
-    check_fitted_data,
-    seed_generator,
-    to_numpy,
-    to_tensor,
-)
-from sklearn_gflow.geometry import Linearization
+from sklearn_gflow.estimators._losses import LossOfNumbers, d2_score
+from sklearn_gflow.estimators._parameters import NumberParameters
+from sklearn_gflow.estimators._rows import Rows
+from sklearn_gflow.estimators._standard_errors import KeptRows
+from sklearn_gflow.estimators._stopping import LeftOut
+from sklearn_gflow.estimators._tensors import check_device
+from sklearn_gflow.estimators._training import TrainedFlow, Training
+from sklearn_gflow.estimators._validation import _fit_context, check_fitted_data, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
 
-# Where not all rows fit into one Gram, so many stand for them in the standard deviations.
-_SAMPLE_ROWS = 256
-_CROSS_ENTRIES = 2**22  # of the kernel between kept rows and inputs, at once
+_CHECK_Y = {"multi_output": True, "y_numeric": True}
 
 
-@described(PATH, KERNEL, LAYERS, TARGETS, INPUTS)
+@described(PATH, KERNEL, LAYERS, TARGETS, START, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
+class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
     """Neural-network regression trained by the α-family of gradient flows.
 
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
@@ -110,11 +103,7 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        data, held_out, labels = self._prepare(X, y, sample_weight, X_val, y_val)
-        trained = self._train(data, held_out, labels)
-        self._expose(trained)
-        self._keep_rows(data, trained)
-        return self
+        return self._fit(X, y, sample_weight, X_val, y_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -155,32 +144,20 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        rows = self._validate_rows(
-            X, y, sample_weight, chunk=True, multi_output=True, y_numeric=True
-        )
-        self._fit_scaling(rows, chunk=True)
-        before, data = self._path(), self._scaled(rows)
-        seen = self._n_train if self._continues(chunk=True) else 0
-        trained = self._train_chunk(data)
-        self._expose(trained)
-        self._keep_rows(data, trained, seen)
-        self._join_path(before)
-        return self
+        self._check_chunk()
+        rows, inputs = self._checked_rows(X, y, sample_weight, chunk=True, **_CHECK_Y)
+        coding = self._learnt_coding(rows, chunk=True)
+        return self._fit_chunk(Problem(coding.data(rows), coding, coding.loss, inputs, chunk=True))
 
-    def _prepare(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        X_val: Any = None,
-        y_val: Any = None,
-    ) -> tuple[TrainingData, TrainingData | None, None]:
-        check_y = {"multi_output": True, "y_numeric": True}
-        rows = self._validate_rows(X, y, sample_weight, **check_y)
-        rows, held_out = self._split(rows, X_val, y_val, labels=None, **check_y)
-        self._fit_scaling(rows)
+    def _validate(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
+    ) -> Problem:
+        rows, inputs = self._checked_rows(X, y, sample_weight, **_CHECK_Y)
+        rows, held_out = self._split(rows, inputs, X_val, y_val, labels=None, **_CHECK_Y)
+        coding = self._learnt_coding(rows)
+        data = coding.data(rows)
         if held_out is None:
-            return self._scaled(rows), None, None
+            return Problem(data, coding, coding.loss, inputs)
         if held_out.y.shape[1:] != rows.y.shape[1:]:
             raise ValueError(
                 f"y_val must have the outputs of y, shape (n, *{rows.y.shape[1:]}); got shape "
@@ -191,38 +168,33 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
                 "early_stopping=True needs at least 2 rows to score; raise validation_fraction, "
                 "or hand over more rows in X_val and y_val"
             )
-        return self._scaled(rows), self._scaled(held_out), None
+        return Problem(data, coding, coding.loss, inputs, coding.data(held_out))
 
-    def _fit_scaling(self, rows: Rows, *, chunk: bool = False) -> None:
-        """Mean and scale of the targets; those of the last fit where it is continued."""
-        targets, weights = _columns(rows.y), rows.weights
-        continues = self._continues(chunk=chunk)
-        if continues and targets.shape[1] != self.n_outputs_:
+    def _learnt_coding(self, rows: Rows, *, chunk: bool = False) -> CodedNumbers:
+        """Units of the targets; those of the last fit where it is continued."""
+        if not self._continues(chunk=chunk):
+            return CodedNumbers.learnt(rows, LossOfNumbers.of(self.loss, self.quantile))
+        n_outputs = rows.y.shape[1] if np.ndim(rows.y) > 1 else 1
+        if n_outputs != self.n_outputs_:
             raise ValueError(
                 f"{self._continuing(chunk)} continues from the last fit, which had "
-                f"{self.n_outputs_} outputs, and y has {targets.shape[1]}; keep them, or start "
+                f"{self.n_outputs_} outputs, and y has {n_outputs}; keep them, or start "
                 "anew by fit with warm_start=False"
             )
-        if not continues:
-            self.target_mean_ = np.average(targets, axis=0, weights=weights)
-            deviation = targets - self.target_mean_
-            scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))
-            # A constant column has no scale, and the rounding of its mean is no target.
-            constant = np.ptp(targets, axis=0) == 0
-            self.target_mean_ = np.where(constant, targets[0], self.target_mean_)
-            self.target_scale_ = np.where(constant, 1.0, scale)
-        self._y_ndim = np.ndim(rows.y)
+        coding: CodedNumbers = self._coding
+        return coding.shaped_like(rows.y)
 
-    def _scaled(self, rows: Rows) -> TrainingData:
-        targets = (_columns(rows.y) - self.target_mean_) / self.target_scale_
-        return TrainingData(rows.X, targets, rows.weights, start=np.zeros(targets.shape[1]))
-
-    def _judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        squares = ((rows.targets - outputs) ** 2).sum(axis=1)
-        loss = float(np.average(squares, weights=rows.weights) / 2)
-        return float(r2_score(rows.targets, outputs, sample_weight=rows.weights)), loss
+    def _expose(
+        self,
+        problem: Problem,
+        training: Training,
+        trained: TrainedFlow,
+        left_out: LeftOut | None,
+    ) -> dict[str, Any]:
+        """Also the rows that standard deviations stand on."""
+        seen = self._kept.n_train if self._continues(chunk=True) and problem.chunk else 0
+        attributes = super()._expose(problem, training, trained, left_out)
+        return attributes | KeptRows.of(training, trained, seen).attributes()
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict targets, and how far new observations should be from them.
@@ -254,10 +226,49 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             In units of y; only with ``return_std``.
         """
         model = self._model(X)
+        predicted = self._coding.predictions(model)
         if not return_std:
-            return self._predictions(model)
-        std = self.target_scale_ * self._expected_errors(check_fitted_data(self, X), model)
-        return self._predictions(model), self._shaped(std.astype(model.dtype))
+            return predicted
+        coding: CodedNumbers = self._coding
+        if not coding.loss.linear:
+            raise ValueError(
+                "return_std reads the network as a Gaussian process, and "
+                f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
+            )
+        errors = self._kept.expected_errors(
+            self._network, check_fitted_data(self, X), model, check_device(self.device)
+        )
+        return predicted, coding.shaped((coding.scale * errors).astype(model.dtype))
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the loss that is explained: R², or D² of the loss that was trained on.
+
+        D² is 1 − C(predictions)/C(best constant): for "poisson" and "gamma" that of
+        `sklearn.metrics.d2_tweedie_score`, for "quantile", but for the smoothing, that of
+        `sklearn.metrics.d2_pinball_score`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Sample weights.
+
+        Returns
+        -------
+        float
+            At most 1; 0 for the best constant.
+        """
+        check_is_fitted(self)
+        coding: CodedNumbers = self._coding
+        if coding.loss.linear:
+            return float(super().score(X, y, sample_weight))
+        checked = check_array(y, ensure_2d=False, dtype=np.float64)
+        weights = check_weights(sample_weight, checked)
+        outputs = coding.start + self._model(X)
+        return d2_score(coding.loss, coding.targets(checked), outputs, weights)
 
     def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """Predict targets at every point of the path, the start first; needs ``store_path``.
@@ -278,74 +289,9 @@ class AdaptedFlowRegressor(RegressorMixin, BaseAdaptedFlow):
             If the path was not stored.
         """
         for model in self._staged_models(X):
-            yield self._predictions(model)
-
-    def _predictions(self, model: np.ndarray) -> np.ndarray:
-        predicted = self.target_mean_ + self.target_scale_ * model
-        return self._shaped(predicted.astype(model.dtype))
-
-    def _shaped(self, values: np.ndarray) -> np.ndarray:
-        """As y had it."""
-        return values[:, 0] if self._y_ndim == 1 else values
-
-    # -- how large errors should be ------------------------------------------------------------
-
-    def _keep_rows(self, data: TrainingData, trained: TrainedFlow, seen: int = 0) -> None:
-        """Keep the rows that ``return_std`` stands on: all that one Gram holds, or a sample."""
-        n_samples, n_outputs = data.targets.shape
-        at_once = len(trained.kernel_rows) == n_samples
-        largest = max(FULL_BATCH_SIZE, len(self._theta) if at_once else 0)
-        rows = np.arange(n_samples)
-        if seen or n_samples * n_outputs > largest:
-            size = max(1, min(_SAMPLE_ROWS, FULL_BATCH_SIZE // n_outputs))
-            rows = subsample(n_samples, size, seed_generator(self.random_state))
-        kept = data.take(rows)
-        self.X_train_, self.y_train_, self._train_weights = kept.X, kept.targets, kept.weights
-        self._n_train = seen + n_samples
-
-    def _expected_errors(self, X: np.ndarray, model: np.ndarray) -> np.ndarray:
-        """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
-        all_kept = len(self.X_train_) == self._n_train
-        # The kernel of the start has not seen the targets; of a sample, the residuals speak.
-        theta = self._theta_reference if all_kept else self._theta
-        posterior = self._posterior(theta, all_kept=all_kept)
-        size = max(1, _CROSS_ENTRIES // (len(self.X_train_) * self.n_outputs_**2))
-        squares = []
-        for rows in row_chunks(len(X), size):
-            other = self._linearize_exactly(X[rows], theta)
-            if all_kept:
-                squares.append(posterior.square_error(other, self._double(model[rows])))
-            else:
-                squares.append(posterior.predict(other)[1])
-        return to_numpy(torch.cat(squares).sqrt())
-
-    def _posterior(self, theta: np.ndarray, *, all_kept: bool) -> TangentPosterior:
-        """The Gaussian process of the tangent kernel at θ, given the rows that were kept."""
-        start = np.zeros(self.n_outputs_)
-        kept = TrainingData(self.X_train_, self.y_train_, self._train_weights, start)
-        if all_kept:
-            kept = kept.distinct()
-        weights = None if kept.weights is None else self._double(kept.weights)
-        posterior = TangentPosterior.by_leave_one_out(
-            self._linearize_exactly(kept.X, theta), self._double(kept.targets), weights
-        )
-        if all_kept:
-            return posterior
-        residual = kept.targets - next(self._models_of(kept.X, self._theta[None]))
-        return posterior.standing_for(self._n_train, self._double(residual))
-
-    def _linearize_exactly(self, X: np.ndarray, theta: np.ndarray) -> Linearization:
-        """In float64, of which small eigenvalues have need; a module stays in its precision."""
-        return self._linearize(X, theta, "float64" if self.module is None else self.dtype)
-
-    def _double(self, array: np.ndarray) -> Tensor:
-        return to_tensor(array, "float64", check_device(self.device))
+            yield self._coding.predictions(model)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _columns(y: np.ndarray) -> np.ndarray:
-    return np.asarray(y, dtype=np.float64).reshape(len(y), -1)

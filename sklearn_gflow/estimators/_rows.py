@@ -1,8 +1,8 @@
-"""Training rows: as one table for the full batch, or handed out in blocks."""
+"""Training rows: as the user gave them, as the network sees them, and handed out in blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_gflow.estimators._validation import to_tensor
-from sklearn_gflow.geometry import Cost, Family, OutputMap
+from sklearn_gflow.estimators._tensors import to_tensor
+from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
 __all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
 
@@ -26,6 +26,11 @@ class Rows:
     X: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None
+
+    @property
+    def total_weight(self) -> float:
+        """Number of the rows, or the sum of their weights."""
+        return float(len(self.X) if self.weights is None else self.weights.sum())
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
@@ -51,6 +56,11 @@ class TrainingData:
     targets: np.ndarray
     weights: np.ndarray | None
     start: np.ndarray
+
+    @property
+    def total_weight(self) -> float:
+        """N: number of the rows, or the sum of their weights."""
+        return float(len(self.X) if self.weights is None else self.weights.sum())
 
     def take(self, rows: np.ndarray) -> TrainingData:
         """Some of the rows."""
@@ -83,8 +93,8 @@ class TableRows:
         θ₀, in the precision and on the device of the blocks.
     dtype : str
         That precision.
-    make_cost : callable
-        ``(output map, targets) -> Cost``.
+    loss : Loss
+        ℓ of a row.
     """
 
     def __init__(
@@ -93,9 +103,9 @@ class TableRows:
         data: TrainingData,
         reference: Tensor,
         dtype: str,
-        make_cost: Callable[[OutputMap, Tensor], Cost],
+        loss: Loss,
     ) -> None:
-        self.family, self.data, self.make_cost = family, data, make_cost
+        self.family, self.data, self.loss = family, data, loss
         self.dtype, self.device = dtype, reference.device
         # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
         start = self._tensor(data.start)
@@ -116,18 +126,13 @@ class TableRows:
     @property
     def total_weight(self) -> float:
         """Sum of the weights."""
-        weights = self.data.weights
-        return float(self.n_samples if weights is None else weights.sum())
+        return self.data.total_weight
 
     def block(self, rows: Tensor | slice) -> tuple[OutputMap, Cost]:
         """The output map of some rows and the cost on it."""
-        output_map = OutputMap(
-            self.family,
-            self._inputs(rows),
-            self.offset[rows],
-            None if self.weights is None else self.weights[rows],
-        )
-        return output_map, self.make_cost(output_map, self.targets[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        output_map = OutputMap(self.family, self._inputs(rows), self.offset[rows], weights)
+        return output_map, self.loss.cost(self.targets[rows], weights)
 
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:

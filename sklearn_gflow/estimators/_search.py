@@ -7,131 +7,106 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.dynamics import t_from_tau, tau_from_t
+from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
-from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState, Problem
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._description import described
+from sklearn_gflow.estimators._grid import Grid, judge_held_out
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
     FlowParameters,
     NetworkParameters,
+    NumberParameters,
     SearchParameters,
 )
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
-from sklearn_gflow.estimators._rows import TrainingData
-from sklearn_gflow.estimators._training import MARKS, SMOOTH_START
+from sklearn_gflow.estimators._settings import SMOOTH_START
+from sklearn_gflow.estimators._stopping import judge_left_out
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
+_FOLDS = 5  # where leave-one-out has no closed form
+_WITHOUT_END = 2**31  # patience is for those who stop: in folds every time of the grid is scored
 
-class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
+
+class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
     """Search over (α, t): score the grid, fit the winner."""
 
     _estimator_class: ClassVar[type[Any]]
     best_estimator_: Any
     _doc_link_module = "sklearn_gflow"
 
-    def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
+    def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
         """Score the grid by leave-one-out or by a splitter, and fit the best of it."""
-        alphas, times = self._check_grid()
+        grid = Grid.of(self.alphas, self.t_ends)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        template = self._template(seed)
-        if self.cv is None:
-            data, _, _ = template._prepare(X, y, sample_weight)
-            template.set_params(early_stopping="loo")
-            left_out_scores, left_out = template._begin(data).judge_left_out(alphas, times)
-            judged = left_out_scores[None, ..., :2]  # the loss of training has no say here
+        decomposed = None
+        plain = self._plain(seed, early_stopping="loo")
+        problem = plain._validate(X, y, sample_weight, None, None)
+        by_leave_one_out = self.cv is None and problem.loss.linear
+        if by_leave_one_out:
+            judged, decomposed = self._judge_left_out(plain, problem, grid)
         else:
-            judged = self._judge_folds(template, X, y, sample_weight, alphas, times)
-        self._expose_grid(alphas, times, judged)
-        best = self._template(seed).set_params(alpha=self.alpha_, t_end=self.t_end_)
-        if self.cv is None:
-            best.set_params(early_stopping="loo")
-            best._left_out = left_out  # the same start: decomposed once
-            del left_out  # as large as the Gram
-        self.best_estimator_ = best.fit(X, y, sample_weight)
-        for name in ("n_iter_", "n_features_in_", "feature_names_in_", "classes_"):
-            if hasattr(self.best_estimator_, name):
-                setattr(self, name, getattr(self.best_estimator_, name))
+            judged = self._judge_folds(seed, X, y, sample_weight, grid)
+        found = grid.results(judged)
+        stopping = "loo" if by_leave_one_out else False
+        best = self._plain(
+            seed, alpha=found["alpha_"], t_end=found["t_end_"], early_stopping=stopping
+        )
+        found["best_estimator_"] = best._fit(X, y, sample_weight, None, None, decomposed)
+        names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
+        return self._write(
+            {**found, **{name: getattr(best, name) for name in names if hasattr(best, name)}}
+        )
 
-    def _check_grid(self) -> tuple[list[float], list[float]]:
-        alphas = np.atleast_1d(np.asarray(self.alphas, dtype=float))
-        if alphas.ndim != 1 or not len(alphas) or not ((alphas >= 0) & (alphas <= 1)).all():
-            raise ValueError(f"alphas must hold numbers in [0, 1], at least one; got {self.alphas}")
-        if self.t_ends is None:
-            return alphas.tolist(), t_from_tau(MARKS).tolist()
-        times = np.unique(np.atleast_1d(np.asarray(self.t_ends, dtype=float)))
-        if times.ndim != 1 or not len(times) or not ((times > 0) & (times <= 1)).all():
-            raise ValueError(
-                f"t_ends must hold times in (0, 1], at least one, or be None; got {self.t_ends}"
-            )
-        return alphas.tolist(), times.tolist()
-
-    def _template(self, seed: int) -> BaseAdaptedFlow:
-        """The estimator of the search; one seed for the scores and for the fit."""
-        parameters = self.get_params(deep=False)
+    def _plain(self, seed: int, **parameters: Any) -> BaseAdaptedFlow:
+        """The estimator without the search; one seed for the scores and for the fit."""
+        own = self.get_params(deep=False)
         for of_search in fields(SearchParameters):
-            parameters.pop(of_search.name)
-        parameters.update(random_state=seed)
-        if parameters["init_scale"] == "auto":  # one start for all α
-            parameters["init_scale"] = SMOOTH_START
-        return self._estimator_class(**parameters)
+            own.pop(of_search.name)
+        own.update(random_state=seed, **parameters)
+        if own["init_scale"] == "auto":  # one start for all α
+            own["init_scale"] = SMOOTH_START
+        plain: BaseAdaptedFlow = self._estimator_class(**own)
+        return plain
+
+    def _judge_left_out(
+        self, plain: BaseAdaptedFlow, problem: Problem, grid: Grid
+    ) -> tuple[np.ndarray, LeaveOneOut]:
+        """(score, loss), shape (1, n_alphas, n_times, 2), and what they were made of."""
+        training = plain._build(problem)
+        judged, decomposed = judge_left_out(training, problem.coding.judge, grid.alphas, grid.times)
+        return judged[None, ..., :2], decomposed  # the loss of training has no say here
 
     def _judge_folds(
-        self,
-        template: BaseAdaptedFlow,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        alphas: list[float],
-        times: list[float],
+        self, seed: int, X: Any, y: Any, sample_weight: ArrayLike | None, grid: Grid
     ) -> np.ndarray:
         """(score, loss) of every fold, shape (n_folds, n_alphas, n_times, 2)."""
         X, y = indexable(X, y)
         weights = None if sample_weight is None else check_weights(sample_weight, X)
-        splitter = check_cv(self.cv, y, classifier=isinstance(self, ClassifierMixin))
+        cv = _FOLDS if self.cv is None else self.cv
+        splitter = check_cv(cv, y, classifier=isinstance(self, ClassifierMixin))
+        judging = self._plain(seed, early_stopping=True)
+        # The ridge is that of the fit of the best, which goes to a time that is given.
+        fitting = self._plain(seed, n_iter_no_change=_WITHOUT_END)
         judged = []
         for train, test in splitter.split(X, y):
-            # Patience is for those who stop: here every time of the grid is scored.
-            fold = clone(template).set_params(early_stopping=True, n_iter_no_change=2**31)
-            data, held_out, _ = fold._prepare(
+            problem = judging._validate(
                 _safe_indexing(X, train),
                 _safe_indexing(y, train),
                 None if weights is None else weights[train],
                 _safe_indexing(X, test),
                 _safe_indexing(y, test),
             )
-            fold.set_params(early_stopping=False)  # as the fit of the best will have it
-            judged.append(_judge_paths(fold, data, held_out, alphas, times))
+            judged.append(judge_held_out(fitting._build(problem), problem, grid))
         return np.array(judged)
-
-    def _expose_grid(self, alphas: list[float], times: list[float], judged: np.ndarray) -> None:
-        """The grid in the form of `GridSearchCV.cv_results_`, and the best of it."""
-        flat = judged.reshape(len(judged), -1, 2)
-        scores, losses = flat[..., 0], flat[..., 1]
-        grid = [(alpha, t) for alpha in alphas for t in times]
-        mean, mean_loss = scores.mean(axis=0), losses.mean(axis=0)
-        self.cv_results_ = {
-            "params": [{"alpha": alpha, "t_end": t} for alpha, t in grid],
-            "param_alpha": np.ma.array([alpha for alpha, _ in grid]),
-            "param_t_end": np.ma.array([t for _, t in grid]),
-            **{f"split{k}_test_score": split for k, split in enumerate(scores)},
-            "mean_test_score": mean,
-            "std_test_score": scores.std(axis=0),
-            "rank_test_score": rankdata(-mean, method="min").astype(int),
-            "mean_test_loss": mean_loss,
-        }
-        best = min(range(len(grid)), key=lambda k: (-mean[k], mean_loss[k]))
-        self.alpha_, self.t_end_ = grid[best]
-        self.best_score_ = float(mean[best])
 
     def predict(self, X: ArrayLike) -> Any:
         """Predict with the estimator that was chosen.
@@ -156,7 +131,7 @@ class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
 
 @described(SEARCH, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
+class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with α and the stopping time chosen from one start.
 
     By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
@@ -208,8 +183,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, _FlowCV):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        self._search(X, y, sample_weight)
-        return self
+        return self._search(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict with the estimator that was chosen.
@@ -285,8 +259,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        self._search(X, y, sample_weight)
-        return self
+        return self._search(X, y, sample_weight)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores of the classes, of the estimator that was chosen.
@@ -331,41 +304,3 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
-
-
-def _judge_paths(
-    estimator: BaseAdaptedFlow,
-    data: TrainingData,
-    held_out: TrainingData,
-    alphas: list[float],
-    times: list[float],
-) -> np.ndarray:
-    """(score, loss) on rows held out, shape (n_alphas, n_times, 2): one flow for each α.
-
-    And one more for t = 1, which may have another ridge.
-    """
-    paths = [path for path in ([t for t in times if t < 1], [t for t in times if t == 1]) if path]
-    return np.array(
-        [
-            np.concatenate([_judge_path(estimator, data, held_out, alpha, path) for path in paths])
-            for alpha in alphas
-        ]
-    )
-
-
-def _judge_path(
-    estimator: BaseAdaptedFlow,
-    data: TrainingData,
-    held_out: TrainingData,
-    alpha: float,
-    times: list[float],
-) -> np.ndarray:
-    """(score, loss) on rows held out, shape (n_times, 2)."""
-    training = estimator.set_params(alpha=alpha, t_end=times[-1])._begin(data)
-    taus = tau_from_t(times)
-    trajectory = training.until(times[-1], training.judged_by(held_out), taus.tolist()).trajectory
-    history = trajectory.history()
-    judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
-    # Where the flow came to rest before, later times score what its end does, and t = 1 its last.
-    index = np.searchsorted(trajectory.tau, taus * (1 - 1e-9))
-    return judged[np.where(np.isinf(taus), len(judged) - 1, np.minimum(index, len(judged) - 1))]

@@ -11,6 +11,7 @@ from sklearn_gflow.geometry.cost import (
     Quantile,
     RowCost,
     SquaredError,
+    SquaredLoss,
 )
 from sklearn_gflow.geometry.functions import (
     PSEUDOINVERSE,
@@ -59,6 +60,7 @@ __all__ = [
     "Solver",
     "Spectrum",
     "SquaredError",
+    "SquaredLoss",
     "Tangent",
     "TangentFactor",
     "TangentMap",

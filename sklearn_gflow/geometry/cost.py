@@ -28,6 +28,7 @@ __all__ = [
     "Quantile",
     "RowCost",
     "SquaredError",
+    "SquaredLoss",
 ]
 
 # Where a least loss is at infinity, as that of a certain label, smaller targets count as this in
@@ -138,11 +139,20 @@ class Loss(ABC):
 
     Attributes
     ----------
+    linear : bool
+        See `Cost`.
     unit : float
         See `Cost`.
+    link : {"identity", "log"}
+        What takes predictions to outputs: the logarithm where outputs are logarithms of means.
+    domain : {"real", "nonnegative", "positive"}
+        What targets may be.
     """
 
+    linear: bool = False
     unit: float = 1.0
+    link: str = "identity"
+    domain: str = "real"
 
     @abstractmethod
     def value(self, x: Tensor, y: Tensor) -> Tensor:
@@ -168,6 +178,10 @@ class Loss(ABC):
         """Whether the least loss is at a finite x for all targets."""
         return True
 
+    def cost(self, targets: Tensor, weights: Tensor | None = None) -> Cost:
+        """C(x) = (1/N) Σᵢ wᵢ ℓ(xᵢ, yᵢ) with targets of shape (n_samples, n_outputs)."""
+        return RowCost(self, targets, weights)
+
 
 class RowCost(Cost):
     """C(x) = (1/N) Σᵢ wᵢ ℓ(xᵢ, yᵢ) of a loss of rows.
@@ -184,7 +198,7 @@ class RowCost(Cost):
 
     def __init__(self, loss: Loss, targets: Tensor, weights: Tensor | None = None) -> None:
         self.loss, self.targets, self.weights = loss, targets, weights
-        self.unit = loss.unit
+        self.linear, self.unit = loss.linear, loss.unit
         self.total_weight = float(len(targets) if weights is None else weights.sum())
 
     @property
@@ -242,6 +256,35 @@ class CrossEntropy(RowCost):
 
     def __init__(self, targets: Tensor, weights: Tensor | None = None) -> None:
         super().__init__(LogLoss(), targets, weights)
+
+
+class SquaredLoss(Loss):
+    """ℓ = |x − y|²/2, whose cost is the `SquaredError`."""
+
+    linear = True
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row."""
+        return (x - y).square().sum(1) / 2
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """x − y."""
+        return x - y
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """1."""
+        return x.new_tensor(1.0)
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """y."""
+        return y
+
+    def cost(self, targets: Tensor, weights: Tensor | None = None) -> SquaredError:
+        """C(x) = |x − y|²/(2N), in the coordinates W^½x where it is Euclidean."""
+        if weights is None:
+            return SquaredError(targets.reshape(-1), float(len(targets)))
+        weighed = targets * weights.sqrt()[:, None]
+        return SquaredError(weighed.reshape(-1), float(weights.sum()))
 
 
 class LogLoss(Loss):
@@ -356,6 +399,9 @@ class Poisson(Loss):
     y(e^d − 1): without cancellation, and zero where the least loss is.
     """
 
+    link = "log"
+    domain = "nonnegative"
+
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
         d = x - y.log()
@@ -383,6 +429,9 @@ class Gamma(Loss):
 
     In the distance d = log y − x from the least loss it is e^d − 1 − d, without cancellation.
     """
+
+    link = "log"
+    domain = "positive"
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""

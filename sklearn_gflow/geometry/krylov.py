@@ -276,7 +276,11 @@ class Krylov:
 
     def _solution(self, b: Tensor, weight: float) -> Solution:
         """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
-        unit = max(self.unit, abs(weight) * norm(b))
+        size = abs(weight) * norm(b)
+        if not math.isfinite(size):  # any accuracy would be good enough for it
+            self._reach(math.nan)
+            return _not_a_solution(b)
+        unit = max(self.unit, size)
         accuracy = self.accuracy * unit / abs(weight)
         solution = self._start(b)
         for _ in range(_RESTARTS):  # by recurrence r drifts away from b − Au

@@ -82,7 +82,7 @@ class LayeredNetwork(Family):
         M and Q.
     """
 
-    single_precision = True
+    any_precision = True
 
     def __init__(self, sizes: Sequence[int], activation: str = "tanh") -> None:
         self.sizes = tuple(sizes)

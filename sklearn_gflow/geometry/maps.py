@@ -78,15 +78,15 @@ class Family(ABC):
         K.
     n_outputs : int
         Q.
-    single_precision : bool
-        Whether steps over row blocks may be computed in float32, θ being kept in the precision
-        of the user: rounding drowns in the ridge there, if the family has a Gram that is exact
-        to rounding.
+    any_precision : bool
+        Whether it computes in the precision of θ and X, whatever that is. Steps over row blocks
+        are then computed in float32 where a ridge drowns the rounding, and small eigenvalues
+        are looked at in float64.
     """
 
     n_params: int
     n_outputs: int
-    single_precision: bool = False
+    any_precision: bool = False
 
     @abstractmethod
     def initial(self, generator: torch.Generator, *, input_scale: float = 1.0) -> Tensor:

@@ -1,9 +1,10 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from sklearn_gflow.diagnostics import collapse
+from sklearn_gflow.diagnostics import collapse, neural_collapse
 from tests import oracles
 
 RNG = np.random.default_rng(0)
@@ -58,3 +59,24 @@ def test_a_weight_is_that_many_copies():
     np.testing.assert_allclose(heavy.class_means, copied.class_means)
     assert heavy.within == pytest.approx(copied.within)
     assert heavy.between == pytest.approx(copied.between)
+
+
+class TestNotFinite:
+    def test_targets_leave_the_ratio_unknown(self):
+        targets = TARGETS.copy()
+        targets[1, 2] = math.nan
+        found = collapse(OUTPUTS, LABELS, targets)
+        assert found.within > 0
+        assert math.isnan(found.between)
+        assert math.isnan(found.ratio)  # not infinite, as where all is within
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_features_or_weights_leave_every_measure_unknown(self, value):
+        features, weights = OUTPUTS.copy(), WEIGHTS.copy()
+        features[4, 1] = weights[2] = value
+        options = {"weights": RNG.normal(size=(3, 3)), "predicted": LABELS}
+        for found in (
+            neural_collapse(features, LABELS, **options),
+            neural_collapse(OUTPUTS, LABELS, sample_weight=weights, **options),
+        ):
+            assert all(map(math.isnan, dataclasses.astuple(found)))

@@ -190,3 +190,24 @@ def test_nothing_to_learn_from():
     y = np.arange(4.0)[:, None]
     found = closed_form(torch.zeros(4, 1, 3), y, np.ones(4)).residuals(0.5, 2.0, C)
     np.testing.assert_allclose(found[:, 0], (y[:, 0] - y.mean()) * 4 / 3)
+
+
+class TestNotFinite:
+    def left_out(self, eigenvalues=None):
+        D = features(6, 1, 20)[:, 0]
+        found, V = torch.linalg.eigh(D @ D.mT)
+        y, ones = torch.from_numpy(RNG.normal(size=(6, 1))), torch.ones(6, dtype=torch.float64)
+        return LeaveOneOut(found if eigenvalues is None else eigenvalues, V, y, ones)
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.3])
+    @pytest.mark.parametrize("tau", [0.0, 0.7, math.inf])
+    @pytest.mark.parametrize("broken", [{"scale": math.nan}, {"ridge": math.nan}])
+    def test_arguments(self, alpha, tau, broken):
+        arguments = {"scale": C, "ridge": 0.1} | broken
+        assert self.left_out().residuals(alpha, tau, **arguments).isnan().all()
+
+    @pytest.mark.parametrize("tau", [0.0, 0.7, math.inf])
+    def test_eigenvalues_are_not_taken_for_zero(self, tau):
+        broken = self.left_out(torch.full((6,), math.nan, dtype=torch.float64))
+        assert broken.residuals(0.3, tau, C).isnan().all()
+        assert math.isnan(broken.training_loss(0.3, tau, C))

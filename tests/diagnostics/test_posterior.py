@@ -1,11 +1,12 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from sklearn_gflow.diagnostics import OutputPosterior, TangentPosterior
-from sklearn_gflow.geometry import LayeredNetwork
+from sklearn_gflow.geometry import FactorizationError, LayeredNetwork
 from tests import oracles
 
 RNG = np.random.default_rng(0)
@@ -166,3 +167,41 @@ class TestNetwork:
         for q, output in enumerate(found.standing_for(100, residual).outputs):
             alone = found.outputs[q].standing_for(100, residual[:, q])
             assert dataclasses.asdict(output)["noise"] == alone.noise
+
+
+class TestNotFinite:
+    def broken(self, **fields):
+        kernel, cross, diagonal = kernel_of(15, 4)
+        found = dataclasses.replace(posterior(kernel, RNG.normal(size=15)), **fields)
+        return found, torch.from_numpy(cross), torch.from_numpy(diagonal)
+
+    @pytest.mark.parametrize("fields", [{"amplitude": math.nan}, {"noise": math.nan}])
+    def test_amplitude_or_noise(self, fields):
+        found, cross, diagonal = self.broken(**fields)
+        assert found.mean(cross).isnan().all()
+        assert found.variance(cross, diagonal).isnan().all()
+        assert math.isnan(self.standing(amplitude=math.nan, residual=torch.ones(15)))
+
+    def test_residual_of_a_sample(self):
+        for value in (math.nan, math.inf):
+            residual = torch.ones(15)
+            residual[3] = value
+            assert math.isnan(self.standing(residual=residual))
+        assert math.isfinite(self.standing(residual=torch.ones(15)))
+
+    def standing(self, *, residual, **fields):
+        return self.broken(**fields)[0].standing_for(100, residual).noise
+
+    def test_targets(self):
+        kernel, cross, diagonal = kernel_of(15, 4)
+        y = RNG.normal(size=15)
+        y[2] = math.nan
+        found = posterior(kernel, y)
+        assert found.mean(torch.from_numpy(cross)).isnan().all()
+        assert found.variance(torch.from_numpy(cross), torch.from_numpy(diagonal)).isnan().all()
+
+    def test_kernel(self):
+        kernel, _, _ = kernel_of(15, 4)
+        kernel[3, 1] = kernel[1, 3] = math.nan
+        with pytest.raises(FactorizationError, match=r"^eigh: "):
+            posterior(kernel, RNG.normal(size=15))

@@ -17,7 +17,7 @@ from sklearn_gflow.dynamics import (
     flow,
     mean_diagonal,
 )
-from sklearn_gflow.geometry import LayeredNetwork, OutputMap, symmetric
+from sklearn_gflow.geometry import LayeredNetwork, OutputMap, eigen
 from tests import oracles
 from tests.dynamics.problems import Flow
 
@@ -254,7 +254,7 @@ class TestOutcome:
         def fails(A):
             raise torch.linalg.LinAlgError("no luck")
 
-        monkeypatch.setattr(symmetric, "_eigh", fails)
+        monkeypatch.setattr(eigen, "_eigh", fails)
         path = flow(*Flow().pieces, Adaptive(1.0), FlowOptions(alpha=0.5, solver="eigh"))
         assert path.outcome is Outcome.FACTORIZATION_FAILED
         assert path.detail == "eigh: no luck"

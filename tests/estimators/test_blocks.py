@@ -54,8 +54,8 @@ class TestBoth:
         X, y = example(estimator)
         automatic = small(estimator).fit(X, y)
         assert "undone" not in automatic.history_
-        monkeypatch.setattr("sklearn_gflow.estimators._validation.FULL_BATCH_SIZE", 10)
-        monkeypatch.setattr("sklearn_gflow.estimators._validation._BLOCK_ROWS", 7)
+        monkeypatch.setattr("sklearn_gflow.estimators._settings.FULL_BATCH_SIZE", 10)
+        monkeypatch.setattr("sklearn_gflow.estimators._settings._BLOCK_ROWS", 7)
         automatic = small(estimator).fit(X, y)
         given = small(estimator, batch_size=7).fit(X, y)
         np.testing.assert_array_equal(model_outputs(automatic, X), model_outputs(given, X))
@@ -177,7 +177,7 @@ class TestRegressor:
         X, y = table(40)
         model = regressor(batch_size=8, activation="relu", alpha=1.0)
         with pytest.warns(ConvergenceWarning, match=r"Scale the features"):
-            model.fit(1e8 * X, y)
+            model.fit(1e10 * X, y)
         assert "no step, however short" in model.outcome_
         assert "epochs raised the loss and were undone" in model.outcome_
         assert model.loss_ <= model.loss_curve_[0]  # what was undone is not in the model

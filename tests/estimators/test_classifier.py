@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
 from sklearn_gflow import AdaptedFlowClassifier
-from sklearn_gflow.estimators._classifier import _project_to_simplex
+from sklearn_gflow.estimators._losses import project_to_simplex
 from tests import oracles
 from tests.estimators.data import ALPHAS, classes, classifier
 
@@ -147,14 +147,14 @@ class TestProbabilities:
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-50, 50)))
 def test_simplex_projection(points):
-    projected = _project_to_simplex(points)
+    projected = project_to_simplex(points)
     np.testing.assert_allclose(projected, oracles.simplex_projection(points), atol=1e-11)
 
 
 def test_simplex_projection_of_ties_corners_and_members():
     points = np.array([[1.0, 1, 1], [5, -1, 0], [0.2, 0.3, 0.5], [0, 0, 0], [0.5, 0.5, -9]])
     expected = [[1 / 3] * 3, [1, 0, 0], [0.2, 0.3, 0.5], [1 / 3] * 3, [0.5, 0.5, 0]]
-    np.testing.assert_allclose(_project_to_simplex(points), expected, atol=1e-15)
+    np.testing.assert_allclose(project_to_simplex(points), expected, atol=1e-15)
 
 
 class TestClassWeight:

@@ -13,7 +13,7 @@ from tests.estimators.data import classes, classifier, regressor, table
 
 
 def starts(members):
-    return np.array([member._theta_reference for member in members])
+    return np.array([member._network.reference for member in members])
 
 
 def several(ensemble, network, **parameters):

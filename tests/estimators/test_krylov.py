@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
-from sklearn_gflow.estimators import _training, _validation
-from sklearn_gflow.geometry import working_bytes
+from sklearn_gflow.estimators import _memory, _settings, _training
+from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.geometry import SOLVERS, Shape
 from tests.estimators.data import ALPHAS, ESTIMATORS, classes, classifier, example, regressor, table
 
 
@@ -81,19 +81,12 @@ def test_limit_is_reported(monkeypatch):
 
 class TestRows:
     def test_auto_is_the_full_batch_while_it_fits(self, monkeypatch):
-        arguments = {
-            "method": "exponential",
-            "damping": 0.0,
-            "block_damping": 0.03,
-            "dtype": "float64",
-        }
-        needed = working_bytes(90_000, 2000, 8, "krylov")
+        shape, given = Shape(30_000, 3, 2000), regressor(solver="krylov").get_params()
+        needed = SOLVERS["krylov"].working_bytes(shape, 8)
         for available, expected in [(needed, None), (needed - 1, 256)]:
-            monkeypatch.setattr(_validation, "_available_bytes", lambda device, n=available: n)
-            rows = _validation.block_rows(
-                "auto", 30_000, 3, 2000, solver="krylov", device=torch.device("cpu"), **arguments
-            )
-            assert rows == expected
+            for room in (_memory, _settings):
+                monkeypatch.setattr(room, "available_bytes", lambda device, n=available: n)
+            assert Settings.of(given, shape, seed=0).batch_rows == expected
 
     def test_kernel_is_that_of_a_subsample_beyond_the_bound(self, monkeypatch):
         X, y = table(40)
@@ -121,18 +114,17 @@ class TestMemory:
         X, y = table(1000)
         parameters = {"hidden_layer_sizes": (300,), "t_end": 0.1}
         for available, named in [(20_000_000, False), (50_000_000, True)]:
-            monkeypatch.setattr(_validation, "_available_bytes", lambda device, n=available: n)
-            monkeypatch.setattr(
-                _validation,
-                "working_bytes",
-                lambda *args: 40_000_000 if args[-1] == "krylov" else 60_000_000,
-            )
+            monkeypatch.setattr(_memory, "available_bytes", lambda device, n=available: n)
+            for name, needed in [("krylov", 40_000_000), ("auto", 60_000_000)]:
+                monkeypatch.setattr(
+                    type(SOLVERS[name]), "working_bytes", lambda *args, needed=needed: needed
+                )
             with pytest.raises(GramMemoryError) as caught:
                 regressor(**parameters, batch_size=None).fit(X, y)
             assert ("set solver='krylov'" in str(caught.value)) == named
 
     def test_has_its_own_bound(self, monkeypatch):
-        monkeypatch.setattr(_validation, "_available_bytes", lambda device: 10**7)
+        monkeypatch.setattr(_memory, "available_bytes", lambda device: 10**7)
         X, y = table(1000)
         message = r"needs \d+ bytes for columns of the Gram, and 10000000 bytes are available"
         with pytest.raises(GramMemoryError, match=message):
@@ -141,7 +133,7 @@ class TestMemory:
             regressor(solver="krylov", batch_size=None, store_gram=True).fit(*table(2500))
 
     def test_leave_one_out_asks_for_eigenvectors(self, monkeypatch):
-        monkeypatch.setattr(_validation, "_available_bytes", lambda device: 10**6)
+        monkeypatch.setattr(_memory, "available_bytes", lambda device: 10**6)
         X, y = table(400)
         with pytest.raises(GramMemoryError, match=r"leave-one-out on 400 rows .* needs 3840000 by"):
             regressor(solver="krylov", early_stopping="loo", hidden_layer_sizes=(300,)).fit(X, y)

@@ -129,10 +129,12 @@ class TestBoth:
         X, y = example(estimator, n=60)
         model = small(estimator)
         first_chunk(model, X[:20], y[:20])
-        kept = ["_theta_reference", "_metric_scale"]
-        kept += ["initial_output_"] if is_classifier(model) else ["target_mean_", "target_scale_"]
+        kept = ["initial_output_", "_metric_scale"]
+        kept += [] if is_classifier(model) else ["target_mean_", "target_scale_"]
         before = [np.copy(getattr(model, name)) for name in kept]
+        start = model._network.reference.copy()
         model.partial_fit(3 * X[20:], y[20:])
+        np.testing.assert_array_equal(model._network.reference, start)
         for name, old in zip(kept, before, strict=True):
             np.testing.assert_array_equal(getattr(model, name), old)
 
@@ -196,15 +198,15 @@ class TestBoth:
         X, y = example(estimator, n=40)
         model = small(estimator, module=NoisyModule, random_state=None)
         first_chunk(model, X, y)
-        before = model._module_state["features"]
+        before = model._network.state["features"]
         model.partial_fit(X, y)
-        np.testing.assert_array_equal(model._module_state["features"], before)
+        np.testing.assert_array_equal(model._network.state["features"], before)
 
 
 class TestRegressor:
     def test_a_chunk_that_diverges_is_reported(self):
         X, y = table(40)
-        model = regressor(batch_size=8, activation="relu", alpha=1.0, hidden_layer_sizes=(30,))
+        model = regressor(batch_size=8, activation="identity", alpha=1.0, hidden_layer_sizes=(100,))
         with pytest.warns(
             ConvergenceWarning, match=r"stopped at t=.* of t_end=0.39.*Scale the features"
         ):
@@ -261,7 +263,7 @@ class TestClassifier:
         floor = model.predict_proba(100 * self.X).min()
         model.partial_fit(self.X, self.y)
         assert floor >= 1 / (3 * 61) * (1 - 1e-9)
-        assert model._n_seen == 120
+        assert model._coding.n_seen == 120
 
     def test_class_weight(self):
         X, y = classes(n=40, n_classes=2)

@@ -30,8 +30,9 @@ def small_module(n_features, n_outputs):
 
 def start_kernel(model, X):
     """Θ of the start by torch.func."""
-    theta = torch.from_numpy(model._theta_reference)
-    D = oracles.jacobian(theta, torch.from_numpy(X), model._sizes, "tanh").numpy()
+    theta = torch.from_numpy(model._network.reference)
+    sizes = (len(model.coefs_[0]), *(W.shape[1] for W in model.coefs_))
+    D = oracles.jacobian(theta, torch.from_numpy(X), sizes, "tanh").numpy()
     return D @ D.T
 
 
@@ -109,7 +110,7 @@ def test_chunks_change_nothing(monkeypatch):
     Y = np.column_stack([y, y**2])
     model = regressor().fit(X, Y)
     _, at_once = model.predict(X, return_std=True)
-    monkeypatch.setattr("sklearn_gflow.estimators._regressor._CROSS_ENTRIES", 60 * 4 * 7)
+    monkeypatch.setattr("sklearn_gflow.estimators._standard_errors._CROSS_ENTRIES", 60 * 4 * 7)
     _, in_chunks = model.predict(X, return_std=True)
     np.testing.assert_allclose(in_chunks, at_once, rtol=1e-9)
 
@@ -206,7 +207,7 @@ class TestSample:
         y = np.where(X[:, 0] > 0, y, 50.0)
         weights = np.where(X[:, 0] > 0, 1.0, 1e-3)
         model = AdaptedFlowRegressor((20,), random_state=0).fit(X, y, sample_weight=weights)
-        assert model._train_weights.shape == (256,)
+        assert model._kept.data.weights.shape == (256,)
         assert np.isfinite(model.predict(X, return_std=True)[1]).all()
 
     def test_many_outputs_keep_fewer_rows(self):
@@ -223,10 +224,10 @@ class TestSample:
             rows = slice(start, start + 200)
             model.partial_fit(X[rows], y[rows])
         np.testing.assert_array_equal(np.sort(model.X_train_, axis=0), np.sort(X[400:], axis=0))
-        assert model._n_train == 600
+        assert model._kept.n_train == 600
         _, std = model.predict(X, return_std=True)
         assert 0.2 < np.median(std) < 0.8
-        assert model.fit(X, y)._n_train == 600
+        assert model.fit(X, y)._kept.n_train == 600
 
 
 def test_errors():

@@ -10,8 +10,8 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
-from sklearn_gflow.estimators import _validation
-from sklearn_gflow.geometry import LayeredNetwork, symmetric
+from sklearn_gflow.estimators import _memory
+from sklearn_gflow.geometry import LayeredNetwork, eigen
 from tests.estimators.data import ESTIMATORS, classes, classifier, example, regressor, small, table
 
 
@@ -262,7 +262,7 @@ class TestWarmStart:
     def test_other_network(self, estimator):
         X, y = example(estimator)
         model = small(estimator, warm_start=True).fit(X, y)
-        size = len(model._theta)
+        size = len(model._network.theta)
         message = f"warm_start=True continues .* has {size} parameters and this one"
         with pytest.raises(ValueError, match=message):
             model.set_params(hidden_layer_sizes=(5,)).fit(X, y)
@@ -302,7 +302,7 @@ class TestFailure:
         def fails(A):
             raise torch.linalg.LinAlgError("no luck")
 
-        monkeypatch.setattr(symmetric, "_eigh", fails)
+        monkeypatch.setattr(eigen, "_eigh", fails)
         message = r"Training failed at t=0: the Gram could not be factorised.*eigh: no luck"
         with pytest.raises(ValueError, match=message):
             small(estimator, alpha=0.3, solver="eigh").fit(*example(estimator))
@@ -311,7 +311,7 @@ class TestFailure:
 class TestMemory:
     @pytest.fixture
     def megabyte(self, monkeypatch):
-        monkeypatch.setattr(_validation, "_available_bytes", lambda device: 10**6)
+        monkeypatch.setattr(_memory, "available_bytes", lambda device: 10**6)
 
     def test_refused_before_it_is_allocated(self):
         X, y = table(100_000, 1)  # a Gram of 80 GB, and more parameters than rows
@@ -393,9 +393,9 @@ class TestMemory:
     def test_enough_is_enough(self, monkeypatch):
         X, y = table(20)
         needed = 24 * 20**2
-        monkeypatch.setattr(_validation, "_available_bytes", lambda device: needed)
+        monkeypatch.setattr(_memory, "available_bytes", lambda device: needed)
         regressor().fit(X, y)
-        monkeypatch.setattr(_validation, "_available_bytes", lambda device: needed - 1)
+        monkeypatch.setattr(_memory, "available_bytes", lambda device: needed - 1)
         with pytest.raises(GramMemoryError):
             regressor().fit(X, y)
 
@@ -403,7 +403,7 @@ class TestMemory:
         assert issubclass(GramMemoryError, MemoryError)
 
     def test_what_is_available(self):
-        available = _validation._available_bytes(torch.device("cpu"))
+        available = _memory.available_bytes(torch.device("cpu"))
         assert 2**20 < available < 2**50
 
     def test_what_is_available_without_proc(self, monkeypatch):
@@ -411,7 +411,7 @@ class TestMemory:
             raise FileNotFoundError
 
         monkeypatch.setattr("builtins.open", absent)
-        assert 2**20 < _validation._available_bytes(torch.device("cpu")) < 2**50
+        assert 2**20 < _memory.available_bytes(torch.device("cpu")) < 2**50
 
 
 def test_nothing_is_warned_of_on_the_way():

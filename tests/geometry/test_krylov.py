@@ -16,20 +16,11 @@ from sklearn_gflow.geometry import (
     OutputMap,
     factorize,
     krylov,
-    working_bytes,
 )
 from tests import oracles
+from tests.geometry.problems import distance, exponential, normal
 
 ACCURACY = 1e-6  # as the docstring of Krylov states it
-
-
-def normal(size, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(size, generator=generator, dtype=torch.float64)
-
-
-def distance(found, expected):
-    return float(np.linalg.norm(np.asarray(found, dtype=float) - np.asarray(expected, dtype=float)))
 
 
 def weights(n):
@@ -65,18 +56,6 @@ def case(name, dtype=torch.float64):
 @pytest.fixture(params=[1024, 16], ids=["all_columns", "few_columns"])
 def _columns(request, monkeypatch):
     monkeypatch.setattr(krylov, "_COLUMNS", request.param)
-
-
-def exponential(alpha, h=2.0, scale=3.0):
-    """f of the flow, and the same for numpy."""
-    inverse, kappa = 1 - math.exp(-h * alpha), h * (1 - alpha) / scale
-    decay = math.exp(-h * alpha)
-    if kappa == 0:
-        return GramFunction(inverse), lambda lam: inverse / lam
-    return (
-        GramFunction(inverse, lambda lam: -decay * torch.expm1(-kappa * lam) / lam),
-        lambda lam: (inverse - decay * np.expm1(-kappa * lam)) / lam,
-    )
 
 
 @pytest.mark.usefixtures("_columns")
@@ -224,6 +203,31 @@ class TestWhatIsKnown:
                 solver="krylov",
             )
 
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    @pytest.mark.parametrize("ridge", [0.0, 0.1])
+    def test_vector_that_is_not_finite_has_no_solution(self, ridge, value):
+        tangent, _, r = case("full_rank")
+        broken = r.clone()
+        broken[4] = value
+        factor = factorize(tangent, r, solver="krylov", ridge=ridge)
+        for f in (PSEUDOINVERSE, exponential(0.0)[0], exponential(0.3)[0]):
+            assert factor.lift(f, broken).isnan().all()
+        assert factor.project(broken).isnan().all()
+        assert not factor.at_rest(broken, 1.0)
+        assert factor.solver == "krylov (numbers that are not finite)"
+        # The next vector is none the worse for it.
+        expected = factorize(tangent, r, solver="krylov", ridge=ridge).lift(PSEUDOINVERSE, r)
+        torch.testing.assert_close(factor.lift(PSEUDOINVERSE, r), expected)
+        assert factor.solver == "krylov (numbers that are not finite)"  # it has been met
+
+    def test_product_that_is_not_finite_has_no_solution(self, monkeypatch):
+        tangent, _, r = case("full_rank")
+        factor = factorize(tangent, r, solver="krylov")
+        monkeypatch.setattr(type(tangent), "push", lambda self, v: torch.full_like(r, math.nan))
+        assert factor.krylov.apply(PSEUDOINVERSE, r).isnan().all()
+        assert factor.krylov.apply(GramFunction(0.0, torch.exp), r).isnan().all()
+        assert factor.solver == "krylov (numbers that are not finite)"
+
     def test_threshold_that_it_cannot_see(self):
         tangent, _, r = case("full_rank")
         with pytest.raises(ValueError, match=r"no singular values to cut at rcond=0\.1; set rcond"):
@@ -286,4 +290,4 @@ def test_memory_is_linear_and_bounded(monkeypatch):
     tangent = OutputMap(LayeredNetwork((3, 40, 1)), X).linearize(theta)
     r = normal(3000)
     factorize(tangent, r, solver="krylov", ridge=1.0).lift(exponential(0.3)[0], r)
-    assert max(largest) * 8 <= working_bytes(3000, 201, 8, "krylov") < 8 * 3000**2 / 6
+    assert max(largest) * 8 <= 8 * krylov.numbers_held(3000) < 8 * 3000**2 / 6

@@ -22,7 +22,7 @@ class Dense:
     def __init__(self, D):
         self.D = D
         self.outputs = D.new_zeros(D.shape[0])
-        self.n_params = D.shape[1]
+        self.n_samples, self.n_outputs, self.n_params = D.shape[0], 1, D.shape[1]
 
     def push(self, v):
         return self.D @ v

@@ -1,0 +1,180 @@
+"""How y became the targets of a network, and how its outputs become predictions again.
+
+A coding is learnt from the training rows and kept with a fit. It also judges outputs: what the
+score of the estimator and the cost of given rows are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sklearn_gflow.estimators._losses import (
+    LossOfLabels,
+    LossOfNumbers,
+    check_domain,
+    d2_score,
+    inverse_link,
+    row_losses,
+)
+from sklearn_gflow.estimators._rows import Rows, TrainingData
+from sklearn_gflow.geometry import Loss
+
+__all__ = ["CodedLabels", "CodedNumbers", "columns"]
+
+
+def columns(y: np.ndarray) -> np.ndarray:
+    """Targets as an array of shape (n_samples, n_outputs)."""
+    return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+
+
+@dataclass(frozen=True)
+class CodedNumbers:
+    """Numbers, in units of their own: y = mean + scale · h(start + f_θ − f_θ₀).
+
+    Attributes
+    ----------
+    loss : Loss
+        ℓ, whose link has the inverse h.
+    name : str
+        Of the loss.
+    mean, scale, start : ndarray of shape (n_outputs,)
+        Units of y, and the output of the model before training.
+    ndim : int
+        Axes of y.
+    """
+
+    loss: Loss
+    name: str
+    mean: np.ndarray
+    scale: np.ndarray
+    start: np.ndarray
+    ndim: int
+
+    @classmethod
+    def learnt(cls, rows: Rows, loss: LossOfNumbers) -> CodedNumbers:
+        """Units and start from the training rows.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not made for such numbers.
+        """
+        y = columns(rows.y)
+        check_domain(loss.loss, loss.name, y)
+        with np.errstate(over="ignore", invalid="ignore"):  # which is reported here
+            mean, scale = loss.units(y, rows.weights)
+        if not np.isfinite([mean, scale]).all():
+            raise ValueError(
+                f"y has values up to {np.abs(y).max():.3g}, whose mean or variance is beyond the "
+                "range of float64; divide y by a constant"
+            )
+        if not (scale > 0).all():
+            raise ValueError(
+                f"loss={loss.name!r} needs a positive value in each column of y, and one has "
+                "none; leave that column out, or take another loss"
+            )
+        start = loss.start((y - mean) / scale, rows.weights)
+        return cls(loss.loss, loss.name, mean, scale, start, np.ndim(rows.y))
+
+    def shaped_like(self, y: np.ndarray) -> CodedNumbers:
+        """The same, with predictions shaped as y is."""
+        return replace(self, ndim=np.ndim(y))
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Targets of the network, shape (n_samples, n_outputs)."""
+        values = columns(y)
+        check_domain(self.loss, self.name, values)
+        return (values - self.mean) / self.scale
+
+    def data(self, rows: Rows) -> TrainingData:
+        """Rows as the network sees them."""
+        return TrainingData(rows.X, self.targets(rows.y), rows.weights, self.start)
+
+    def judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
+        """D² of the loss, which is R² for the squared error, and the cost."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        loss = np.average(row_losses(self.loss, outputs, rows.targets), weights=rows.weights)
+        return d2_score(self.loss, rows.targets, outputs, rows.weights), float(loss)
+
+    def predictions(self, model: np.ndarray) -> np.ndarray:
+        """Predictions in units of y, of what the network moved."""
+        predicted = self.mean + self.scale * inverse_link(self.loss, self.start + model)
+        return self.shaped(predicted.astype(model.dtype))
+
+    def shaped(self, values: np.ndarray) -> np.ndarray:
+        """As y had it."""
+        return values[:, 0] if self.ndim == 1 else values
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes."""
+        return {
+            "_coding": self,
+            "target_mean_": self.mean,
+            "target_scale_": self.scale,
+            "initial_output_": self.start,
+        }
+
+
+@dataclass(frozen=True)
+class CodedLabels:
+    """Labels as rows of numbers.
+
+    Attributes
+    ----------
+    loss : LossOfLabels
+        How outputs are read.
+    classes : ndarray of shape (n_classes,)
+        Labels in sorted order.
+    codes : ndarray of shape (n_classes, n_outputs)
+        Targets of each class.
+    start : ndarray of shape (n_outputs,)
+        The output of the model before training.
+    n_seen : float
+        Samples that probabilities rest on, by their weights.
+    """
+
+    loss: LossOfLabels
+    classes: np.ndarray
+    codes: np.ndarray
+    start: np.ndarray
+    n_seen: float
+
+    def index(self, y: np.ndarray) -> np.ndarray:
+        """Index of each label among the classes."""
+        return np.searchsorted(self.classes, y)
+
+    def data(self, rows: Rows, weights: np.ndarray | None) -> TrainingData:
+        """Rows as the network sees them, with weights that classes enter."""
+        return TrainingData(rows.X, self.codes[self.index(rows.y)], weights, self.start)
+
+    def judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
+        """Accuracy and cost."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        decided, right = (
+            self.loss.decided(self.loss.scores(values)) for values in (outputs, rows.targets)
+        )
+        losses = row_losses(self.loss.loss, outputs, rows.targets)
+        judged = np.stack([decided == right, losses])
+        score, loss = np.average(judged, axis=1, weights=rows.weights)
+        return float(score), float(loss)
+
+    def scores(self, model: np.ndarray) -> np.ndarray:
+        """What decides, of what the network moved."""
+        return self.loss.scores((model + self.start).astype(model.dtype))
+
+    def labels(self, scores: np.ndarray) -> np.ndarray:
+        """The class that scores decide on."""
+        return self.classes[self.loss.decided(scores)]
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Of the classes."""
+        return self.loss.probabilities(scores, self.n_seen)
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes."""
+        return {"_coding": self, "classes_": self.classes, "initial_output_": self.start}

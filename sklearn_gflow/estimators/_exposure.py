@@ -1,0 +1,254 @@
+"""From a trained flow to fitted attributes: each function reads one thing and returns a dict.
+
+Nothing here touches an estimator. What the attributes mean is told in `_attributes`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_gflow.diagnostics import collapse, neural_collapse
+from sklearn_gflow.dynamics import Outcome
+from sklearn_gflow.estimators._losses import LossOfLabels
+from sklearn_gflow.estimators._network import FittedNetwork
+from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._tensors import to_numpy
+from sklearn_gflow.estimators._training import TrainedFlow, Training, is_small_gram
+from sklearn_gflow.exceptions import ConvergenceWarning
+from sklearn_gflow.geometry import tangent_spectrum
+from sklearn_gflow.geometry.vectors import norm
+
+__all__ = ["class_attributes", "failure", "flow_attributes", "incomplete", "joined"]
+
+_CURE = "Scale the features, for instance with StandardScaler, or raise damping."
+
+
+def failure(t: float, reason: str, detail: str) -> ValueError:
+    """The error of a training that failed at a time t."""
+    return ValueError(f"Training failed at t={t:.3g}: {reason}. {_CURE} {detail}")
+
+
+def incomplete(trained: TrainedFlow) -> str | None:
+    """What to warn of where a flow did not come to its end; None where it did.
+
+    Raises
+    ------
+    ValueError
+        If it failed.
+    """
+    trajectory = trained.trajectory
+    outcome = trajectory.outcome
+    if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
+        reached = float(trajectory.t[-1]) if trajectory.tau else 0.0
+        raise failure(reached, outcome.value, trajectory.detail)
+    if outcome.complete:
+        return None
+    cure = "Raise max_iter, lower t_end, or raise tol."
+    if outcome is Outcome.STEP_UNDERFLOW:
+        cure = _CURE
+    return (
+        f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={trained.t_end:.6g}: "
+        f"{outcome.value}. {cure}"
+    )
+
+
+# -- every flow --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A training and the flow that it ended with."""
+
+    training: Training
+    trained: TrainedFlow
+
+
+def _path(ended: _Ended) -> dict[str, Any]:
+    """The record of the flow, and what it says of the solution."""
+    trajectory = ended.trained.trajectory
+    solution = trajectory.solution
+    names = ("deviation", "predicted_deviation", "ntk_drift")
+    missing = {name: np.full(len(trajectory.tau), np.nan) for name in names}
+    history = {**missing, **trajectory.history()}
+    curve = history["loss"].tolist()
+    attributes = {
+        "history_": history,
+        "deviation_": float(history["deviation"][solution]),
+        "predicted_deviation_": float(history["predicted_deviation"][solution]),
+        "loss_curve_": curve,
+        "loss_": curve[solution],
+        "best_loss_": min(curve),
+        "n_iter_": trajectory.n_steps,
+        "t_": float(trajectory.t[solution]),
+        "solver_": trajectory.solver,
+        "outcome_": trajectory.outcome.value,
+        "_metric_scale": trajectory.scale,
+    }
+    if trajectory.detail:
+        attributes["outcome_"] += f" ({trajectory.detail})"
+    if "validation_score" in history:
+        attributes["validation_scores_"] = history["validation_score"]
+        attributes["best_validation_score_"] = float(history["validation_score"][solution])
+    return attributes
+
+
+def _network(ended: _Ended) -> dict[str, Any]:
+    """θ of the solution, by the names that its family gives the parts."""
+    training, trajectory = ended.training, ended.trained.trajectory
+    thetas = trajectory.thetas
+    kept = training.settings.options.store_path
+    network = replace(
+        training.network,
+        theta=to_numpy(trajectory.theta),
+        path=np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
+    )
+    return {"_network": network, "n_outputs_": network.n_outputs, **_named(training, network)}
+
+
+def _named(training: Training, network: FittedNetwork) -> dict[str, Any]:
+    parts = training.family.fitted_attributes(torch.from_numpy(network.theta))
+    return {name: _arrays(part) for name, part in parts.items()}
+
+
+def _arrays(part: Any) -> Any:
+    """Tensors in a list or a dict, or alone, as arrays."""
+    if isinstance(part, torch.Tensor):
+        return to_numpy(part)
+    if isinstance(part, Mapping):
+        return {name: _arrays(value) for name, value in part.items()}
+    return [_arrays(value) for value in part] if isinstance(part, list) else part
+
+
+def _kernel(ended: _Ended) -> dict[str, Any]:
+    """The Gram on the training rows, its spectrum and rank, at the solution."""
+    settings, trained = ended.training.settings, ended.trained
+    linearization = trained.linearize()
+    outputs = linearization.outputs
+    stored = settings.given["store_gram"]
+    if isinstance(stored, str):
+        stored = is_small_gram(outputs.numel(), outputs.element_size())
+    gram = linearization.gram() if stored else None
+    spectrum = tangent_spectrum(linearization, gram=gram, rcond=settings.options.rcond)
+    return {
+        "kernel_rows_": trained.rows[trained.kernel_rows],
+        "ntk_gram_": None if gram is None else to_numpy(gram),
+        "ntk_eigenvalues_": to_numpy(spectrum.eigenvalues),
+        "ntk_rank_": spectrum.rank,
+        "ntk_condition_": spectrum.condition,
+    }
+
+
+READERS: tuple[Callable[[_Ended], dict[str, Any]], ...] = (_network, _path, _kernel)
+"""What every estimator exposes."""
+
+
+def flow_attributes(training: Training, trained: TrainedFlow) -> dict[str, Any]:
+    """Fitted attributes of a training that ended."""
+    ended = _Ended(training, trained)
+    attributes: dict[str, Any] = {}
+    for read in READERS:
+        attributes |= read(ended)
+    history, solution = attributes["history_"], trained.trajectory.solution
+    history["rank"][solution] = attributes["ntk_rank_"]
+    history["condition"][solution] = attributes["ntk_condition_"]
+    return attributes
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+def class_attributes(
+    loss: LossOfLabels,
+    codes: np.ndarray,
+    index: np.ndarray,
+    data: TrainingData,
+    trained: TrainedFlow,
+    history: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Within and between classes along the path; neural collapse and the limit at its end."""
+    output_map, trajectory = trained.output_map, trained.trajectory
+    index = index[trained.rows]
+    weights = None if data.weights is None else data.weights[trained.rows]
+    path = [to_numpy(output_map.unweigh(x)) for x in trajectory.outputs]
+    splits = [collapse(loss.points(x), index, codes, weights) for x in path]
+    history["within_class"] = np.array([split.within for split in splits])
+    history["between_class"] = np.array([split.between for split in splits])
+    outputs = path[trajectory.solution]
+    return {
+        "collapse_": splits[trajectory.solution],
+        "neural_collapse_": _layers_of_collapse(loss, len(codes), index, weights, outputs, trained),
+        "limit_distance_": _limit_distance(trained),
+    }
+
+
+def _layers_of_collapse(
+    loss: LossOfLabels,
+    n_classes: int,
+    index: np.ndarray,
+    weights: np.ndarray | None,
+    outputs: np.ndarray,
+    trained: TrainedFlow,
+) -> dict[str, Any]:
+    if len(np.unique(index)) < n_classes:  # of a chunk
+        return {}
+    layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}
+    hidden = trained.output_map.hidden(trained.trajectory.theta)
+    if hidden is not None:
+        layers["hidden"] = to_numpy(hidden[0]), to_numpy(hidden[1])
+    predicted = loss.decided(loss.scores(outputs))
+    return {
+        name: neural_collapse(
+            features, index, sample_weight=weights, weights=W, predicted=predicted
+        )
+        for name, (features, W) in layers.items()
+    }
+
+
+def _limit_distance(trained: TrainedFlow) -> float:
+    if not trained.cost.attained:
+        return np.nan
+    outputs = trained.trajectory.outputs
+    first, last = outputs[0], outputs[trained.trajectory.solution]
+    limit = trained.cost.minimizer(first)
+    way = norm(limit - first)
+    return norm(limit - last) / way if way else np.nan
+
+
+# -- chunks ------------------------------------------------------------------------------------
+
+
+def joined(before: Mapping[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a chunk, with its path behind the path before it."""
+    earlier, history = before["history_"], dict(later["history_"])
+    history["s"] = earlier["s"][-1] + history["s"]
+    history["t"] = 1 - (1 - earlier["t"][-1]) * (1 - history["t"])  # τ adds up, t = 1 − e^{−τ}
+    first, second = (np.full(len(path["t"]), np.nan) for path in (earlier, history))
+    history = {
+        name: np.concatenate([earlier.get(name, first), history.get(name, second)[1:]])
+        for name in {**earlier, **history}
+    }
+    curve = history["loss"].tolist()
+    network, paths = later["_network"], (before["_network"].path, later["_network"].path)
+    if paths[0] is not None and paths[1] is not None:
+        network = replace(network, path=np.concatenate([paths[0], paths[1][1:]]))
+    return {
+        **later,
+        "_network": network,
+        "history_": history,
+        "loss_curve_": curve,
+        "best_loss_": min(curve),
+        "n_iter_": len(curve) - 1,
+        "t_": float(history["t"][-1]),
+    }
+
+
+def warn(message: str | None, stacklevel: int) -> None:
+    """A `ConvergenceWarning`, where there is something to say, at the caller's caller."""
+    if message is not None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

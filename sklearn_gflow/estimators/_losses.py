@@ -1,0 +1,321 @@
+"""Losses as estimators see them: from y in the user's units to targets, and from outputs back.
+
+A loss by name is an entry of `NUMBERS` (for regressors) or `LABELS` (for classifiers). The formulas
+of the losses are in `geometry.cost`; here is in which units targets are handed to them, at which
+constant a model starts, and how outputs become predictions, probabilities and scores.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from sklearn_gflow.estimators._tensors import host_tensor, to_numpy
+from sklearn_gflow.geometry import (
+    Gamma,
+    Huber,
+    LogLoss,
+    Loss,
+    Poisson,
+    Quantile,
+    SquaredLoss,
+)
+
+__all__ = [
+    "LABELS",
+    "NUMBERS",
+    "LossOfLabels",
+    "LossOfNumbers",
+    "best_constant",
+    "check_domain",
+    "d2_score",
+    "inverse_link",
+    "row_losses",
+]
+
+Units = tuple[np.ndarray, np.ndarray]
+"""Centre and scale of each column of y."""
+UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
+"""(y, weights) -> units."""
+
+_NORMAL_DEVIATION = 1.4826  # times the median absolute deviation, where errors are normal
+_QUANTILE_SPAN = 0.1  # on both sides of a quantile, to estimate the density there
+
+
+def row_losses(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """ℓ of each row, of arrays of shape (n_samples, n_outputs)."""
+    return to_numpy(loss.value(host_tensor(outputs), host_tensor(targets)))
+
+
+def best_constant(loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """The output, the same for every row, of least cost; shape (n_outputs,)."""
+    if loss.linear:
+        return np.average(targets, axis=0, weights=weights)
+    return np.array([_root(loss, column[:, None], weights) for column in targets.T])
+
+
+def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
+    """Where the derivative of the cost of a constant is zero: between the rows' own minima."""
+    y = host_tensor(column)
+    own = loss.minimizer(y.new_zeros(y.shape), y, np.finfo(float).tiny)
+    least, most = float(own.min()), float(own.max())
+
+    def slope(x: float) -> float:
+        return float(
+            np.average(to_numpy(loss.gradient(y.new_full(y.shape, x), y))[:, 0], weights=weights)
+        )
+
+    if not slope(least) < 0 < slope(most):  # all rows agree
+        return least
+    return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14))
+
+
+def d2_score(
+    loss: Loss, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Share of the cost of the best constant that is explained, the mean over outputs.
+
+    For the squared error it is R² as `sklearn.metrics.r2_score` has it, for the Poisson and the
+    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it. As there, of constant targets it
+    is 1 for predictions without an error and 0 for others.
+    """
+    scores = []
+    constants = best_constant(loss, targets, weights)
+    for q in range(targets.shape[1]):
+        y, x = targets[:, q, None], outputs[:, q, None]
+        null = np.average(row_losses(loss, np.full_like(y, constants[q]), y), weights=weights)
+        rest = np.average(row_losses(loss, x, y), weights=weights)
+        scores.append(1 - rest / null if null > 0 else float(rest == 0))
+    return float(np.mean(scores))
+
+
+# -- numbers -----------------------------------------------------------------------------------
+
+
+def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
+    """Hold y, shape (n_samples, n_outputs), to the domain of a loss.
+
+    Raises
+    ------
+    ValueError
+        Naming the loss, the domain and a value outside of it.
+    """
+    outside = {
+        "real": np.zeros(y.shape, dtype=bool),
+        "nonnegative": y < 0,
+        "positive": y <= 0,
+    }[loss.domain]
+    if outside.any():
+        raise ValueError(
+            f"loss={name!r} needs {loss.domain} targets, and y has the value {y[outside][0]:g}; "
+            "take another loss, or transform y"
+        )
+
+
+def inverse_link(loss: Loss, outputs: np.ndarray) -> np.ndarray:
+    """Predictions from outputs, in the units of the targets."""
+    return np.exp(outputs) if loss.link == "log" else outputs
+
+
+@dataclass(frozen=True)
+class LossOfNumbers:
+    """A loss, and the units in which it is given targets.
+
+    Units are such that the mean curvature at the start is about 1: the clock, the ridge and
+    ``t_end`` then mean the same for all losses.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    loss : Loss
+        ℓ.
+    units : callable
+        (y of shape (n_samples, n_outputs), weights or None) -> (centre, scale) of each column.
+    """
+
+    name: str
+    loss: Loss
+    units: UnitsOf
+
+    @classmethod
+    def of(cls, loss: str | Loss, quantile: float) -> LossOfNumbers:
+        """The loss that a regressor's parameters name, or a user's own."""
+        if isinstance(loss, str):
+            make, units = NUMBERS[loss]
+            return cls(loss, make(quantile), units(quantile))
+        units_of_link = {"identity": mean_and_deviation, "log": zero_and_mean}
+        return cls(type(loss).__name__, loss, units_of_link[loss.link])
+
+    def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """The constant of least cost, where a model begins."""
+        if self.loss.linear:  # in its units the mean is zero, and rounding is no start
+            return np.zeros(targets.shape[1])
+        return best_constant(self.loss, targets, weights)
+
+
+def mean_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
+    """Mean and standard deviation; of a constant column its value and 1."""
+    mean = np.average(y, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
+    # A constant column has no scale, and the rounding of its mean is no target.
+    constant = np.ptp(y, axis=0) == 0
+    return np.where(constant, y[0], mean), np.where(constant, 1.0, deviation)
+
+
+def zero_and_mean(y: np.ndarray, weights: np.ndarray | None) -> Units:
+    """No shift, and the mean: outputs are then logarithms of multiples of it."""
+    return np.zeros(y.shape[1]), np.average(y, axis=0, weights=weights)
+
+
+def median_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
+    """Median and the standard deviation that normal errors with that median deviation have."""
+    median = _quantile(y, 0.5, weights)
+    deviation = _NORMAL_DEVIATION * _quantile(np.abs(y - median), 0.5, weights)
+    # Where most values are the same the median deviation is zero.
+    return median, np.where(deviation > 0, deviation, mean_and_deviation(y, weights)[1])
+
+
+def _quantile(y: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
+    # Of the methods of numpy this one takes a weight of k for k copies.
+    found: np.ndarray = np.quantile(y, level, axis=0, weights=weights, method="inverted_cdf")
+    return found
+
+
+def quantile_and_sparsity(level: float) -> UnitsOf:
+    """A quantile, and 1/density there, by which the pinball loss curves (Koenker, 2005, 3.4)."""
+    span = min(_QUANTILE_SPAN, level / 2, (1 - level) / 2)
+
+    def units(y: np.ndarray, weights: np.ndarray | None) -> Units:
+        between = _quantile(y, level + span, weights) - _quantile(y, level - span, weights)
+        deviation = mean_and_deviation(y, weights)[1]
+        return _quantile(y, level, weights), np.where(between > 0, between / (2 * span), deviation)
+
+    return units
+
+
+NUMBERS: dict[str, tuple[Callable[[float], Loss], Callable[[float], UnitsOf]]] = {
+    "squared_error": (lambda _: SquaredLoss(), lambda _: mean_and_deviation),
+    "huber": (lambda _: Huber(), lambda _: median_and_deviation),
+    "poisson": (lambda _: Poisson(), lambda _: zero_and_mean),
+    "gamma": (lambda _: Gamma(), lambda _: zero_and_mean),
+    "quantile": (Quantile, quantile_and_sparsity),
+}
+"""Losses of a regressor by name: the loss and its units, given the level of the quantile."""
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+class LossOfLabels(ABC):
+    """A loss of class labels, coded as rows of numbers."""
+
+    loss: Loss
+
+    @property
+    def linear(self) -> bool:
+        """See `Loss`."""
+        return self.loss.linear
+
+    @abstractmethod
+    def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
+        """Targets of each class, shape (n_classes, n_outputs)."""
+
+    @abstractmethod
+    def start(self, mean: np.ndarray) -> np.ndarray:
+        """The constant of least cost, from the mean of the targets."""
+
+    @abstractmethod
+    def points(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs in the space of the targets, where classes collapse."""
+
+    @abstractmethod
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """What decides: one column for two classes, positive for the second; else one a class."""
+
+    @abstractmethod
+    def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
+        """Class probabilities, given the number of samples that were trained on."""
+
+    @staticmethod
+    def decided(scores: np.ndarray) -> np.ndarray:
+        """Class index of each row."""
+        return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
+def _smoothed(n_classes: int, smoothing: float) -> np.ndarray:
+    return (1 - smoothing) * np.eye(n_classes) + smoothing / n_classes
+
+
+class SquaredErrorOfLabels(LossOfLabels):
+    """The squared distance to one-hot labels; two classes need one output only."""
+
+    loss = SquaredLoss()
+
+    def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
+        codes = _smoothed(n_classes, smoothing)
+        return codes[:, 1:] if n_classes == 2 else codes
+
+    def start(self, mean: np.ndarray) -> np.ndarray:
+        return mean
+
+    def points(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 0] - 0.5 if outputs.shape[1] == 1 else outputs
+
+    def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
+        """The nearest point of the simplex, mixed with one sample spread over the classes."""
+        if scores.ndim == 1:
+            scores = np.stack([0.5 - scores, 0.5 + scores], axis=1)
+        projected = project_to_simplex(scores)
+        return (n_seen * projected + 1 / scores.shape[1]) / (n_seen + 1)
+
+
+class LogLossOfLabels(LossOfLabels):
+    """The cross-entropy of softmax, outputs being logits, one a class."""
+
+    loss = LogLoss()
+
+    def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
+        return _smoothed(n_classes, smoothing)
+
+    def start(self, mean: np.ndarray) -> np.ndarray:
+        return np.log(mean)
+
+    def points(self, outputs: np.ndarray) -> np.ndarray:
+        return softmax(outputs, axis=1)
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
+
+    def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
+        if scores.ndim == 1:
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        return softmax(scores, axis=1)
+
+
+LABELS: dict[str, LossOfLabels] = {
+    "squared_error": SquaredErrorOfLabels(),
+    "log_loss": LogLossOfLabels(),
+}
+"""Losses of a classifier by name."""
+
+
+def project_to_simplex(points: np.ndarray) -> np.ndarray:
+    """Nearest point of the probability simplex, row by row.
+
+    The projection is max(p − ν, 0); ν is found among the sorted coordinates (Held, Wolfe and
+    Crowder, 1974).
+    """
+    descending = -np.sort(-points, axis=1)
+    counts = np.arange(1, points.shape[1] + 1, dtype=points.dtype)
+    levels = (np.cumsum(descending, axis=1) - 1) / counts
+    support = (descending > levels).sum(axis=1, keepdims=True)
+    return np.maximum(points - np.take_along_axis(levels, support - 1, axis=1), 0)

@@ -1,0 +1,322 @@
+"""The settings of a fit: one frozen record, in which every "auto" has been resolved.
+
+Parameters stay as the user gave them. What they mean for a table of some shape is settled here,
+once, before training begins; nothing after it looks at parameters again. A search asks the record
+for another α and t_end (`Settings.at`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_gflow.dynamics import (
+    Epoch,
+    FlowOptions,
+    decaying_epochs,
+    tau_from_t,
+    timed_epochs,
+)
+from sklearn_gflow.estimators._memory import Demand, available_bytes, check_memory
+from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
+from sklearn_gflow.estimators._validation import check_alpha, check_schedule
+from sklearn_gflow.geometry import SOLVERS, Shape, Solver, solver_for
+
+__all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
+
+FULL_BATCH_SIZE = 2000
+_BLOCK_ROWS = 256
+SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
+# Of the full batch, times α(1−α), in units of c: none at either end. Without a ridge D⁺ moves the
+# modes of noise as fast as those of the signal. Chosen with the defaults of α and t_end.
+_RIDGE = 1 / 3
+# What blocks need where the user leaves it open, chosen on validation parts of seven tables
+# (docs/benchmarks/blocks.md).
+_BLOCK_DAMPING = 0.03
+_SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parameters of an estimator mean for a table.
+
+    Attributes
+    ----------
+    given : mapping
+        The parameters by name, as the user gave them.
+    shape : Shape
+        Of D on all training rows.
+    any_precision : bool
+        See `Family`.
+    chunk : bool
+        Whether the rows are part of something larger, as those of ``partial_fit``.
+    device : torch.device
+        Where tensors live.
+    seed : int
+        Of the start, the blocks and the subsamples.
+    alpha, t_end : float
+        α and the stopping time.
+    times : tuple of float or None
+        Times t of the steps; None leaves them to the flow.
+    batch_rows : int or None
+        Rows of a block; None for the full batch.
+    solver : Solver
+        The back end of the training: that of blocks, where it goes in blocks.
+    damping : float
+        The ridge of the training, relative to the mean of the Gram's diagonal.
+    block_damping : float
+        That of blocks, which a chunk has also where it is a single block.
+    init_scale : float
+        Scale of the first layer at the start.
+    """
+
+    given: Mapping[str, Any]
+    shape: Shape
+    any_precision: bool
+    chunk: bool
+    device: torch.device
+    seed: int
+    alpha: float
+    t_end: float
+    times: tuple[float, ...] | None
+    batch_rows: int | None
+    solver: Solver
+    damping: float
+    block_damping: float
+    init_scale: float
+
+    @classmethod
+    def of(
+        cls,
+        given: Mapping[str, Any],
+        shape: Shape,
+        seed: int,
+        *,
+        any_precision: bool = True,
+        chunk: bool = False,
+    ) -> Settings:
+        """Resolve the parameters for a table.
+
+        Raises
+        ------
+        ValueError
+            If parameters are out of range, or ask for what excludes each other.
+        GramMemoryError
+            If a Gram that training asks for does not fit.
+        """
+        alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
+        times = check_schedule(given["schedule"], given["t_end"])
+        dampings = _Dampings.of(given, alpha)
+        rows = _rows_of_a_block(given, shape, dampings, device, chunk=chunk)
+        in_blocks = rows is not None
+        settings = cls(
+            given=given,
+            shape=shape,
+            any_precision=any_precision,
+            chunk=chunk,
+            device=device,
+            seed=seed,
+            alpha=alpha,
+            t_end=float(given["t_end"]),
+            times=None if times is None else tuple(times),
+            batch_rows=rows,
+            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks),
+            damping=dampings.blocks if in_blocks else dampings.whole,
+            block_damping=dampings.blocks,
+            init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
+        )
+        settings.check_memory()
+        return settings
+
+    def at(self, alpha: float, t_end: float) -> Settings:
+        """The same for another α and another end; the start stays that of this record."""
+        given = {**self.given, "alpha": alpha, "t_end": t_end, "init_scale": self.init_scale}
+        return self.of(
+            given, self.shape, self.seed, any_precision=self.any_precision, chunk=self.chunk
+        )
+
+    def damping_at(self, alpha: float) -> float:
+        """The relative ridge that this training would have with another α."""
+        dampings = _Dampings.of(self.given, alpha)
+        return dampings.blocks if self.in_blocks else dampings.whole
+
+    # -- what follows from it ----------------------------------------------------------------------
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether training goes over blocks of rows."""
+        return self.batch_rows is not None
+
+    @property
+    def by_leave_one_out(self) -> bool:
+        """Whether leave-one-out says when to stop."""
+        return isinstance(self.given["early_stopping"], str)
+
+    @property
+    def dtype(self) -> str:
+        """Of θ, of the full batch and of predictions."""
+        return str(self.given["dtype"])
+
+    @property
+    def block_dtype(self) -> str:
+        """Of the steps over blocks; θ itself stays in the precision of the user."""
+        harmless = self.block_damping >= _SINGLE_PRECISION_DAMPING and self.any_precision
+        return "float32" if harmless else self.dtype
+
+    @property
+    def left_out_solver(self) -> Solver:
+        """What leave-one-out takes the Gram for: eigenvectors of it, or of a shared kernel."""
+        solver = solver_for(self.given["solver"], self.shape.n_outputs, in_blocks=True)
+        return SOLVERS["eigh"] if solver.matrix_free else solver
+
+    @cached_property
+    def options(self) -> FlowOptions:
+        """The constants of the flow."""
+        given = self.given
+        scale = given["metric_scale"]
+        return FlowOptions(
+            alpha=self.alpha,
+            solver=self.solver,
+            rcond=given["rcond"],
+            damping=self.damping,
+            metric_scale=None if isinstance(scale, str) else float(scale),
+            tol=given["tol"],
+            max_iter=given["max_iter"],
+            n_iter_no_change=given["n_iter_no_change"],
+            store_path=bool(given["store_path"]),
+        )
+
+    def times_until(self, t_end: float) -> list[float] | None:
+        """The times t of the steps up to another end."""
+        return None if self.times is None else [t for t in self.times if t <= t_end]
+
+    def epochs(self, t_end: float) -> list[Epoch]:
+        """The way in blocks; without an end or a number of epochs, ``max_iter`` is that number."""
+        tau_end = float(tau_from_t(t_end))
+        if self.times is None:
+            return decaying_epochs(tau_end, self.given["max_iter"] if t_end == 1 else None)
+        if np.ndim(self.given["schedule"]) == 0:
+            return decaying_epochs(tau_end, len(self.times))
+        return timed_epochs([float(tau) for tau in tau_from_t(self.times) if tau <= tau_end])
+
+    def generator(self) -> torch.Generator:
+        """A generator at the seed."""
+        return generator_of(self.seed)
+
+    def check_memory(self) -> None:
+        """Refuse what would not fit.
+
+        Raises
+        ------
+        GramMemoryError
+            Naming the bytes and the parameters to change.
+        """
+        itemsize = ITEMSIZES[self.dtype]
+        if self.by_leave_one_out:
+            cure = ("set early_stopping=True (a search: cv=5)",)
+            demand = Demand("leave-one-out", self.shape, self.left_out_solver, itemsize, cure)
+            check_memory(demand, self.device)
+        if self.batch_rows is None:
+            cure = ("set batch_size, to 'auto' for instance",)
+            stored = self.given["store_gram"] is True
+            demand = Demand(
+                "full-batch training", self.shape, self.solver, itemsize, cure,
+                whole=True, stored=stored,
+            )  # fmt: skip
+        else:
+            shape = Shape(self.batch_rows, self.shape.n_outputs, self.shape.n_params)
+            cure = ("lower batch_size",)
+            demand = Demand("training in blocks", shape, self.solver, itemsize, cure)
+        check_memory(demand, self.device)
+
+
+@dataclass(frozen=True)
+class _Dampings:
+    """Relative ridges of the full batch and of blocks."""
+
+    whole: float
+    blocks: float
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], alpha: float) -> _Dampings:
+        damping = given["damping"]
+        if not isinstance(damping, str):
+            return cls(float(damping), float(damping))
+        # With a ridge the outputs stop short of the labels: only D⁺ itself takes them to t = 1.
+        to_the_end = given["t_end"] == 1 and not given["early_stopping"]
+        return cls(0.0 if to_the_end else _RIDGE * alpha * (1 - alpha), _BLOCK_DAMPING)
+
+
+def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:
+    if not isinstance(init_scale, str):
+        return float(init_scale)
+    # Generalisation asks for a smooth start, D⁺ without a ridge for a well-conditioned G.
+    return 1.0 if alpha == 1 and not in_blocks else SMOOTH_START
+
+
+def _rows_of_a_block(
+    given: Mapping[str, Any],
+    shape: Shape,
+    dampings: _Dampings,
+    device: torch.device,
+    *,
+    chunk: bool,
+) -> int | None:
+    """Rows of a block; None for the full batch, which a block of all rows is too.
+
+    "auto" takes the full batch while the matrix that is factorised and the one that it is made
+    of have at most ``FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
+    parameters. A back end without such a matrix takes it while its vectors fit. A chunk is part
+    of something larger, and "auto" cuts it whatever its size.
+
+    Raises
+    ------
+    ValueError
+        If parameters exclude each other.
+    """
+    solver = solver_for(given["solver"], shape.n_outputs)
+    batch_size, exponential = given["batch_size"], given["method"] == "exponential"
+    _check_ridge(given, solver, shape, dampings)
+    if batch_size is None or (batch_size != "auto" and batch_size >= shape.n_samples):
+        return None
+    if batch_size != "auto":
+        if not exponential:
+            raise ValueError(
+                f"method={given['method']!r} integrates the full batch; set batch_size=None, or "
+                "method='exponential' for blocks"
+            )
+        return int(batch_size)
+    if solver.needs_ridge(shape) and dampings.whole == 0:
+        return _BLOCK_ROWS  # where the ridge is there by default
+    if not exponential:
+        return None
+    small = solver.entries(shape) <= FULL_BATCH_SIZE**2
+    if solver.matrix_free:
+        small = solver.working_bytes(shape, ITEMSIZES[given["dtype"]]) <= available_bytes(device)
+    return None if small and not chunk else _BLOCK_ROWS
+
+
+def _check_ridge(
+    given: Mapping[str, Any], solver: Solver, shape: Shape, dampings: _Dampings
+) -> None:
+    """Refuse a back end that is no reference, or needs a ridge that is not there."""
+    name = given["solver"]
+    if not SOLVERS[name].exact and given["method"] != "exponential":
+        raise ValueError(
+            f"solver={name!r} is an approximation, and method={given['method']!r} is there as a "
+            "reference; set solver='auto', or method='exponential'"
+        )
+    if not solver.needs_ridge(shape):
+        return
+    # Small eigenvalues of G are not those of what stands for it: without a ridge a flow crawls.
+    if dampings.blocks == 0:
+        raise ValueError(f"solver={name!r} needs a ridge; set damping > 0, or damping='auto'")
+    if given["batch_size"] is None and dampings.whole == 0:
+        raise ValueError(
+            f"solver={name!r} needs a ridge in the full batch; set damping > 0, or batch_size"
+        )

@@ -1,0 +1,162 @@
+"""When a training stops: by rows held out, or by leave-one-out in closed form.
+
+Both judge outputs by a pair (score, loss), the score being what ``score`` of the estimator gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_gflow.diagnostics import LeaveOneOut
+from sklearn_gflow.dynamics import (
+    BestPoint,
+    Callback,
+    LossReached,
+    Point,
+    mean_diagonal,
+    metric_scale,
+    t_from_tau,
+    tau_from_t,
+)
+from sklearn_gflow.estimators._exposure import failure
+from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
+from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
+from sklearn_gflow.geometry import FactorizationError, Shape
+
+__all__ = ["Judge", "LeftOut", "judge_left_out", "judged_by", "stopped_by_leave_one_out"]
+
+Judge = Callable[[np.ndarray, TrainingData], tuple[float, float]]
+"""``(outputs, rows) -> (score, loss)``, of the model's outputs for the given rows."""
+
+
+def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
+    """A callback that scores every point of the path on rows that it is not trained on."""
+    settings, family, device = training.settings, training.family, training.start.device
+    X = to_tensor(held_out.X, settings.dtype, device)
+    theta = to_tensor(training.network.reference, settings.dtype, device)
+    reference = family.outputs(theta, X)
+
+    def judged(point: Point) -> tuple[float, float]:
+        model = to_numpy(family.outputs(point.theta, X) - reference)
+        return judge(held_out.start + model, held_out)
+
+    patience, tol = settings.given["n_iter_no_change"], settings.given["tol"]
+    return BestPoint(judged, "validation", patience, tol)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What the linearised flow scores at some times when each row is left out in turn.
+
+    Attributes
+    ----------
+    times : ndarray of shape (n_times,)
+        Times t, 0 the first.
+    judged : ndarray of shape (n_times, 3)
+        Score and loss of the leave-one-out predictions, and the loss of training.
+    """
+
+    times: np.ndarray
+    judged: np.ndarray
+
+    @property
+    def best(self) -> int:
+        """Index of the best time; between equal scores that of the lower loss."""
+        return max(range(len(self.judged)), key=lambda k: (self.judged[k][0], -self.judged[k][1]))
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes."""
+        scores, losses, _ = self.judged.T
+        return {"loo_times_": self.times, "loo_scores_": scores, "loo_losses_": losses}
+
+
+def stopped_by_leave_one_out(
+    training: Training, judge: Judge, decomposed: LeaveOneOut | None = None
+) -> tuple[TrainedFlow, LeftOut]:
+    """Follow the flow to the time with the best leave-one-out predictions.
+
+    The scores come from the start alone, so that the flow need not go further than this. Where
+    the network learns faster than its linearisation, it has learnt as much before, and ends
+    there. Blocks go to their end: a loss after an epoch says little of when to stop.
+    """
+    settings = training.settings
+    times = [0.0, *_times_to_try(training)]
+    (judged,), _ = judge_left_out(training, judge, [settings.alpha], times, decomposed)
+    left_out = LeftOut(np.array(times), judged)
+    best = left_out.best
+    end = float(left_out.times[max(best, 1)])
+    callbacks: list[Callback] = []
+    if not settings.in_blocks:
+        callbacks.append(LossReached(float(left_out.judged[best, 2])))
+    trained = training.until(end, callbacks, MARKS)
+    if best == 0:  # nothing that is learnt helps with rows left out
+        trained.trajectory.selected = 0, training.start
+    return trained, left_out
+
+
+def _times_to_try(training: Training) -> list[float]:
+    settings = training.settings
+    if settings.times is not None:
+        return list(settings.times)
+    times = [t for t in t_from_tau(MARKS).tolist() if t < settings.t_end]
+    if settings.t_end < 1 or settings.damping == 0:  # with a ridge the way to t = 1 has no end
+        times.append(settings.t_end)
+    return times
+
+
+def judge_left_out(
+    training: Training,
+    judge: Judge,
+    alphas: Sequence[float],
+    times: Sequence[float],
+    decomposed: LeaveOneOut | None = None,
+) -> tuple[np.ndarray, LeaveOneOut]:
+    """What the linearised flows score, shape (n_alphas, n_times, 3), and by what.
+
+    Score and loss of their leave-one-out predictions, copies of a row left out together, and
+    the loss of training. The decomposition at this very start may be handed over.
+
+    Raises
+    ------
+    ValueError
+        If the frozen flow is not the one that is left out of, or the Gram of the start could not
+        be decomposed.
+    """
+    _check_left_out(training)
+    settings = training.settings
+    data, options = training.data.distinct(), settings.options
+    start = Point.at(*training.whole(data), 0.0, training.start)
+    shared = settings.left_out_solver.forms(Shape.of(start.tangent)) == "K̄"
+    if decomposed is None:
+        try:
+            decomposed = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+        except FactorizationError as error:
+            raise failure(0.0, "the Gram could not be factorised", str(error)) from error
+    scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
+
+    def judged(alpha: float, tau: float) -> tuple[float, float, float]:
+        flow_of = alpha, tau, scale, settings.damping_at(alpha) * unit
+        residuals = to_numpy(decomposed.residuals(*flow_of))
+        score, loss = judge(data.targets - residuals, data)
+        return score, loss, decomposed.training_loss(*flow_of)
+
+    taus = [float(tau) for tau in tau_from_t(times)]
+    return np.array([[judged(float(a), tau) for tau in taus] for a in alphas]), decomposed
+
+
+def _check_left_out(training: Training) -> None:
+    unfit = {
+        f"loss={training.settings.given['loss']!r}": not training.loss.linear,
+        "warm_start=True after a fit": training.n_before is not None,
+    }
+    for setting, met in unfit.items():
+        if met:
+            raise ValueError(
+                "leave-one-out needs the squared error and a start that has not seen the "
+                f"targets, not {setting}; change it, or set early_stopping=True (a search: cv=5)"
+            )

@@ -1,0 +1,56 @@
+"""The ladder of factorisations of one symmetric matrix."""
+
+import math
+
+import pytest
+import torch
+
+from sklearn_gflow.geometry import FactorizationError
+from sklearn_gflow.geometry.ladder import factor_symmetric
+from tests import oracles
+from tests.geometry.problems import normal
+
+
+def gram(rank=20):
+    D = oracles.matrix(20, 30, rank)
+    return D @ D.mT
+
+
+@pytest.mark.parametrize(
+    ("A", "options", "name"),
+    [
+        (gram(), {}, "cholesky"),
+        (gram(), {"eigenvectors": True}, "eigh"),
+        (gram(12), {}, "eigh"),
+        (gram(12), {"jitter_for": gram(12) @ normal(20)}, "cholesky with jitter"),
+        (gram(12), {"jitter_for": normal(20)}, "eigh"),
+        (gram(12), {"jitter_for": torch.zeros(20).double()}, "eigh"),
+    ],
+)
+def test_first_rung_that_serves(A, options, name):
+    factor = factor_symmetric(A.clone(), threshold=1e-6, ridge=0.0, **options)
+    assert factor.name == name
+
+
+@pytest.mark.parametrize("eigenvectors", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+class TestNotFinite:
+    def test_on_the_diagonal(self, value, eigenvectors):
+        A = gram()
+        A[3, 3] = value
+        with pytest.raises(FactorizationError, match="its diagonal holds numbers that are not"):
+            factor_symmetric(A, threshold=1e-6, ridge=0.0, eigenvectors=eigenvectors)
+
+    @pytest.mark.parametrize("jitter_for", [None, normal(20)])
+    def test_elsewhere(self, value, eigenvectors, jitter_for):
+        A = gram()
+        A[7, 3] = A[3, 7] = value
+        with pytest.raises(FactorizationError, match=r"^eigh: "):
+            factor_symmetric(
+                A, threshold=1e-6, ridge=0.0, eigenvectors=eigenvectors, jitter_for=jitter_for
+            )
+
+
+def test_ridge_that_is_nan_stays_nan():
+    factor = factor_symmetric(gram(), threshold=1e-6, ridge=math.nan)
+    assert factor.apply(lambda lam: 1 / lam, normal(20)).isnan().all()
