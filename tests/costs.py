@@ -20,6 +20,7 @@ from sklearn_gflow.geometry import (
     Quantile,
     RowCost,
     SquaredError,
+    SquaredLoss,
 )
 
 
@@ -116,6 +117,7 @@ def positive(generator, shape):
 
 COSTS = {
     "squared error": Case(normal, squared_error),
+    "squared error of rows": Case(normal, of_rows(SquaredLoss())),
     "cross-entropy": Case(smoothed_labels, CrossEntropy),
     "huber": Case(normal, of_rows(Huber(0.5))),
     "quantile 0.3": Case(normal, of_rows(Quantile(0.3, 0.2))),

@@ -356,6 +356,14 @@ class TestGram:
         assert made["pull"] == 2 * alone["pull"]
         assert torch.equal(path.theta, plain.theta)
 
+    def test_is_not_formed_at_marks(self, made):
+        marks, options = [0.05, 0.1, 0.2, 0.3], FlowOptions(alpha=0.3, solver="eigh")
+        for times in ([], marks):
+            made["gram"] = 0
+            schedule = Adaptive(0.4, 1.0, times)
+            path = flow(*PROBLEM.pieces, schedule, options, [KernelDrift()])
+            assert made["gram"] == len(path.solvers) + 1 == 2
+
     def test_is_that_of_the_point(self):
         class Holds(Callback):
             uses_gram = True
