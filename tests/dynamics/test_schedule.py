@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Point, Step, equal_steps, flow
+from sklearn_gflow.dynamics import (
+    Adaptive,
+    Fixed,
+    FlowOptions,
+    Outcome,
+    Point,
+    Step,
+    equal_steps,
+    flow,
+)
 from tests.dynamics.problems import Flow
 
 
@@ -176,3 +185,10 @@ class TestEnd:
         path = flow(*problem.pieces, equal_steps(2, 1.0))
         assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, 2)
         assert not Adaptive(math.inf).ended(math.inf)
+
+
+def test_a_schedule_serves_several_flows():
+    schedule, problem = Adaptive(1.0, 1e-3), Flow()
+    first, second = (flow(*problem.pieces, schedule, FlowOptions(alpha=0.3)).tau for _ in range(2))
+    assert first == second
+    assert len(first) > 5
