@@ -77,7 +77,7 @@ class TestAdaptive:
     def test_next_step_has_the_length_that_the_last_error_allows(self):
         schedule = Adaptive(math.inf, tolerance=0.01)
         first = schedule.take(Scripted(lambda h: progress(h) ** 2))
-        later = Scripted(lambda h: progress(h) ** 2)
+        later = Scripted(lambda h: progress(h) ** 2, tau=first.h)
         schedule.take(later)
         ratio = math.sqrt(0.01 / first.error)
         assert progress(later.tried[0]) == pytest.approx(0.9 * ratio * progress(first.h))
@@ -85,7 +85,7 @@ class TestAdaptive:
     def test_lengths_are_displacements(self):
         schedule = Adaptive(math.inf, tolerance=0.01)
         first = schedule.take(Scripted(lambda h: progress(h) ** 2))
-        halved = Scripted(lambda h: progress(h) ** 2, residual=1.0)
+        halved = Scripted(lambda h: progress(h) ** 2, residual=1.0, tau=first.h)
         schedule.take(halved)
         ratio = math.sqrt(0.01 / first.error)
         assert progress(halved.tried[0]) == pytest.approx(2 * 0.9 * ratio * progress(first.h))
