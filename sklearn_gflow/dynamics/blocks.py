@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -170,6 +171,7 @@ class _BlockLoop:
     trajectory: Trajectory
     left: list[Epoch]  # the next one is the last of the list
     undone: int = 0
+    rejected: bool = False  # whether callbacks did not accept one of these
     last_step: Tensor | None = None
     failure: str = ""
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -197,19 +199,23 @@ class _BlockLoop:
         self.trajectory.outcome = outcome
         self.trajectory.detail = self.failure
         if self.undone:
+            fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
             self.trajectory.detail += (
-                f"{self.undone} epochs raised the loss and were undone, "
+                f"{self.undone} epochs {fault} and were undone, "
                 "the rest of the way went with shorter steps"
             )
 
     def _finished(self, progress: Progress, residual: float) -> Outcome | None:
-        if not math.isfinite(progress.initial + self.trajectory.scale):
+        start = progress.initial + self.trajectory.loss[0]
+        if not math.isfinite(start + self.trajectory.scale):
             return Outcome.DIVERGED
         if progress.converged(residual):
             return Outcome.CONVERGED
+        if self.callbacks.outcome is not None:
+            return self.callbacks.outcome
         if not self.left:
             return Outcome.REACHED_END
-        return progress.exhausted(self.trajectory.n_steps) or self.callbacks.outcome
+        return progress.exhausted(self.trajectory.n_steps)
 
     def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
         """The point after an epoch; None where it was undone, an outcome where that is no use."""
@@ -222,7 +228,9 @@ class _BlockLoop:
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
                 return end, after
-        return self._undo(epoch, finite=math.isfinite(after.loss))
+            return self._undo(epoch, Outcome.REJECTED)
+        finite = math.isfinite(after.loss)
+        return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
     def _epoch(self, theta: Tensor, epoch: Epoch) -> tuple[Tensor, float]:
         """Let every block flow once; stops early where the epoch is lost.
@@ -305,12 +313,13 @@ class _BlockLoop:
         """Whether an epoch whose blocks met that much may go on; false for NaN too."""
         return met <= _LOST * self._bound()
 
-    def _undo(self, epoch: Epoch, *, finite: bool) -> Outcome | None:
-        """Put the epoch back, and halve the steps of all that are left."""
+    def _undo(self, epoch: Epoch, reason: Outcome) -> Outcome | None:
+        """Put the epoch back, and halve the steps of all that are left; the reason, if in vain."""
         self.undone += 1
+        self.rejected |= reason is Outcome.REJECTED
         self.last_step = None
         if self.undone > _MOST_HALVINGS:
-            return Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED
+            return reason
         self.left = [half for rest in [*self.left, epoch] for half in reversed(rest.halves())]
         return None
 
@@ -336,13 +345,18 @@ class _BlockLoop:
 
     def _record(self, point: Point, before: Point | None) -> None:
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        if self.kernel is not None and math.isfinite(point.loss):
-            spectrum = tangent_spectrum(
-                self.kernel.linearize(point.theta), rcond=self.options.rcond
-            )
-            self.trajectory.rank[-1] = spectrum.rank
-            self.trajectory.condition[-1] = spectrum.condition
+        self._look_at_kernel(point)
         self.trajectory.add_columns({"undone": float(self.undone)})
         event = Event(point, before)
         tell = self.callbacks.start if before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
+
+    def _look_at_kernel(self, point: Point) -> None:
+        """Rank and condition; NaN where eigenvalues are not to be had, which ends no flow."""
+        if self.kernel is None or not math.isfinite(point.loss):
+            return
+        tangent = self.kernel.linearize(point.theta)
+        with suppress(FactorizationError):
+            spectrum = tangent_spectrum(tangent, rcond=self.options.rcond)
+            self.trajectory.rank[-1] = spectrum.rank
+            self.trajectory.condition[-1] = spectrum.condition

@@ -7,6 +7,7 @@ They show it an `Event` at the start and after each step, mark or epoch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from sklearn_gflow.geometry import TangentFactor
 if TYPE_CHECKING:
     from sklearn_gflow.dynamics.trajectory import Trajectory
 
-__all__ = ["Callback", "Callbacks", "Event"]
+__all__ = ["Callback", "Callbacks", "Event", "merged"]
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ class Callbacks(Callback):
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Columns of all."""
-        return _merged([callback.start(event) for callback in self.callbacks])
+        return merged([callback.start(event) for callback in self.callbacks])
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Columns of all."""
-        return _merged([callback.step(event) for callback in self.callbacks])
+        return merged([callback.step(event) for callback in self.callbacks])
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""
@@ -130,10 +131,12 @@ class Callbacks(Callback):
         return any(type(c).accepts is not Callback.accepts for c in self.callbacks)
 
     def end(self, trajectory: Trajectory) -> None:
-        """Tell all of them."""
-        for callback in self.callbacks:
-            callback.end(trajectory)
+        """Tell all of them, also where one of them raises."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.end, trajectory)
 
 
-def _merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Columns of several callbacks at one point; of two with one name the last counts."""
     return {name: value for some in columns for name, value in some.items()}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -34,6 +35,8 @@ from sklearn_gflow.geometry import (
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["flow"]
+
+_ROUNDINGS = 16  # of the outputs: a way as short is none
 
 
 def flow(
@@ -69,11 +72,13 @@ def flow(
     hung = Callbacks(callbacks)
     point = Point.at(output_map, cost, 0.0, theta)
     trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
+    distance = cost.distance(point.outputs)
     loop = _Loop(
         output_map, cost, schedule, options, hung, trajectory, point,
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
-        distance=cost.distance(point.outputs),
+        distance=distance,
+        settled=distance <= _rounding(point.outputs),
         progress=Progress(
             norm(point.residual), point.loss, cost.least(point.outputs), options
         ),
@@ -93,6 +98,10 @@ def _forms(tangent: TangentMap, options: FlowOptions) -> str:
     return solver_for(options.solver, tangent.n_outputs).forms(Shape.of(tangent))
 
 
+def _rounding(outputs: Tensor) -> float:
+    return _ROUNDINGS * torch.finfo(outputs.dtype).eps * norm(outputs)
+
+
 @dataclass
 class _Loop:
     """State of one run of `flow`."""
@@ -107,6 +116,7 @@ class _Loop:
     ridge: float
     limit: Tensor
     distance: float
+    settled: bool  # at the start, for which no error of a step has a unit
     progress: Progress
     hold_gram: bool
     rises: int = 0
@@ -128,9 +138,10 @@ class _Loop:
             self.trajectory.detail = f"{self.rises} steps raised the loss"
 
     def _finished(self) -> Outcome | None:
-        if not math.isfinite(self.progress.initial + self.trajectory.scale):
+        start = self.progress.initial + self.trajectory.loss[0]
+        if not math.isfinite(start + self.trajectory.scale):
             return Outcome.DIVERGED
-        if self.progress.converged(norm(self.point.residual)):
+        if self.settled or self.progress.converged(norm(self.point.residual)):
             return Outcome.CONVERGED
         if self.callbacks.outcome is not None:
             return self.callbacks.outcome

@@ -28,6 +28,9 @@ _FIRST_SUBSTEP = 1e-2
 _MOST_SUBSTEPS = 20_000
 _FOREVER = 1e4
 _AT_REST = 1e-6
+_QUIET = 1e-2  # of the error that a substep may make: then it may be the last
+_ROUNDINGS = 4.0  # of the outputs: no substep is asked to err by less
+_SHORTEST = 1e-16  # of the time: where such a substep will not do, none does
 _SHORTEST_CUT, _LONGEST_GROWTH, _SAFETY = 0.2, 5.0, 0.9
 
 
@@ -179,6 +182,7 @@ class _Way:
         self.next_step = _FIRST_SUBSTEP
         self.at_rest = False
         tolerance = _TOLERANCE if flow.alpha == 1 else _STIFF_TOLERANCE
+        self.rounding = _ROUNDINGS * torch.finfo(flow.outputs.dtype).eps * norm(flow.outputs)
         self.tolerance = tolerance * flow.cost.distance(flow.outputs)
 
     def at(self, h: float) -> Tensor:
@@ -193,24 +197,25 @@ class _Way:
         return self.states[last].v if self.at_rest else torch.full_like(self.flow.outputs, math.nan)
 
     def _extend(self, end: float) -> None:
-        """Go on until a time, or until the flow is at rest."""
+        """Go on until a time, until the flow is at rest, or until no step will do."""
         for _ in range(_MOST_SUBSTEPS):
-            if self.times[-1] >= end or self.at_rest:
+            now, step = self.times[-1], self.next_step
+            if now >= end or self.at_rest or step <= _SHORTEST * end:
                 return
-            step, state = self.next_step, self.states[-1]
-            after, error = state.advanced(step)
+            after, error = self.states[-1].advanced(step)
             # Many short steps of the flow must not add up to more than a long one may err by.
-            tolerance = self.tolerance * min(1.0, self.times[-1] + step)
+            tolerance = max(self.tolerance * min(1.0, now + step), self.rounding)
             if error <= tolerance:  # never true of NaN, for which a shorter step is tried
-                self.times.append(self.times[-1] + step)
+                self.times.append(now + step)
                 self.states.append(after)
-                force = self.flow.factor.project(after.force)
-                self.at_rest = norm(force) <= _AT_REST * self.tolerance
+                self.at_rest = error <= _QUIET * tolerance and self._rests(after)
             growth = _SAFETY * (tolerance / error) ** 0.5 if error else _LONGEST_GROWTH
             finite = math.isfinite(error)
-            self.next_step *= (
-                min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
-            )
+            cut = min(max(growth, _SHORTEST_CUT), _LONGEST_GROWTH) if finite else _SHORTEST_CUT
+            self.next_step *= cut
+
+    def _rests(self, state: _State) -> bool:
+        return norm(self.flow.factor.project(state.force)) <= _AT_REST * self.tolerance
 
 
 @dataclass(frozen=True)
@@ -224,14 +229,15 @@ class _State:
 
     @classmethod
     def at(cls, flow: FrozenFlow, v: Tensor) -> _State:
-        # Without a ridge v is in the range of D, and Π leaves it as it is.
-        motion = flow.factor.project(v) if flow.factor.damped else v
+        # v is in the range of D, so that Π = 1 − μ(G + μ)⁻¹ there. A factor's own projector will
+        # not do: that of eigenvectors is P, ridge or not.
+        motion = v - flow.ridge * flow.factor.apply(PSEUDOINVERSE, v) if flow.ridge else v
         return cls(flow, v, motion, flow.cost.residual(flow.outputs + motion))
 
     @property
     def force(self) -> Tensor:
         """ρ(v) = −N∇C(x + Πv) − κ₀(v − Πv)."""
-        if not self.flow.factor.damped:
+        if not self.flow.ridge:
             return self.residual
         return self.residual - self.flow.cost.unit * (self.v - self.motion)
 

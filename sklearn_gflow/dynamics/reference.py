@@ -15,7 +15,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
 from sklearn_gflow.dynamics.fields import parameter_field
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
@@ -120,8 +120,12 @@ def _integrate(
 ) -> Trajectory:
     """Let scipy go to the end, and read off the points that are reported."""
     trajectory, clock = system.trajectory, system.clock
-    if not math.isfinite(system.scale + system.initial_residual):
+    initial = system.begin()
+    if not math.isfinite(system.scale + system.initial_residual + system.origin.loss):
         trajectory.outcome = Outcome.DIVERGED
+        return trajectory
+    if hung.outcome is not None:
+        trajectory.outcome = hung.outcome
         return trajectory
     tau_end = min(float(tau_from_t(t_end)), _LAST_TAU)
     to_clock = (lambda tau: tau) if clock == "tau" else t_from_tau
@@ -133,17 +137,17 @@ def _integrate(
         solution = solve_ivp(
             system.rate,
             (0.0, end),
-            system.initial(),
+            initial,
             method=method,
             t_eval=grid,
             events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
             rtol=rtol,
             atol=atol,
         )
+        system.read(solution, hung)
     except FactorizationError as error:
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return trajectory
-    system.read(solution, hung)
     trajectory.solvers.append(method)
     trajectory.outcome = _outcome(solution, hung, end)
     if not solution.success:
@@ -153,10 +157,10 @@ def _integrate(
 
 def _outcome(solution: Any, hung: Callbacks, end: float) -> Outcome:
     converged, limited = (len(times) > 0 for times in solution.t_events)
+    if hung.outcome is not None:  # the report ends there, whatever scipy met after it
+        return hung.outcome
     if not solution.success:
         return Outcome.STEP_UNDERFLOW
-    if hung.outcome is not None:
-        return hung.outcome
     if converged:
         return Outcome.CONVERGED
     return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
@@ -217,9 +221,11 @@ class _System:
         self.initial_residual = norm(self.origin.residual)
         self.trajectory = Trajectory(self.output_map.total_weight, self.scale)
 
-    def initial(self) -> np.ndarray:
+    def begin(self) -> np.ndarray:
+        """Record the start and show it around; returns the state there."""
         states = [callback.initial(self.origin) for callback in self.callbacks]
         self.sizes = [0 if state is None else len(state) for state in states]
+        self._show(self.origin, None, None, states)
         parts = [state for state in states if state is not None]
         return torch.cat([self.origin.theta, *parts]).double().cpu().numpy()
 
@@ -242,20 +248,32 @@ class _System:
 
     def read(self, solution: Any, hung: Callbacks) -> None:
         """Evaluate the reported points again, with rank and condition, and show them around."""
-        before: Point | None = None
-        former: TangentFactor | None = None
+        before, former = self.origin, None
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
-            self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
+            if time > 0:  # the start has been shown
+                self._show(point, before, former, parts)
+                before = point
+            former = factor
             self.trajectory.rank[-1] = factor.rank
             self.trajectory.condition[-1] = factor.condition
-            for callback, part in zip(self.callbacks, parts, strict=True):
-                event = Event(point, before, former, part)
-                tell = callback.start if before is None else callback.step
-                self.trajectory.add_columns(tell(event))
-            before, former = point, factor
             if hung.outcome is not None:
                 break
+
+    def _show(
+        self,
+        point: Point,
+        before: Point | None,
+        factor: TangentFactor | None,
+        states: Sequence[Tensor | None],
+    ) -> None:
+        """Record a point, with the columns of callbacks."""
+        self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
+        columns = []
+        for callback, state in zip(self.callbacks, states, strict=True):
+            tell = callback.start if before is None else callback.step
+            columns.append(tell(Event(point, before, factor, state)))
+        self.trajectory.add_columns(merged(columns))
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
         tau = time if self.clock == "tau" else float(tau_from_t(time))

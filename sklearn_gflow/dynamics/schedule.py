@@ -69,6 +69,8 @@ class Adaptive:
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the longest step that is accepted."""
         point = stepper.point
+        if point.tau == 0:  # what another flow was allowed is nothing to this one
+            self._allowed = math.inf
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
         size = norm(point.residual) / stepper.distance
         whole = -math.expm1(-remaining)

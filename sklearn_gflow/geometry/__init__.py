@@ -1,18 +1,6 @@
 """The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
 
-from sklearn_gflow.geometry.cost import (
-    Cost,
-    CrossEntropy,
-    Gamma,
-    Huber,
-    LogLoss,
-    Loss,
-    Poisson,
-    Quantile,
-    RowCost,
-    SquaredError,
-    SquaredLoss,
-)
+from sklearn_gflow.geometry.cost import Cost, Loss, RowCost, SquaredError
 from sklearn_gflow.geometry.functions import (
     PSEUDOINVERSE,
     FactorizationError,
@@ -20,6 +8,15 @@ from sklearn_gflow.geometry.functions import (
     Spectrum,
 )
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
+from sklearn_gflow.geometry.losses import (
+    CrossEntropy,
+    Gamma,
+    Huber,
+    LogLoss,
+    Poisson,
+    Quantile,
+    SquaredLoss,
+)
 from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
 from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent

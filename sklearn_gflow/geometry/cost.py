@@ -1,14 +1,14 @@
-"""Costs C(x) on output space, and the losses ℓ(x, y) of a row that they are sums of.
+"""Costs C(x) on output space, and what a loss ℓ(x, y) of a row must offer that they are sums of.
 
 A `Cost` says everything that a flow asks: its value, its gradient, whether that is linear in x,
 how curved it is, and where Euclidean gradient flow on it ends. Vectors are those of the output map,
 W^½x with the sample weights w; a `Loss` sees plain values, row by row. A new loss is a subclass of
-`Loss`: nothing else in this room and in `dynamics` has to know of it. Symbols: docs/notation.md.
+`Loss`, as those of `losses`: nothing else in this room and in `dynamics` has to know of it.
+Symbols: docs/notation.md.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -17,19 +17,7 @@ from torch import Tensor
 
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = [
-    "Cost",
-    "CrossEntropy",
-    "Gamma",
-    "Huber",
-    "LogLoss",
-    "Loss",
-    "Poisson",
-    "Quantile",
-    "RowCost",
-    "SquaredError",
-    "SquaredLoss",
-]
+__all__ = ["Cost", "Loss", "RowCost", "SquaredError"]
 
 # Where a least loss is at infinity, as that of a certain label, smaller targets count as this in
 # the unit of step errors: a way without an end cannot be a unit.
@@ -167,7 +155,8 @@ class Loss(ABC):
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """Where gradient flow on ℓ from x ends, shape (n_samples, n_outputs).
 
-        Where that is at infinity for some targets, these count as ``floor``.
+        Where that is at infinity for some targets, these count as ``floor``, or as less where x is
+        there already: the stand-in lies ahead of x.
         """
 
     def attained(self, y: Tensor) -> bool:
@@ -236,202 +225,3 @@ class RowCost(Cost):
         if self.weights is not None:
             values = values * self.weights.sqrt()[:, None]
         return values.reshape(-1)
-
-
-class CrossEntropy(RowCost):
-    """C(x) = −(1/N) Σᵢ wᵢ Σ_q y_iq log softmax(xᵢ)_q, outputs being logits.
-
-    Parameters
-    ----------
-    targets : Tensor of shape (n_samples, n_outputs)
-        Class probabilities y, rows summing to one. Where all are positive, as after label
-        smoothing, the cost has a minimum.
-    weights : Tensor of shape (n_samples,), optional
-        Sample weights w; the output map's coordinates are then W^½x.
-    """
-
-    def __init__(self, targets: Tensor, weights: Tensor | None = None) -> None:
-        super().__init__(LogLoss(), targets, weights)
-
-
-class SquaredLoss(Loss):
-    """ℓ = |x − y|²/2, whose cost is the `SquaredError`."""
-
-    linear = True
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        return (x - y).square().sum(1) / 2
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """x − y."""
-        return x - y
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """1."""
-        return x.new_tensor(1.0)
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """y."""
-        return y
-
-    def cost(self, targets: Tensor, weights: Tensor | None = None) -> SquaredError:
-        """C(x) = |x − y|²/(2N), in the coordinates W^½x where it is Euclidean."""
-        if weights is None:
-            return SquaredError(targets.reshape(-1), float(len(targets)))
-        weighed = targets * weights.sqrt()[:, None]
-        return SquaredError(weighed.reshape(-1), float(weights.sum()))
-
-
-class LogLoss(Loss):
-    """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
-
-    unit = 0.5
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        return -(y * torch.log_softmax(x, dim=1)).sum(1)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """softmax(x) − y."""
-        return torch.softmax(x, dim=1) - y
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """½, which bounds the eigenvalues of diag(p) − ppᵀ."""
-        return x.new_tensor(0.5)
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """log y − mean(log y) + mean(x), row by row: the flow conserves the mean logit."""
-        log_y = y.clamp_min(floor).log()
-        return log_y - log_y.mean(1, keepdim=True) + x.mean(1, keepdim=True)
-
-    def attained(self, y: Tensor) -> bool:
-        """Whether all probabilities are positive."""
-        return bool((y > 0).all())
-
-
-@dataclass(frozen=True)
-class Huber(Loss):
-    """ℓ = Σ_q of (x − y)²/2 up to |x − y| = δ, and of δ(|x − y| − δ/2) beyond (Huber, 1964).
-
-    Parameters
-    ----------
-    delta : float
-        δ, in units of the targets. 1.35 keeps 95 % of the efficiency of the mean where errors
-        are normal with variance 1.
-    """
-
-    delta: float = 1.35
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        return torch.nn.functional.huber_loss(x, y, reduction="none", delta=self.delta).sum(1)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """x − y, cut at ±δ."""
-        return (x - y).clamp(-self.delta, self.delta)
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """1, the curvature near y and a bound on that beyond δ, which is zero."""
-        return x.new_tensor(1.0)
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """y."""
-        return y
-
-
-@dataclass(frozen=True)
-class Quantile(Loss):
-    """The pinball loss of a quantile, smoothed at its kink; its least value is zero.
-
-    ℓ = Σ_q of q·r + s·log(1 + e^{−r/s}) − s·H(q) with r = y − x, the convolution of the pinball
-    loss with the density of a logistic variable of scale s (Zheng, 2011; He, Pan, Tan and Zhou,
-    2023). H(q) = −q log q − (1−q) log(1−q).
-
-    Parameters
-    ----------
-    level : float
-        q in (0, 1): 0.5 is the median.
-    width : float
-        s, in units of the targets.
-    """
-
-    level: float = 0.5
-    width: float = 0.02
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        q, s, r = self.level, self.width, y - x
-        entropy = -q * math.log(q) - (1 - q) * math.log1p(-q)
-        return (q * r + s * torch.nn.functional.softplus(-r / s) - s * entropy).sum(1)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """σ((x − y)/s) − q, σ being the logistic function."""
-        return torch.sigmoid((x - y) / self.width) - self.level
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """1/(4s), that at the kink and a bound on all others."""
-        return x.new_tensor(0.25 / self.width)
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """y + s·log(q/(1−q))."""
-        return y + self.width * math.log(self.level / (1 - self.level))
-
-
-class Poisson(Loss):
-    """Half the Poisson deviance, outputs being logarithms of means: Σ_q of e^x − y − y(x − log y).
-
-    In the distance d = x − log y from the least loss it is y(e^d − 1 − d), without cancellation.
-    """
-
-    link = "log"
-    domain = "nonnegative"
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        d = x - y.log()
-        positive = y * (torch.expm1(d) - d)
-        return torch.where(y > 0, positive, x.exp()).sum(1)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """e^x − y."""
-        return x.exp() - y
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """e^x."""
-        return x.exp()
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """log y; of a count of zero it is −∞."""
-        return y.clamp_min(floor).log()
-
-    def attained(self, y: Tensor) -> bool:
-        """Whether all counts are positive."""
-        return bool((y > 0).all())
-
-
-class Gamma(Loss):
-    """Half the gamma deviance, outputs being logarithms of means: Σ_q of y/e^x − 1 − log y + x.
-
-    In the distance d = log y − x from the least loss it is e^d − 1 − d, without cancellation.
-    """
-
-    link = "log"
-    domain = "positive"
-
-    def value(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ of each row."""
-        d = y.log() - x
-        return (torch.expm1(d) - d).sum(1)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """1 − y/e^x."""
-        return -torch.expm1(y.log() - x)
-
-    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """y/e^x."""
-        return (y.log() - x).exp()
-
-    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
-        """log y."""
-        return y.log()

@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from sklearn_gflow.dynamics import Adaptive, Fixed, Outcome, Point, Step, equal_steps, flow
+from sklearn_gflow.dynamics import (
+    Adaptive,
+    Fixed,
+    FlowOptions,
+    Outcome,
+    Point,
+    Step,
+    equal_steps,
+    flow,
+)
 from tests.dynamics.problems import Flow
 
 
@@ -68,7 +77,7 @@ class TestAdaptive:
     def test_next_step_has_the_length_that_the_last_error_allows(self):
         schedule = Adaptive(math.inf, tolerance=0.01)
         first = schedule.take(Scripted(lambda h: progress(h) ** 2))
-        later = Scripted(lambda h: progress(h) ** 2)
+        later = Scripted(lambda h: progress(h) ** 2, tau=first.h)
         schedule.take(later)
         ratio = math.sqrt(0.01 / first.error)
         assert progress(later.tried[0]) == pytest.approx(0.9 * ratio * progress(first.h))
@@ -76,7 +85,7 @@ class TestAdaptive:
     def test_lengths_are_displacements(self):
         schedule = Adaptive(math.inf, tolerance=0.01)
         first = schedule.take(Scripted(lambda h: progress(h) ** 2))
-        halved = Scripted(lambda h: progress(h) ** 2, residual=1.0)
+        halved = Scripted(lambda h: progress(h) ** 2, residual=1.0, tau=first.h)
         schedule.take(halved)
         ratio = math.sqrt(0.01 / first.error)
         assert progress(halved.tried[0]) == pytest.approx(2 * 0.9 * ratio * progress(first.h))
@@ -176,3 +185,10 @@ class TestEnd:
         path = flow(*problem.pieces, equal_steps(2, 1.0))
         assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, 2)
         assert not Adaptive(math.inf).ended(math.inf)
+
+
+def test_a_schedule_serves_several_flows():
+    schedule, problem = Adaptive(1.0, 1e-3), Flow()
+    first, second = (flow(*problem.pieces, schedule, FlowOptions(alpha=0.3)).tau for _ in range(2))
+    assert first == second
+    assert len(first) > 5
