@@ -45,6 +45,7 @@ UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
 
 _NORMAL_DEVIATION = 1.4826  # times the median absolute deviation, where errors are normal
 _QUANTILE_SPAN = 0.1  # on both sides of a quantile, to estimate the density there
+_MOST_HALVINGS = 10_000  # of what a root is sought in: outliers may be 1e150 units away
 
 
 def row_losses(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -72,7 +73,7 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
 
     if not slope(least) < 0 < slope(most):  # all rows agree
         return least
-    return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14))
+    return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14, maxiter=_MOST_HALVINGS))
 
 
 def d2_score(
@@ -90,11 +91,22 @@ def d2_score(
         y, x = targets[:, q, None], outputs[:, q, None]
         null = np.average(row_losses(loss, np.full_like(y, constants[q]), y), weights=weights)
         rest = np.average(row_losses(loss, x, y), weights=weights)
-        scores.append(1 - rest / null if null > 0 else float(rest == 0))
+        counted = y if weights is None else y[weights > 0]
+        # Of counts that are all zero the best constant is at −∞, and its loss is no unit.
+        unit = null if np.ptp(counted) > 0 else 0.0
+        scores.append(1 - rest / unit if unit > 0 else float(rest == 0))
     return float(np.mean(scores))
 
 
 # -- numbers -----------------------------------------------------------------------------------
+
+
+_OUTSIDE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "real": lambda y: np.zeros(y.shape, dtype=bool),
+    "nonnegative": lambda y: y < 0,
+    "positive": lambda y: y <= 0,
+}
+"""Which numbers are not in a domain."""
 
 
 def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
@@ -105,11 +117,7 @@ def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
     ValueError
         Naming the loss, the domain and a value outside of it.
     """
-    outside = {
-        "real": np.zeros(y.shape, dtype=bool),
-        "nonnegative": y < 0,
-        "positive": y <= 0,
-    }[loss.domain]
+    outside = _OUTSIDE[loss.domain](y)
     if outside.any():
         raise ValueError(
             f"loss={name!r} needs {loss.domain} targets, and y has the value {y[outside][0]:g}; "
@@ -145,12 +153,22 @@ class LossOfNumbers:
 
     @classmethod
     def of(cls, loss: str | Loss, quantile: float) -> LossOfNumbers:
-        """The loss that a regressor's parameters name, or a user's own."""
+        """The loss that a regressor's parameters name, or a user's own.
+
+        Raises
+        ------
+        ValueError
+            If a user's own has a link or a domain that is not known.
+        """
         if isinstance(loss, str):
             make, units = NUMBERS[loss]
             return cls(loss, make(quantile), units(quantile))
-        units_of_link = {"identity": mean_and_deviation, "log": zero_and_mean}
-        return cls(type(loss).__name__, loss, units_of_link[loss.link])
+        for trait, known in (("link", _UNITS_OF_LINK), ("domain", _OUTSIDE)):
+            if (value := getattr(loss, trait)) not in known:
+                raise ValueError(
+                    f"loss={loss!r} has the {trait} {value!r}; it must be one of {sorted(known)}"
+                )
+        return cls(type(loss).__name__, loss, _UNITS_OF_LINK[loss.link])
 
     def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """The constant of least cost, where a model begins."""
@@ -198,6 +216,9 @@ def quantile_and_sparsity(level: float) -> UnitsOf:
 
     return units
 
+
+_UNITS_OF_LINK: dict[str, UnitsOf] = {"identity": mean_and_deviation, "log": zero_and_mean}
+"""Those of a user's loss."""
 
 NUMBERS: dict[str, tuple[Callable[[float], Loss], Callable[[float], UnitsOf]]] = {
     "squared_error": (lambda _: SquaredLoss(), lambda _: mean_and_deviation),
