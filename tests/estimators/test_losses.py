@@ -14,7 +14,7 @@ from sklearn_gflow import AdaptedFlowClassifierCV, AdaptedFlowRegressor, Adapted
 from sklearn_gflow.estimators._losses import NUMBERS, row_losses
 from sklearn_gflow.geometry import Huber
 from tests.costs import LogCosh
-from tests.estimators.data import classes, regressor, table
+from tests.estimators.data import classes, classifier, regressor, table
 
 OWN = LogCosh()
 LOSSES = {**{name: name for name in NUMBERS}, "log cosh": OWN}
@@ -207,7 +207,9 @@ class TestWhateverTheFlow:
         model.set_params(loss="huber" if name != "huber" else "quantile")
         with pytest.raises(ValueError, match=r"continues from the last fit, whose loss was .*keep"):
             getattr(model, way)(X, y)
-        getattr(model.set_params(loss=LOSSES[name]), way)(X, y)
+        again = pickle.loads(pickle.dumps(model.set_params(loss=LOSSES[name])))
+        getattr(model, way)(X, y)
+        getattr(again, way)(X, y)
 
     @pytest.mark.parametrize("cv", [None, 3])
     def test_search(self, name, cv):
@@ -244,6 +246,27 @@ class TestWhateverTheFlow:
             model.predict(X, return_std=True)
         with pytest.raises(ValueError, match=r"needs the squared error .*early_stopping=True"):
             loo.fit(X, y)
+
+
+@pytest.mark.parametrize("way", ["fit", "partial_fit"])
+@pytest.mark.parametrize("losses", [("squared_error", "log_loss"), ("log_loss", "squared_error")])
+def test_another_loss_of_labels_is_no_continuation(losses, way):
+    """Three frequencies for three logits would be a start that means something else."""
+    X, y = classes()
+    model = classifier(loss=losses[0], warm_start=True)
+    known = (np.arange(3),) if way == "partial_fit" else ()
+    getattr(model, way)(X, y, *known).set_params(loss=losses[1])
+    with pytest.raises(ValueError, match=r"continues from the last fit, whose loss was .*keep"):
+        getattr(model, way)(X, y)
+    again = pickle.loads(pickle.dumps(model.set_params(loss=losses[0])))
+    getattr(again, way)(X, y)
+
+
+def test_level_of_a_quantile_is_part_of_its_loss():
+    X, y = data()
+    model = small("quantile", warm_start=True).fit(X, y).set_params(quantile=0.9)
+    with pytest.raises(ValueError, match=r"loss was Quantile\(level=0.5.* is Quantile\(level=0.9"):
+        model.fit(X, y)
 
 
 def test_grid_search_over_losses():

@@ -18,7 +18,7 @@ from sklearn_gflow.geometry import (
     RowCost,
     SquaredError,
 )
-from tests.costs import COSTS, weights_of
+from tests.costs import COSTS, LogCosh, weights_of
 
 N, Q = 4, 3
 
@@ -213,6 +213,19 @@ class TestPoisson:
         y = torch.tensor([[1.0, 3.0, 7.0, 1e5]], dtype=torch.float64)
         cost = RowCost(Poisson(), y)
         assert not cost.gradient(y.log().reshape(-1)).any()
+
+
+@pytest.mark.parametrize(("loss", "reach"), [(Huber(), 4.05), (Quantile(), 2.0)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_outliers_are_no_unit(loss, reach, weighted):
+    """Of losses whose pull is bounded: one that is far counts as one at the bound."""
+    y = torch.tensor([[1.0], [1e9]], dtype=torch.float64)
+    weights = torch.tensor([1.0, 4.0], dtype=torch.float64) if weighted else None
+    x = torch.zeros(2, dtype=torch.float64)
+    expected = math.hypot(1, reach * (2 if weighted else 1))
+    assert loss.reach == pytest.approx(reach)
+    assert RowCost(loss, y, weights).distance(x) == pytest.approx(expected)
+    assert LogCosh().reach == math.inf
 
 
 class TestLeastAtInfinity:
