@@ -159,7 +159,7 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            any_precision=family.any_precision, chunk=problem.chunk,
+            ridge=problem.loss.ridge, any_precision=family.any_precision, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:

@@ -234,8 +234,8 @@ class FlowParameters:
         """
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
-        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none with
-        ``t_end=1`` either unless it stops early, and 0.03 in blocks.
+        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
         """,
     )
     metric_scale: str | float = parameter(

@@ -25,16 +25,13 @@ from sklearn_gflow.dynamics import (
 from sklearn_gflow.estimators._memory import Demand, available_bytes, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import check_alpha, check_schedule
-from sklearn_gflow.geometry import SOLVERS, Shape, Solver, solver_for
+from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 
 __all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
 
 FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
 SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
-# Of the full batch, times α(1−α), in units of c: none at either end. Without a ridge D⁺ moves the
-# modes of noise as fast as those of the signal. Chosen with the defaults of α and t_end.
-_RIDGE = 1 / 3
 # What blocks need where the user leaves it open, chosen on validation parts of seven tables
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
@@ -51,6 +48,8 @@ class Settings:
         The parameters by name, as the user gave them.
     shape : Shape
         Of D on all training rows.
+    ridge : float
+        See `Loss`.
     any_precision : bool
         See `Family`.
     chunk : bool
@@ -77,6 +76,7 @@ class Settings:
 
     given: Mapping[str, Any]
     shape: Shape
+    ridge: float
     any_precision: bool
     chunk: bool
     device: torch.device
@@ -97,6 +97,7 @@ class Settings:
         shape: Shape,
         seed: int,
         *,
+        ridge: float = Loss.ridge,
         any_precision: bool = True,
         chunk: bool = False,
     ) -> Settings:
@@ -111,12 +112,13 @@ class Settings:
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
         times = check_schedule(given["schedule"], given["t_end"])
-        dampings = _Dampings.of(given, alpha)
+        dampings = _Dampings.of(given, alpha, ridge)
         rows = _rows_of_a_block(given, shape, dampings, device, chunk=chunk)
         in_blocks = rows is not None
         settings = cls(
             given=given,
             shape=shape,
+            ridge=ridge,
             any_precision=any_precision,
             chunk=chunk,
             device=device,
@@ -137,12 +139,13 @@ class Settings:
         """The same for another α and another end; the start stays that of this record."""
         given = {**self.given, "alpha": alpha, "t_end": t_end, "init_scale": self.init_scale}
         return self.of(
-            given, self.shape, self.seed, any_precision=self.any_precision, chunk=self.chunk
-        )
+            given, self.shape, self.seed,
+            ridge=self.ridge, any_precision=self.any_precision, chunk=self.chunk,
+        )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
-        dampings = _Dampings.of(self.given, alpha)
+        dampings = _Dampings.of(self.given, alpha, self.ridge)
         return dampings.blocks if self.in_blocks else dampings.whole
 
     # -- what follows from it ----------------------------------------------------------------------
@@ -243,13 +246,13 @@ class _Dampings:
     blocks: float
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], alpha: float) -> _Dampings:
+    def of(cls, given: Mapping[str, Any], alpha: float, ridge: float) -> _Dampings:
         damping = given["damping"]
         if not isinstance(damping, str):
             return cls(float(damping), float(damping))
         # With a ridge the outputs stop short of the labels: only D⁺ itself takes them to t = 1.
         to_the_end = given["t_end"] == 1 and not given["early_stopping"]
-        return cls(0.0 if to_the_end else _RIDGE * alpha * (1 - alpha), _BLOCK_DAMPING)
+        return cls(0.0 if to_the_end else ridge * alpha * (1 - alpha), _BLOCK_DAMPING)
 
 
 def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:

@@ -70,6 +70,9 @@ class LogLoss(Loss):
     """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
 
     unit = 0.5
+    # Its curvature p(1 − p) falls as labels are learnt: a ridge that suits the start would hold
+    # back all that follows.
+    ridge = 0.0
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
