@@ -1,4 +1,8 @@
-"""Rank loss: how far outputs are from the straight line, measured and by Prop. 2.5."""
+"""Rank loss: how far outputs are from the straight line, measured and by Prop. 2.5.
+
+Where D has not full rank the outputs cannot follow the line; the ranges of D alone predict by how
+much they miss it. Notation: docs/notation.md; P^⊥ = 1 − P.
+"""
 
 from __future__ import annotations
 

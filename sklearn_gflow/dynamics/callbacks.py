@@ -1,7 +1,7 @@
 """What hangs on a flow: columns of its record, progress, early stopping, a veto on steps.
 
 All flows, in the full batch, over blocks and by classical integrators, call the same `Callback`.
-They show it an `Event` at the start and after each step, mark or epoch.
+They show it an `Event` at the start and after each step, mark or epoch. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

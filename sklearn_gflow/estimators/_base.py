@@ -1,7 +1,7 @@
 """What the estimators share: validate → build → flow → expose, and the one writer of fitted state.
 
 Until the last of these four nothing of an estimator changes: a fit that fails or is interrupted
-leaves it exactly as it was.
+leaves it exactly as it was. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class BaseAdaptedFlow(
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
         else:
-            former = before.family(device)  # whose buffers may be random
+            former = before.family(device)  # with the buffers of the fit
             if former.signature != family.signature:
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
@@ -221,7 +221,8 @@ class BaseAdaptedFlow(
         """X, y and weights without the rows whose weight is zero, and what describes X."""
         check_alpha(self.alpha)
         further_chunk = chunk and self._is_fitted()
-        # scikit-learn writes what it learns of X onto the estimator that it checks for.
+        # scikit-learn writes the number and the names of the columns onto the estimator that it
+        # checks for. A copy stands in, since this fit may still fail.
         stand_in = copy.copy(self)
         X, y = validate_data(
             stand_in,

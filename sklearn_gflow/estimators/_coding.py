@@ -1,7 +1,7 @@
 """How y became the targets of a network, and how its outputs become predictions again.
 
 A coding is learnt from the training rows and kept with a fit. It also judges outputs: what the
-score of the estimator and the cost of given rows are.
+score of the estimator and the cost of given rows are. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class CodedNumbers:
         """
         y = columns(rows.y)
         check_domain(loss.loss, loss.name, y)
-        with np.errstate(over="ignore", invalid="ignore"):  # which is reported here
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below
             mean, scale = loss.units(y, rows.weights)
         if not np.isfinite([mean, scale]).all():
             raise ValueError(

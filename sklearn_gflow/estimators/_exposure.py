@@ -1,6 +1,7 @@
 """From a trained flow to fitted attributes: each function reads one thing and returns a dict.
 
 Nothing here touches an estimator. What the attributes mean is told in `_attributes`.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def _layers_of_collapse(
     outputs: np.ndarray,
     trained: TrainedFlow,
 ) -> dict[str, Any]:
-    if len(np.unique(index)) < n_classes:  # of a chunk
+    if len(np.unique(index)) < n_classes:  # as in a chunk that lacks a class
         return {}
     layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}
     hidden = trained.output_map.hidden(trained.trajectory.theta)

@@ -1,8 +1,9 @@
 """Losses as estimators see them: from y in the user's units to targets, and from outputs back.
 
 A loss by name is an entry of `NUMBERS` (for regressors) or `LABELS` (for classifiers). The formulas
-of the losses are in `geometry.cost`; here is in which units targets are handed to them, at which
+of the losses are in `geometry.losses`; here is in which units targets are handed to them, at which
 constant a model starts, and how outputs become predictions, probabilities and scores.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ Units = tuple[np.ndarray, np.ndarray]
 UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
 """(y, weights) -> units."""
 
-_NORMAL_DEVIATION = 1.4826  # times the median absolute deviation, where errors are normal
-_QUANTILE_SPAN = 0.1  # on both sides of a quantile, to estimate the density there
+# The standard deviation of a normal variable over its median absolute deviation.
+_NORMAL_DEVIATION = 1.4826
+# The density at a quantile is estimated from the quantiles this far below and above.
+_QUANTILE_SPAN = 0.1
 
 
 def row_losses(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -70,7 +73,7 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
             np.average(to_numpy(loss.gradient(y.new_full(y.shape, x), y))[:, 0], weights=weights)
         )
 
-    if not slope(least) < 0 < slope(most):  # all rows agree
+    if not slope(least) < 0 < slope(most):  # where all rows have the same minimum
         return least
     return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14))
 
@@ -154,7 +157,7 @@ class LossOfNumbers:
 
     def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """The constant of least cost, where a model begins."""
-        if self.loss.linear:  # in its units the mean is zero, and rounding is no start
+        if self.loss.linear:  # the mean is zero in its units, up to rounding
             return np.zeros(targets.shape[1])
         return best_constant(self.loss, targets, weights)
 
@@ -163,7 +166,8 @@ def mean_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
     """Mean and standard deviation; of a constant column its value and 1."""
     mean = np.average(y, axis=0, weights=weights)
     deviation = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
-    # A constant column has no scale, and the rounding of its mean is no target.
+    # A constant column has no deviation. Its value, not its mean, is the centre, so that targets
+    # are zero and not the rounding of the mean.
     constant = np.ptp(y, axis=0) == 0
     return np.where(constant, y[0], mean), np.where(constant, 1.0, deviation)
 
@@ -177,12 +181,12 @@ def median_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
     """Median and the standard deviation that normal errors with that median deviation have."""
     median = _quantile(y, 0.5, weights)
     deviation = _NORMAL_DEVIATION * _quantile(np.abs(y - median), 0.5, weights)
-    # Where most values are the same the median deviation is zero.
+    # The median deviation is zero where more than half of the values are the same.
     return median, np.where(deviation > 0, deviation, mean_and_deviation(y, weights)[1])
 
 
 def _quantile(y: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
-    # Of the methods of numpy this one takes a weight of k for k copies.
+    # With this method of numpy a weight of k is k copies.
     found: np.ndarray = np.quantile(y, level, axis=0, weights=weights, method="inverted_cdf")
     return found
 

@@ -2,7 +2,7 @@
 
 Each group is a dataclass that estimators inherit. In signatures and docstrings a group comes before
 those that stand to the left of it among the bases. What differs between regressors, classifiers and
-searches is told in one text for all.
+searches is told in one text for all. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

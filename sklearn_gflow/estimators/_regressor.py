@@ -1,4 +1,8 @@
-"""The regressor."""
+"""The regressor: how targets are checked and coded, predictions with their errors, the score.
+
+Training itself is in `_base` and `_training`, the units of the targets are in `_losses` and
+`_coding`. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Parameters stay as the user gave them. What they mean for a table of some shape is settled here,
 once, before training begins; nothing after it looks at parameters again. A search asks the record
-for another α and t_end (`Settings.at`).
+for another α and t_end (`Settings.at`). Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ __all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
 
 FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
-SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
-# What blocks need where the user leaves it open, chosen on validation parts of seven tables
+# Scale of the first layer at a smooth start; chosen together with the defaults of α and t_end.
+SMOOTH_START = 0.3
+# The ridge of blocks by default, chosen on validation parts of seven tables
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
-_SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
+# From this ridge on the rounding of float32 is small beside it.
+_SINGLE_PRECISION_DAMPING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,8 @@ class _Dampings:
         damping = given["damping"]
         if not isinstance(damping, str):
             return cls(float(damping), float(damping))
-        # With a ridge the outputs stop short of the labels: only D⁺ itself takes them to t = 1.
+        # With a ridge the outputs stop short of the labels. A flow that is to reach them, at t = 1,
+        # therefore has none.
         to_the_end = given["t_end"] == 1 and not given["early_stopping"]
         return cls(0.0 if to_the_end else ridge * alpha * (1 - alpha), _BLOCK_DAMPING)
 
@@ -258,7 +261,8 @@ class _Dampings:
 def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:
     if not isinstance(init_scale, str):
         return float(init_scale)
-    # Generalisation asks for a smooth start, D⁺ without a ridge for a well-conditioned G.
+    # Smooth starts generalise better. At α = 1 in the full batch there is no ridge by default, and
+    # D⁺ needs a well-conditioned G.
     return 1.0 if alpha == 1 and not in_blocks else SMOOTH_START
 
 
@@ -295,7 +299,7 @@ def _rows_of_a_block(
             )
         return int(batch_size)
     if solver.needs_ridge(shape) and dampings.whole == 0:
-        return _BLOCK_ROWS  # where the ridge is there by default
+        return _BLOCK_ROWS  # blocks have a ridge by default
     if not exponential:
         return None
     small = solver.entries(shape) <= FULL_BATCH_SIZE**2
@@ -316,7 +320,8 @@ def _check_ridge(
         )
     if not solver.needs_ridge(shape):
         return
-    # Small eigenvalues of G are not those of what stands for it: without a ridge a flow crawls.
+    # The small eigenvalues of G are not those of the matrix that stands for it. Without a ridge
+    # the steps of a flow would get shorter and shorter.
     if dampings.blocks == 0:
         raise ValueError(f"solver={name!r} needs a ridge; set damping > 0, or damping='auto'")
     if given["batch_size"] is None and dampings.whole == 0:

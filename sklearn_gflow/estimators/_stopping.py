@@ -1,6 +1,7 @@
 """When a training stops: by rows held out, or by leave-one-out in closed form.
 
 Both judge outputs by a pair (score, loss), the score being what ``score`` of the estimator gives.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def stopped_by_leave_one_out(
     if not settings.in_blocks:
         callbacks.append(LossReached(float(left_out.judged[best, 2])))
     trained = training.until(end, callbacks, MARKS)
-    if best == 0:  # nothing that is learnt helps with rows left out
+    if best == 0:  # rows left out are predicted best by the start
         trained.trajectory.selected = 0, training.start
     return trained, left_out
 
@@ -104,7 +105,8 @@ def _times_to_try(training: Training) -> list[float]:
     if settings.times is not None:
         return list(settings.times)
     times = [t for t in t_from_tau(MARKS).tolist() if t < settings.t_end]
-    if settings.t_end < 1 or settings.damping == 0:  # with a ridge the way to t = 1 has no end
+    # With a ridge the labels are not reached, and the flow has no end at t = 1.
+    if settings.t_end < 1 or settings.damping == 0:
         times.append(settings.t_end)
     return times
 

@@ -19,8 +19,8 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Cost", "Loss", "RowCost", "SquaredError"]
 
-# Where a least loss is at infinity, as that of a certain label, smaller targets count as this in
-# the unit of step errors: a way without an end cannot be a unit.
+# The unit of step errors is the length of the way to the least loss, which has no end where that is
+# at infinity, as for a certain label. Targets smaller than this then count as this.
 _NEARLY_ZERO = 0.01
 
 
@@ -142,7 +142,8 @@ class Loss(ABC):
     unit: float = 1.0
     link: str = "identity"
     domain: str = "real"
-    ridge: float = 1 / 3  # chosen with the defaults of α and t_end
+    # The default was chosen together with those of α and t_end.
+    ridge: float = 1 / 3
 
     @abstractmethod
     def value(self, x: Tensor, y: Tensor) -> Tensor:

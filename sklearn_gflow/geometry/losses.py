@@ -17,7 +17,7 @@ from sklearn_gflow.geometry.cost import Loss, RowCost, SquaredError
 
 __all__ = ["CrossEntropy", "Gamma", "Huber", "LogLoss", "Poisson", "Quantile", "SquaredLoss"]
 
-# Of e^d − 1 − d: with so many terms the series is exact to rounding up to there.
+# Up to this |d| the series of e^d − 1 − d is taken; with so many terms it is exact to rounding.
 _SERIES_BELOW, _SERIES_TERMS = 0.3, 13
 
 
@@ -233,10 +233,10 @@ class Gamma(Loss):
 
 
 def _log_ahead(y: Tensor, log_now: Tensor, floor: float) -> Tensor:
-    """log y, with targets below ``floor`` as log floor, or as one less than it is now.
+    """log y, where y below ``floor`` counts as ``floor``, or as e^{−1} times what it is now.
 
-    Without the second a flow that has passed the stand-in would be told to go back, and where it
-    meets it, that there is no way left.
+    The second keeps the stand-in ahead: a flow that has passed log floor would otherwise be sent
+    back, and one that has just reached it would find no way left.
     """
     return torch.maximum(y.log(), (log_now - 1).clamp_max(math.log(floor)))
 

@@ -137,8 +137,9 @@ class _Ladder(Solver):
             D.mT @ D,
             threshold=threshold,
             ridge=ridge,
-            # The projector of a damped Cholesky factor of DᵀD would be damped too. There is no
-            # jitter: its residual certifies D⁺ where Dᵀ is applied last, and here it comes first.
+            # With a ridge eigenvectors are taken, because the projector of a Cholesky factor of
+            # DᵀD + ridge would be damped. A jitter is not tried: a small residual certifies D⁺r
+            # only if Dᵀ is applied after the solve, and here it is applied before.
             eigenvectors=eigenvectors or bool(ridge),
         )
         return _ParameterSide(D, factor, damped=ridge > 0)
