@@ -88,8 +88,10 @@ class ExplainedShare:
     """
 
     def __init__(self, loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> None:
-        self.loss, self.weights = loss, weights
+        self.loss = loss
         self.columns = [host_tensor(column[:, None]) for column in targets.T]
+        w = np.ones(len(targets)) if weights is None else weights
+        self.shares = host_tensor(w / w.sum())
         constants = best_constant(loss, targets, weights)
         self.null = self._costs(np.broadcast_to(constants, targets.shape).copy())
 
@@ -104,9 +106,10 @@ class ExplainedShare:
 
     def _costs(self, outputs: np.ndarray) -> np.ndarray:
         """C of each output."""
-        values = host_tensor(outputs)
-        losses = [self.loss.value(values[:, q, None], y) for q, y in enumerate(self.columns)]
-        return np.array([np.average(to_numpy(column), weights=self.weights) for column in losses])
+        values, costs = host_tensor(outputs), []
+        for q, y in enumerate(self.columns):
+            costs.append(float(self.shares @ self.loss.value(values[:, q, None], y).double()))
+        return np.array(costs)
 
 
 # -- numbers -----------------------------------------------------------------------------------
