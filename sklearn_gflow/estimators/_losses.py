@@ -30,13 +30,13 @@ from sklearn_gflow.geometry import (
 __all__ = [
     "LABELS",
     "NUMBERS",
+    "ExplainedShare",
     "LossOfLabels",
     "LossOfNumbers",
+    "RightShare",
     "best_constant",
     "check_domain",
-    "d2_score",
     "inverse_link",
-    "row_losses",
 ]
 
 Units = tuple[np.ndarray, np.ndarray]
@@ -48,11 +48,6 @@ UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
 _NORMAL_DEVIATION = 1.4826
 # The density at a quantile is estimated from the quantiles this far below and above.
 _QUANTILE_SPAN = 0.1
-
-
-def row_losses(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """ℓ of each row, of arrays of shape (n_samples, n_outputs)."""
-    return to_numpy(loss.value(host_tensor(outputs), host_tensor(targets)))
 
 
 def best_constant(loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -78,23 +73,46 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
     return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14))
 
 
-def d2_score(
-    loss: Loss, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
-) -> float:
-    """Share of the cost of the best constant that is explained, the mean over outputs.
+class ExplainedShare:
+    """Scores outputs for given rows: the share of the cost of the best constant that is explained.
 
     For the squared error it is R² as `sklearn.metrics.r2_score` has it, for the Poisson and the
-    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it. As there, of constant targets it
-    is 1 for predictions without an error and 0 for others.
+    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it; the mean over outputs. As there, of
+    constant targets it is 1 for outputs without an error and 0 for others.
+
+    Parameters
+    ----------
+    loss : Loss
+        ℓ, a sum over outputs.
+    targets : ndarray of shape (n_samples, n_outputs)
+        y.
+    weights : ndarray of shape (n_samples,) or None
+        w.
     """
-    scores = []
-    constants = best_constant(loss, targets, weights)
-    for q in range(targets.shape[1]):
-        y, x = targets[:, q, None], outputs[:, q, None]
-        null = np.average(row_losses(loss, np.full_like(y, constants[q]), y), weights=weights)
-        rest = np.average(row_losses(loss, x, y), weights=weights)
-        scores.append(1 - rest / null if null > 0 else float(rest == 0))
-    return float(np.mean(scores))
+
+    def __init__(self, loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        self.loss = loss
+        self.columns = [host_tensor(column[:, None]) for column in targets.T]
+        w = np.ones(len(targets)) if weights is None else weights
+        self.shares = host_tensor(w / w.sum())
+        constants = best_constant(loss, targets, weights)
+        self.null = self._costs(np.broadcast_to(constants, targets.shape).copy())
+
+    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
+        """(score, cost) of outputs of the shape of the targets."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        costs = self._costs(outputs)
+        explained = 1 - np.divide(costs, self.null, where=self.null > 0, out=np.ones_like(costs))
+        perfect = (self.null == 0) & (costs == 0)
+        return float(np.where(perfect, 1.0, explained).mean()), float(costs.sum())
+
+    def _costs(self, outputs: np.ndarray) -> np.ndarray:
+        """C of each output."""
+        values, costs = host_tensor(outputs), []
+        for q, y in enumerate(self.columns):
+            costs.append(float(self.shares @ self.loss.value(values[:, q, None], y).double()))
+        return np.array(costs)
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -250,6 +268,34 @@ class LossOfLabels(ABC):
     def decided(scores: np.ndarray) -> np.ndarray:
         """Class index of each row."""
         return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
+class RightShare:
+    """Scores outputs for given rows: the share of them whose class is right.
+
+    Parameters
+    ----------
+    loss : LossOfLabels
+        How outputs are read.
+    targets : ndarray of shape (n_samples, n_outputs)
+        Codes of the labels.
+    weights : ndarray of shape (n_samples,) or None
+        w.
+    """
+
+    def __init__(self, loss: LossOfLabels, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        self.loss, self.targets, self.weights = loss, host_tensor(targets), weights
+        self.right = loss.decided(loss.scores(targets))
+
+    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
+        """(accuracy, cost) of outputs of the shape of the targets."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        decided = self.loss.decided(self.loss.scores(outputs))
+        losses = to_numpy(self.loss.loss.value(host_tensor(outputs), self.targets))
+        judged = np.stack([decided == self.right, losses])
+        score, loss = np.average(judged, axis=1, weights=self.weights)
+        return float(score), float(loss)
 
 
 def _smoothed(n_classes: int, smoothing: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, S
 from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
 from sklearn_gflow.estimators._coding import CodedNumbers
 from sklearn_gflow.estimators._description import described
-from sklearn_gflow.estimators._losses import LossOfNumbers, d2_score
+from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
@@ -272,7 +272,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         checked = check_array(y, ensure_2d=False, dtype=np.float64)
         weights = check_weights(sample_weight, checked)
         outputs = coding.start + self._model(X)
-        return d2_score(coding.loss, coding.targets(checked), outputs, weights)
+        return ExplainedShare(coding.loss, coding.targets(checked), weights)(outputs)[0]
 
     def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """Predict targets at every point of the path, the start first; needs ``store_path``.

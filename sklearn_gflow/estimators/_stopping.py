@@ -31,8 +31,8 @@ from sklearn_gflow.geometry import FactorizationError, Shape
 
 __all__ = ["Judge", "LeftOut", "judge_left_out", "judged_by", "stopped_by_leave_one_out"]
 
-Judge = Callable[[np.ndarray, TrainingData], tuple[float, float]]
-"""``(outputs, rows) -> (score, loss)``, of the model's outputs for the given rows."""
+Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
+"""``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
 def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
@@ -40,11 +40,11 @@ def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestP
     settings, family, device = training.settings, training.family, training.start.device
     X = to_tensor(held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
-    reference = family.outputs(theta, X)
+    reference, of_outputs = family.outputs(theta, X), judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
         model = to_numpy(family.outputs(point.theta, X) - reference)
-        return judge(held_out.start + model, held_out)
+        return of_outputs(held_out.start + model)
 
     patience, tol = settings.given["n_iter_no_change"], settings.given["tol"]
     return BestPoint(judged, "validation", patience, tol)
@@ -140,15 +140,15 @@ def judge_left_out(
         except FactorizationError as error:
             raise failure(0.0, "the Gram could not be factorised", str(error)) from error
     scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
-
-    def judged(alpha: float, tau: float) -> tuple[float, float, float]:
-        flow_of = alpha, tau, scale, settings.damping_at(alpha) * unit
-        residuals = to_numpy(decomposed.residuals(*flow_of))
-        score, loss = judge(data.targets - residuals, data)
-        return score, loss, decomposed.training_loss(*flow_of)
-
-    taus = [float(tau) for tau in tau_from_t(times)]
-    return np.array([[judged(float(a), tau) for tau in taus] for a in alphas]), decomposed
+    of_outputs, taus, judged = judge(data), tau_from_t(times).tolist(), []
+    for alpha in alphas:
+        ridge = settings.damping_at(alpha) * unit
+        for tau in taus:
+            flow_of = float(alpha), tau, scale, ridge
+            residuals = to_numpy(decomposed.residuals(*flow_of))
+            score, loss = of_outputs(data.targets - residuals)
+            judged.append((score, loss, decomposed.training_loss(*flow_of)))
+    return np.array(judged).reshape(len(alphas), len(taus), 3), decomposed
 
 
 def _check_left_out(training: Training) -> None:

@@ -37,7 +37,6 @@ from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.geometry import (
     Cost,
     Family,
-    Linearization,
     Loss,
     OutputMap,
     TangentMap,
@@ -83,14 +82,13 @@ class TrainedFlow:
     rows: np.ndarray
     kernel_rows: np.ndarray
 
-    def linearize(self) -> Linearization | TangentMap:
+    def linearize(self) -> TangentMap:
         """The kernel's rows to first order at the solution, with the Gram that the flow formed."""
         trajectory, output_map = self.trajectory, self.output_map
-        all_rows = len(self.kernel_rows) == output_map.n_samples and output_map.weights is None
+        all_rows = len(self.kernel_rows) == output_map.n_samples and not output_map.weighted
         if trajectory.end and all_rows and trajectory.solution == trajectory.n_steps:
             return trajectory.end
-        plain = output_map.plain(torch.from_numpy(self.kernel_rows))
-        return plain.family.linearize(trajectory.theta, plain.X)
+        return output_map.plain(torch.from_numpy(self.kernel_rows)).linearize(trajectory.theta)
 
 
 class PrintedProgress(Callback):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["DifferentiableMap", "Family", "Linearization", "TangentMap"]
+__all__ = ["DifferentiableMap", "Family", "Linearization", "OutputSpace", "TangentMap"]
 
 
 class Linearization(ABC):
@@ -158,8 +158,8 @@ class Family(ABC):
         return self
 
 
-class TangentMap(Protocol):
-    """An output map at one θ, to first order, on flat vectors of shape (Q·N,), sample-major.
+class OutputSpace(Protocol):
+    """Where all outputs on a training set lie: flat vectors of shape (Q·N,), sample-major.
 
     With sample weights w the vectors are W^½ times plain values, in which the formulas of the
     paper hold as they are.
@@ -179,7 +179,14 @@ class TangentMap(Protocol):
 
     @property
     def total_weight(self) -> float:
-        """N of the clock (2.52): the sum of the weights."""
+        """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
+
+    def unweigh(self, x: Tensor) -> Tensor:
+        """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""
+
+
+class TangentMap(OutputSpace, Protocol):
+    """An output map at one θ, to first order."""
 
     @property
     def sample_weights(self) -> Tensor:
@@ -192,9 +199,6 @@ class TangentMap(Protocol):
     @property
     def shared_gram(self) -> Tensor:
         """K̄, shape (n_samples, n_samples): the mean over outputs of the diagonal blocks of G."""
-
-    def unweigh(self, x: Tensor) -> Tensor:
-        """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""
 
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""
@@ -224,34 +228,15 @@ class TangentMap(Protocol):
         """D, shape (Q·N, K)."""
 
 
-class DifferentiableMap(Protocol):
+class DifferentiableMap(OutputSpace, Protocol):
     """θ ↦ x(θ), all outputs on a training set in one vector (2.9)."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Q."""
-
-    @property
-    def n_params(self) -> int:
-        """K."""
 
     @property
     def dtype(self) -> torch.dtype:
         """In which θ is taken and x(θ) given."""
-
-    @property
-    def total_weight(self) -> float:
-        """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
 
     def outputs(self, theta: Tensor) -> Tensor:
         """x(θ), shape (Q·N,)."""
 
     def linearize(self, theta: Tensor) -> TangentMap:
         """x(θ) with D at one θ."""
-
-    def unweigh(self, x: Tensor) -> Tensor:
-        """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""

@@ -77,6 +77,11 @@ class OutputMap:
         return self.X.dtype
 
     @property
+    def weighted(self) -> bool:
+        """Whether samples have weights."""
+        return self.weights is not None
+
+    @property
     def total_weight(self) -> float:
         """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
         return float(len(self.X) if self.weights is None else self.weights.sum())

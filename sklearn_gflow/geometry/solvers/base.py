@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklearn_gflow.geometry.functions import GramFunction
+from sklearn_gflow.geometry.functions import PSEUDOINVERSE, GramFunction
 from sklearn_gflow.geometry.maps import TangentMap
 from sklearn_gflow.geometry.vectors import norm
 
@@ -133,6 +133,10 @@ class TangentFactor(ABC):
     @abstractmethod
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
+
+    def fitted(self, r: Tensor) -> Tensor:
+        """DD⁺r with the D⁺ of this factor: P r, or with a ridge what ridge regression fits."""
+        return self.move(PSEUDOINVERSE, r)[1] if self.damped else self.project(r)
 
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
         """Whether |P r| ≤ tolerance, so that the flow of r stands still."""
