@@ -137,7 +137,7 @@ class Fixed:
         return Outcome.REJECTED if stepper.vetoed(step) else step
 
     def marks_within(self, start: float, end: float) -> Sequence[float]:
-        """None: the steps are the times."""
+        """No marks: the steps end at all times that are recorded."""
         return ()
 
 

@@ -299,7 +299,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         trained: TrainedFlow,
         left_out: LeftOut | None,
     ) -> dict[str, Any]:
-        """Also how far the classes have collapsed."""
+        """Fitted attributes, with how far the classes have collapsed."""
         attributes = super()._expose(problem, training, trained, left_out)
         coding, index, history = problem.coding, problem.index, attributes["history_"]
         assert isinstance(coding, CodedLabels)

@@ -94,16 +94,16 @@ class CodedNumbers:
         return TrainingData(rows.X, self.targets(rows.y), rows.weights, self.start)
 
     def judge(self, rows: TrainingData) -> ExplainedShare:
-        """What scores outputs for some rows, by D² of the loss: R² for the squared error."""
+        """A function that scores outputs for some rows by D² of the loss, R² for squares."""
         return ExplainedShare(self.loss, rows.targets, rows.weights)
 
     def predictions(self, model: np.ndarray) -> np.ndarray:
-        """Predictions in units of y, of what the network moved."""
+        """Predictions in units of y, from f_θ − f_θ₀."""
         predicted = self.mean + self.scale * inverse_link(self.loss, self.start + model)
         return self.shaped(predicted.astype(model.dtype))
 
     def shaped(self, values: np.ndarray) -> np.ndarray:
-        """As y had it."""
+        """Values of all outputs in the shape that y had."""
         return values[:, 0] if self.ndim == 1 else values
 
     def attributes(self) -> dict[str, Any]:
@@ -149,11 +149,11 @@ class CodedLabels:
         return TrainingData(rows.X, self.codes[self.index(rows.y)], weights, self.start)
 
     def judge(self, rows: TrainingData) -> RightShare:
-        """What scores outputs for some rows, by accuracy."""
+        """A function that scores outputs for some rows by accuracy."""
         return RightShare(self.loss, rows.targets, rows.weights)
 
     def scores(self, model: np.ndarray) -> np.ndarray:
-        """What decides, of what the network moved."""
+        """Scores that decide on a class, from f_θ − f_θ₀."""
         return self.loss.scores((model + self.start).astype(model.dtype))
 
     def labels(self, scores: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ class CodedLabels:
         return self.classes[self.loss.decided(scores)]
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Of the classes."""
+        """Probabilities of the classes, from scores."""
         return self.loss.probabilities(scores, self.n_seen)
 
     def attributes(self) -> dict[str, Any]:

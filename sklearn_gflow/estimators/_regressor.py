@@ -195,7 +195,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         trained: TrainedFlow,
         left_out: LeftOut | None,
     ) -> dict[str, Any]:
-        """Also the rows that standard deviations stand on."""
+        """Fitted attributes, with the rows that standard deviations are computed from."""
         seen = self._kept.n_train if self._continues(chunk=True) and problem.chunk else 0
         attributes = super()._expose(problem, training, trained, left_out)
         return attributes | KeptRows.of(training, trained, seen).attributes()

@@ -134,7 +134,7 @@ def _deviation(occasion: Occasion) -> Callback | None:
 
 
 CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
-"""What hangs on every flow of an estimator; a maker returns None where it has nothing to say."""
+"""Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
 
 @dataclass(frozen=True)

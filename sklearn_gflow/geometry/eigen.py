@@ -90,7 +90,7 @@ def ascending_eigenvalues(A: Tensor) -> Tensor:
 
 
 def small_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Λ, V of a matrix so small that the threads of the library do not matter.
+    """Λ and V of a matrix so small that it does not matter how many threads a library has.
 
     Raises
     ------
