@@ -204,7 +204,10 @@ CLASSES: Final[Group] = {
 SEARCH: Final[Group] = {
     "alpha_": ("float", "α of the best pair; between equal scores that of the lower loss."),
     "t_end_": ("float", "Stopping time of the best pair."),
-    "best_score_": ("float", "R² or accuracy of the best pair, the mean over the folds."),
+    "best_score_": (
+        "float",
+        "What ``score`` gives for the best pair: R², D² or accuracy, the mean over the folds.",
+    ),
     "best_estimator_": (
         "estimator",
         "The estimator without the search, fitted on all rows with the best pair.",

@@ -275,6 +275,8 @@ class BaseAdaptedFlow(
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""
+        if self._is_fitted():  # scikit-learn looks at the parameters of the first call only
+            self._validate_params()
         if self.method != "exponential":
             raise ValueError(
                 f"method={self.method!r} integrates the full batch; set method='exponential' "
@@ -297,6 +299,13 @@ class BaseAdaptedFlow(
     def _continuing(chunk: bool) -> str:
         """What makes training continue, for messages."""
         return "partial_fit" if chunk else "warm_start=True"
+
+    def _other_loss(self, before: Loss, asked: Loss, *, chunk: bool) -> str:
+        """What to say where a fit that goes on is asked for another loss."""
+        return (
+            f"{self._continuing(chunk)} continues from the last fit, whose loss was {before!r}, "
+            f"and loss is {asked!r} now; keep it, or start anew by fit with warm_start=False"
+        )
 
     # -- use ---------------------------------------------------------------------------------------
 

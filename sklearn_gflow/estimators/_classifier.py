@@ -222,6 +222,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         n_seen = rows.total_weight
         if self._continues(chunk=chunk):
             before: CodedLabels = self._coding
+            if type(before.loss) is not type(loss):
+                raise ValueError(self._other_loss(before.loss.loss, loss.loss, chunk=chunk))
             n_seen += before.n_seen if chunk else 0.0
             return CodedLabels(loss, classes, codes, before.start, n_seen)
         targets = codes[np.searchsorted(classes, rows.y)]

@@ -25,6 +25,31 @@ from sklearn_gflow.geometry import Loss
 __all__ = ["CodedLabels", "CodedNumbers", "columns"]
 
 
+def _without_scale(loss: LossOfNumbers, y: np.ndarray) -> str:
+    """What to say of a column that has no unit."""
+    if loss.loss.link == "log":
+        return (
+            f"loss={loss.name!r} needs a positive value in each column of y, and one has none; "
+            "leave that column out, or take another loss"
+        )
+    return (
+        f"y has values up to {np.abs(y).max():.3g}, whose variance is below the range of float64; "
+        "multiply y by a constant"
+    )
+
+
+def _check_range(y: np.ndarray, dtype: str, *derived: np.ndarray) -> None:
+    """Hold y, and the squares of what was made of it, to the range of a precision."""
+    most = float(np.abs(y).max())
+    with np.errstate(over="ignore"):
+        sizes = [most, *(np.square(values).sum() for values in derived)]
+    if not np.less_equal(sizes, np.finfo(dtype).max).all():
+        raise ValueError(
+            f"y has values up to {most:.3g}, which are beyond the range of {dtype}, or their "
+            "squares are; divide y by a constant, or leave such rows out"
+        )
+
+
 def columns(y: np.ndarray) -> np.ndarray:
     """Targets as an array of shape (n_samples, n_outputs)."""
     return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -54,29 +79,24 @@ class CodedNumbers:
     ndim: int
 
     @classmethod
-    def learnt(cls, rows: Rows, loss: LossOfNumbers) -> CodedNumbers:
+    def learnt(cls, rows: Rows, loss: LossOfNumbers, dtype: str = "float64") -> CodedNumbers:
         """Units and start from the training rows.
 
         Raises
         ------
         ValueError
-            If the loss is not made for such numbers.
+            If the loss is not made for such numbers, or they leave the range of the precision in
+            which predictions are made.
         """
         y = columns(rows.y)
         check_domain(loss.loss, loss.name, y)
-        with np.errstate(over="ignore", invalid="ignore"):  # reported below
+        with np.errstate(all="ignore"):  # what is out of range is reported below
             mean, scale = loss.units(y, rows.weights)
-        if not np.isfinite([mean, scale]).all():
-            raise ValueError(
-                f"y has values up to {np.abs(y).max():.3g}, whose mean or variance is beyond the "
-                "range of float64; divide y by a constant"
-            )
-        if not (scale > 0).all():
-            raise ValueError(
-                f"loss={loss.name!r} needs a positive value in each column of y, and one has "
-                "none; leave that column out, or take another loss"
-            )
-        start = loss.start((y - mean) / scale, rows.weights)
+            targets = (y - mean) / scale
+        if (scale == 0).any():
+            raise ValueError(_without_scale(loss, y))
+        _check_range(y, dtype, mean, scale, targets)
+        start = loss.start(targets, rows.weights)
         return cls(loss.loss, loss.name, mean, scale, start, np.ndim(rows.y))
 
     def shaped_like(self, y: np.ndarray) -> CodedNumbers:
@@ -87,7 +107,10 @@ class CodedNumbers:
         """Targets of the network, shape (n_samples, n_outputs)."""
         values = columns(y)
         check_domain(self.loss, self.name, values)
-        return (values - self.mean) / self.scale
+        with np.errstate(over="ignore"):  # which is reported here
+            targets = (values - self.mean) / self.scale
+        _check_range(values, "float64", targets)
+        return targets
 
     def data(self, rows: Rows) -> TrainingData:
         """Rows as the network sees them."""

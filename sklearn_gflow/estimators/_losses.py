@@ -48,6 +48,8 @@ UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
 _NORMAL_DEVIATION = 1.4826
 # The density at a quantile is estimated from the quantiles this far below and above.
 _QUANTILE_SPAN = 0.1
+# Of the interval in which a root is sought: outliers may be 1e150 units away.
+_MOST_HALVINGS = 10_000
 
 
 def best_constant(loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -70,7 +72,7 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
 
     if not slope(least) < 0 < slope(most):  # where all rows have the same minimum
         return least
-    return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14))
+    return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14, maxiter=_MOST_HALVINGS))
 
 
 class ExplainedShare:
@@ -96,7 +98,9 @@ class ExplainedShare:
         w = np.ones(len(targets)) if weights is None else weights
         self.shares = host_tensor(w / w.sum())
         constants = best_constant(loss, targets, weights)
-        self.null = self._costs(np.broadcast_to(constants, targets.shape).copy())
+        null = self._costs(np.broadcast_to(constants, targets.shape).copy())
+        # Of counts that are all zero the best constant is at −∞, and its loss is no unit.
+        self.null = np.where(np.ptp(targets[w > 0], axis=0) > 0, null, 0.0)
 
     def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
         """(score, cost) of outputs of the shape of the targets."""
@@ -118,6 +122,14 @@ class ExplainedShare:
 # -- numbers -----------------------------------------------------------------------------------
 
 
+_OUTSIDE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "real": lambda y: np.zeros(y.shape, dtype=bool),
+    "nonnegative": lambda y: y < 0,
+    "positive": lambda y: y <= 0,
+}
+"""Which numbers are not in a domain."""
+
+
 def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
     """Hold y, shape (n_samples, n_outputs), to the domain of a loss.
 
@@ -126,11 +138,7 @@ def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
     ValueError
         Naming the loss, the domain and a value outside of it.
     """
-    outside = {
-        "real": np.zeros(y.shape, dtype=bool),
-        "nonnegative": y < 0,
-        "positive": y <= 0,
-    }[loss.domain]
+    outside = _OUTSIDE[loss.domain](y)
     if outside.any():
         raise ValueError(
             f"loss={name!r} needs {loss.domain} targets, and y has the value {y[outside][0]:g}; "
@@ -166,12 +174,22 @@ class LossOfNumbers:
 
     @classmethod
     def of(cls, loss: str | Loss, quantile: float) -> LossOfNumbers:
-        """The loss that a regressor's parameters name, or a user's own."""
+        """The loss that a regressor's parameters name, or a user's own.
+
+        Raises
+        ------
+        ValueError
+            If a user's own has a link or a domain that is not known.
+        """
         if isinstance(loss, str):
             make, units = NUMBERS[loss]
             return cls(loss, make(quantile), units(quantile))
-        units_of_link = {"identity": mean_and_deviation, "log": zero_and_mean}
-        return cls(type(loss).__name__, loss, units_of_link[loss.link])
+        for trait, known in (("link", _UNITS_OF_LINK), ("domain", _OUTSIDE)):
+            if (value := getattr(loss, trait)) not in known:
+                raise ValueError(
+                    f"loss={loss!r} has the {trait} {value!r}; it must be one of {sorted(known)}"
+                )
+        return cls(type(loss).__name__, loss, _UNITS_OF_LINK[loss.link])
 
     def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """The constant of least cost, where a model begins."""
@@ -220,6 +238,9 @@ def quantile_and_sparsity(level: float) -> UnitsOf:
 
     return units
 
+
+_UNITS_OF_LINK: dict[str, UnitsOf] = {"identity": mean_and_deviation, "log": zero_and_mean}
+"""Those of a user's loss."""
 
 NUMBERS: dict[str, tuple[Callable[[float], Loss], Callable[[float], UnitsOf]]] = {
     "squared_error": (lambda _: SquaredLoss(), lambda _: mean_and_deviation),

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, START, TARGETS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
-from sklearn_gflow.estimators._coding import CodedNumbers
+from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
@@ -176,8 +176,12 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
 
     def _learnt_coding(self, rows: Rows, *, chunk: bool = False) -> CodedNumbers:
         """Units of the targets; those of the last fit where it is continued."""
+        asked = LossOfNumbers.of(self.loss, self.quantile)
         if not self._continues(chunk=chunk):
-            return CodedNumbers.learnt(rows, LossOfNumbers.of(self.loss, self.quantile))
+            return CodedNumbers.learnt(rows, asked, self.dtype)
+        coding: CodedNumbers = self._coding
+        if asked.loss != coding.loss:
+            raise ValueError(self._other_loss(coding.loss, asked.loss, chunk=chunk))
         n_outputs = rows.y.shape[1] if np.ndim(rows.y) > 1 else 1
         if n_outputs != self.n_outputs_:
             raise ValueError(
@@ -185,7 +189,6 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 f"{self.n_outputs_} outputs, and y has {n_outputs}; keep them, or start "
                 "anew by fit with warm_start=False"
             )
-        coding: CodedNumbers = self._coding
         return coding.shaped_like(rows.y)
 
     def _expose(
@@ -272,6 +275,11 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         checked = check_array(y, ensure_2d=False, dtype=np.float64)
         weights = check_weights(sample_weight, checked)
         outputs = coding.start + self._model(X)
+        if columns(checked).shape != outputs.shape:
+            raise ValueError(
+                f"y must have a value for each row of X and each output, shape {outputs.shape}; "
+                f"got shape {checked.shape}"
+            )
         return ExplainedShare(coding.loss, coding.targets(checked), weights)(outputs)[0]
 
     def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:

@@ -209,6 +209,26 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         check_is_fitted(self)
         return self.best_estimator_.predict(X, return_std=return_std)
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the loss that is explained, of the estimator that was chosen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Sample weights.
+
+        Returns
+        -------
+        float
+            As `AdaptedFlowRegressor.score`: R², or D² of the loss that was trained on.
+        """
+        check_is_fitted(self)
+        return float(self.best_estimator_.score(X, y, sample_weight))
+
 
 @described(SEARCH, LABELS, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)

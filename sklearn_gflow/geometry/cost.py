@@ -9,6 +9,7 @@ Symbols: docs/notation.md.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -136,6 +137,10 @@ class Loss(ABC):
         The ridge that suits a flow between the ends of the family by default, times α(1−α) and
         relative to the mean of the Gram's diagonal. Without one D⁺ moves the modes of noise as
         fast as those of the signal.
+    reach : float
+        In the unit of step errors no target counts as farther away than this. Where the gradient
+        is bounded an outlier hardly pulls, and as a unit it would leave the other rows without
+        error control.
     """
 
     linear: bool = False
@@ -144,6 +149,11 @@ class Loss(ABC):
     domain: str = "real"
     # The default was chosen together with those of α and t_end.
     ridge: float = 1 / 3
+
+    @property
+    def reach(self) -> float:
+        """No bound, unless a loss has one."""
+        return math.inf
 
     @abstractmethod
     def value(self, x: Tensor, y: Tensor) -> Tensor:
@@ -214,14 +224,17 @@ class RowCost(Cost):
 
     def minimizer(self, x: Tensor) -> Tensor:
         """Where Euclidean gradient flow from x ends; a stand-in where that is at infinity."""
-        return self._minimizer(x, torch.finfo(x.dtype).eps)
+        floor = torch.finfo(x.dtype).eps
+        return self._weigh(self.loss.minimizer(self._plain(x), self.targets, floor))
 
     def distance(self, x: Tensor) -> float:
-        """|x* − x|, where targets whose x* is at infinity count as if it was not far."""
-        return norm(self._minimizer(x, _NEARLY_ZERO) - x)
+        """|x* − x|, where targets whose x* is at infinity count as if it was not far.
 
-    def _minimizer(self, x: Tensor, floor: float) -> Tensor:
-        return self._weigh(self.loss.minimizer(self._plain(x), self.targets, floor))
+        So do outliers: none is farther than `Loss.reach`.
+        """
+        plain, reach = self._plain(x), self.loss.reach
+        way = self.loss.minimizer(plain, self.targets, _NEARLY_ZERO) - plain
+        return norm(self._weigh(way.clamp(-reach, reach)))
 
     def _plain(self, x: Tensor) -> Tensor:
         values = x.view_as(self.targets)

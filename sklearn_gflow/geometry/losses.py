@@ -37,6 +37,7 @@ class CrossEntropy(RowCost):
         super().__init__(LogLoss(), targets, weights)
 
 
+@dataclass(frozen=True)
 class SquaredLoss(Loss):
     """ℓ = |x − y|²/2, whose cost is the `SquaredError`."""
 
@@ -66,6 +67,7 @@ class SquaredLoss(Loss):
         return SquaredError(weighed.reshape(-1), float(weights.sum()))
 
 
+@dataclass(frozen=True)
 class LogLoss(Loss):
     """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
 
@@ -109,6 +111,11 @@ class Huber(Loss):
 
     delta: float = 1.35
 
+    @property
+    def reach(self) -> float:
+        """3δ: four standard deviations of normal errors."""
+        return 3 * self.delta
+
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
         return torch.nn.functional.huber_loss(x, y, reduction="none", delta=self.delta).sum(1)
@@ -149,6 +156,11 @@ class Quantile(Loss):
     level: float = 0.5
     width: float = 0.02
 
+    @property
+    def reach(self) -> float:
+        """100 s: five standard deviations of normal errors, where 1/density is the unit."""
+        return 100 * self.width
+
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
         d = (x - y) / self.width - self._logit
@@ -174,6 +186,7 @@ class Quantile(Loss):
         return math.log(self.level / (1 - self.level))
 
 
+@dataclass(frozen=True)
 class Poisson(Loss):
     """Half the Poisson deviance, outputs being logarithms of means: Σ_q of e^x − y − y(x − log y).
 
@@ -206,6 +219,7 @@ class Poisson(Loss):
         return bool((y > 0).all())
 
 
+@dataclass(frozen=True)
 class Gamma(Loss):
     """Half the gamma deviance, outputs being logarithms of means: Σ_q of y/e^x − 1 − log y + x.
 
