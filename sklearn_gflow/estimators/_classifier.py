@@ -25,15 +25,14 @@ from sklearn_gflow.estimators._attributes import (
     PATH,
     START,
 )
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters
+from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._stopping import LeftOut
-from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.estimators._validation import _fit_context
 
 __all__ = ["AdaptedFlowClassifier"]
@@ -294,21 +293,10 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
 
     # -- expose ----------------------------------------------------------------------------------
 
-    def _expose(
-        self,
-        problem: Problem,
-        training: Training,
-        trained: TrainedFlow,
-        left_out: LeftOut | None,
-    ) -> dict[str, Any]:
+    def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes, with how far the classes have collapsed."""
-        attributes = super()._expose(problem, training, trained, left_out)
-        coding, index, history = problem.coding, problem.index, attributes["history_"]
-        assert isinstance(coding, CodedLabels)
-        assert index is not None
-        return attributes | class_attributes(
-            coding.loss, coding.codes, index, problem.data, trained, history
-        )
+        attributes = super()._expose(ended)
+        return attributes | class_attributes(ended, attributes["history_"])
 
     # -- use -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from sklearn_gflow.dynamics import t_from_tau, tau_from_t
-from sklearn_gflow.estimators._base import Problem
+from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import judged_by
 from sklearn_gflow.estimators._training import MARKS, Training

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState, Problem
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._grid import Grid, judge_held_out
@@ -29,6 +29,7 @@ from sklearn_gflow.estimators._parameters import (
     NumberParameters,
     SearchParameters,
 )
+from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._stopping import judge_left_out

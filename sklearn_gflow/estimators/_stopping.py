@@ -23,7 +23,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
-from sklearn_gflow.estimators._exposure import failure
+from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training

@@ -136,6 +136,9 @@ def _deviation(occasion: Occasion) -> Callback | None:
 CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
 """Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+"""Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
+
 
 @dataclass(frozen=True)
 class Training:
