@@ -11,21 +11,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
 from sklearn_gflow.estimators._tensors import host_tensor, to_numpy
-from sklearn_gflow.geometry import (
-    Gamma,
-    Huber,
-    LogLoss,
-    Loss,
-    Poisson,
-    Quantile,
-    SquaredLoss,
-)
+from sklearn_gflow.geometry import Loss
+from sklearn_gflow.geometry.losses import Gamma, Huber, LogLoss, Poisson, Quantile, SquaredLoss
 
 __all__ = [
     "LABELS",
@@ -182,8 +176,8 @@ class LossOfNumbers:
             If a user's own has a link or a domain that is not known.
         """
         if isinstance(loss, str):
-            make, units = NUMBERS[loss]
-            return cls(loss, make(quantile), units(quantile))
+            named = NUMBERS[loss]
+            return cls(loss, named.make(quantile), named.units(quantile))
         for trait, known in (("link", _UNITS_OF_LINK), ("domain", _OUTSIDE)):
             if (value := getattr(loss, trait)) not in known:
                 raise ValueError(
@@ -242,14 +236,47 @@ def quantile_and_sparsity(level: float) -> UnitsOf:
 _UNITS_OF_LINK: dict[str, UnitsOf] = {"identity": mean_and_deviation, "log": zero_and_mean}
 """Those of a user's loss."""
 
-NUMBERS: dict[str, tuple[Callable[[float], Loss], Callable[[float], UnitsOf]]] = {
-    "squared_error": (lambda _: SquaredLoss(), lambda _: mean_and_deviation),
-    "huber": (lambda _: Huber(), lambda _: median_and_deviation),
-    "poisson": (lambda _: Poisson(), lambda _: zero_and_mean),
-    "gamma": (lambda _: Gamma(), lambda _: zero_and_mean),
-    "quantile": (Quantile, quantile_and_sparsity),
+
+class NamedLoss(NamedTuple):
+    """A loss of a regressor by name.
+
+    ``make`` and ``units`` are given the level of the quantile, which most of them do not need;
+    ``told`` stands in the docstrings.
+    """
+
+    make: Callable[[float], Loss]
+    units: Callable[[float], UnitsOf]
+    told: str
+
+
+NUMBERS: dict[str, NamedLoss] = {
+    "squared_error": NamedLoss(
+        lambda _: SquaredLoss(),
+        lambda _: mean_and_deviation,
+        "|x − y|²/2 (2.48), predictions are means.",
+    ),
+    "huber": NamedLoss(
+        lambda _: Huber(),
+        lambda _: median_and_deviation,
+        "linear beyond 1.35 robust standard deviations of y, for outliers.",
+    ),
+    "poisson": NamedLoss(
+        lambda _: Poisson(),
+        lambda _: zero_and_mean,
+        "half the deviance with a logarithmic link, for counts.",
+    ),
+    "gamma": NamedLoss(
+        lambda _: Gamma(),
+        lambda _: zero_and_mean,
+        "half the deviance with a logarithmic link, for positive numbers.",
+    ),
+    "quantile": NamedLoss(
+        Quantile,
+        quantile_and_sparsity,
+        "the pinball loss, smoothed over a fiftieth of 1/density of y at the quantile.",
+    ),
 }
-"""Losses of a regressor by name: the loss and its units, given the level of the quantile."""
+"""Losses of a regressor."""
 
 
 # -- labels ------------------------------------------------------------------------------------

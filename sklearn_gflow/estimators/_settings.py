@@ -313,7 +313,8 @@ def _check_ridge(
 ) -> None:
     """Refuse a back end that is no reference, or needs a ridge that is not there."""
     name = given["solver"]
-    if not SOLVERS[name].exact and given["method"] != "exponential":
+    stated = SOLVERS[name] if isinstance(name, str) else name
+    if not stated.exact and given["method"] != "exponential":
         raise ValueError(
             f"solver={name!r} is an approximation, and method={given['method']!r} is there as a "
             "reference; set solver='auto', or method='exponential'"

@@ -153,6 +153,8 @@ class Solver(ABC):
     ----------
     name : str
         By which it is asked for.
+    told : str
+        What it is, in a sentence for the docstrings of estimators.
     sees_rank : bool
         Whether a factor that was asked for eigenvectors knows the rank of D. Otherwise ``rank``
         is NaN, always.
@@ -166,6 +168,7 @@ class Solver(ABC):
     """
 
     name: str
+    told: str = ""
     sees_rank: bool = True
     takes_rcond: bool = True
     exact: bool = True

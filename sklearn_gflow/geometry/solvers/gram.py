@@ -93,6 +93,8 @@ class _Ladder(Solver):
     ----------
     name : str
         By which it is asked for.
+    told : str
+        See `Solver`.
     eigenvectors : bool
         Begin with the last rung.
     jitter : bool
@@ -100,6 +102,7 @@ class _Ladder(Solver):
     """
 
     name: str
+    told: str
     eigenvectors: bool = False
     jitter: bool = False
 
@@ -145,6 +148,15 @@ class _Ladder(Solver):
         return _ParameterSide(D, factor, damped=ridge > 0)
 
 
-AUTO = _Ladder("auto")
-CHOLESKY = _Ladder("cholesky", jitter=True)
-EIGH = _Ladder("eigh", eigenvectors=True)
+AUTO = _Ladder(
+    "auto",
+    "Cholesky at full rank, with a Krylov space for the smooth part of f at ``alpha < 1``, and "
+    "eigenvectors otherwise, of the smaller of DDᵀ and DᵀD; in blocks from three outputs on "
+    '"shared".',
+)
+CHOLESKY = _Ladder(
+    "cholesky",
+    "tries a jitter before it turns to eigenvectors, and then reports no rank.",
+    jitter=True,
+)
+EIGH = _Ladder("eigh", "eigenvectors always.", eigenvectors=True)

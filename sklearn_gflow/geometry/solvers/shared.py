@@ -77,6 +77,11 @@ class _SharedSolver(Solver):
     """Climbs the ladder of Cholesky and eigenvectors on K̄."""
 
     name = "shared"
+    told = (
+        "takes the same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), "
+        "an approximation for wide networks that factorises N×N instead of QN×QN and knows no "
+        "rank. In the full batch it needs ``damping``."
+    )
     sees_rank = exact = False
 
     def forms(self, shape: Shape) -> str:

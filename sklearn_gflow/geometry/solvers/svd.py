@@ -61,6 +61,7 @@ class _SvdSolver(Solver):
     """Forms D and decomposes it; eigenvectors where that fails."""
 
     name = "svd"
+    told = "decomposes D, whose small singular values it resolves best."
 
     def forms(self, shape: Shape) -> str:
         return "D"
