@@ -1,4 +1,8 @@
-"""Neural networks trained by the gradient flows of Chen & Muñoz Ewald, in scikit-learn's form."""
+"""Neural networks trained by the gradient flows of Chen & Muñoz Ewald, in scikit-learn's form.
+
+The estimators and what they need are imported from here; the rooms `geometry`, `dynamics` and
+`diagnostics` serve research without an estimator. Notation: docs/notation.md.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,7 @@
-"""Errors and warnings of the package."""
+"""Errors and warnings that a user of the package may want to catch.
+
+Those of scikit-learn are repeated here, so that one import serves for all.
+"""
 
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 

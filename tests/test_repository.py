@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 450
-SHORT_FILES_ONLY = ("docs/benchmarks", "examples")
+SHORT_FILES_ONLY = ("sklearn_gflow", "tests", "docs/benchmarks", "examples")
 
 
 @pytest.mark.parametrize("folder", SHORT_FILES_ONLY)

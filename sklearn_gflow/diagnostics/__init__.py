@@ -1,4 +1,7 @@
-"""What is read off a flow. Arrays or a trajectory in, small frozen records out."""
+"""What is read off a flow. Arrays or a trajectory in, small frozen records out.
+
+What needs every step of a flow is a callback that returns columns. Notation: docs/notation.md.
+"""
 
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss

@@ -1,4 +1,8 @@
-"""Collapse: class means, deviations, cost = within + between (3.8)–(3.11), and NC1–NC4."""
+"""Collapse: class means, deviations, cost = within + between (3.8)–(3.11), and NC1–NC4.
+
+Everything here takes and returns numpy arrays, so that it can be used on any classifier. Notation:
+docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -171,9 +175,9 @@ def _membership(index: np.ndarray, w: np.ndarray, n_classes: int) -> tuple[np.nd
 
 
 def _self_duality(W: np.ndarray, centred: np.ndarray) -> float:
-    if W.shape[1] == 1:  # one output tells two classes apart: −w against w
+    if W.shape[1] == 1:  # one output for two classes stands for the pair −w, w
         W = np.hstack([-W, W])
-    W = W - W.mean(axis=1, keepdims=True)  # a common part decides nothing
+    W = W - W.mean(axis=1, keepdims=True)  # a part common to all classes changes no decision
     sizes = np.linalg.norm(W), np.linalg.norm(centred)
     return float(np.linalg.norm(W.T / sizes[0] - centred / sizes[1])) if all(sizes) else math.nan
 

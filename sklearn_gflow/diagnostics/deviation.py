@@ -1,4 +1,8 @@
-"""Rank loss: how far outputs are from the straight line, measured and by Prop. 2.5."""
+"""Rank loss: how far outputs are from the straight line, measured and by Prop. 2.5.
+
+Where D has not full rank the outputs cannot follow the line; the ranges of D alone predict by how
+much they miss it. Notation: docs/notation.md; P^⊥ = 1 − P.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,9 @@ class Deviation(Callback):
 
         e(t₂) = P^⊥e(t₁) + (1−t₂)/(1−t₁)·P e(t₁) + (t₂−t₁)·P^⊥(x₀ − y).
 
-    A callback of `flow`, where it steps, and of `reference_flow`, where the equation is integrated.
-    The prediction is of the adapted flow (α = 1); otherwise it is NaN.
+    With a ridge DD⁺ stands for P: it says what a step does to the outputs. A callback of `flow`,
+    where it steps, and of `reference_flow`, where the equation is integrated. The prediction is of
+    the adapted flow (α = 1); otherwise it is NaN.
 
     Parameters
     ----------
@@ -68,8 +73,8 @@ class Deviation(Callback):
 
     def rate(self, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
         """de/dτ = −P e + (1−t)P^⊥(x₀ − y)."""
-        outside = factor.project(self.way) - self.way
-        return math.exp(-point.tau) * outside - factor.project(state)
+        outside = factor.fitted(self.way) - self.way
+        return math.exp(-point.tau) * outside - factor.fitted(state)
 
     def _carried(self, start: float, end: float, factor: TangentFactor) -> Tensor:
         """e at the end of a step from one time τ to another."""
@@ -78,8 +83,8 @@ class Deviation(Callback):
         growth = -math.exp(-start) * math.expm1(start - end)
         if start == end:  # at t = 1 a further step is a Gauss–Newton step
             shrink, growth = 0.0, 0.0
-        Pe = factor.project(e)
-        outside = factor.project(self.way) - self.way  # P^⊥(x₀ − y)
+        Pe = factor.fitted(e)
+        outside = factor.fitted(self.way) - self.way  # P^⊥(x₀ − y)
         return (e - Pe) + shrink * Pe + growth * outside
 
     def _columns(self, point: Point) -> dict[str, float]:

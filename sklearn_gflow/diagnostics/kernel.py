@@ -1,4 +1,8 @@
-"""The tangent kernel (3.14)–(3.17): blocks, definiteness, the α-flow's kernel, drift."""
+"""The tangent kernel (3.14)–(3.17): blocks, definiteness, the α-flow's kernel, drift.
+
+Kernel matrices are sample-major, as everywhere: rows i·Q … (i+1)·Q − 1 belong to sample i.
+Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 

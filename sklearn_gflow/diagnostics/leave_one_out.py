@@ -1,4 +1,8 @@
-"""Leave-one-out along the α-flow in closed form: no split, no refit, one eigendecomposition."""
+"""Leave-one-out along the α-flow in closed form: no split, no refit, one eigendecomposition.
+
+The class docstring has the derivation. The resolvents that all times and all α share are in
+`geometry.resolvents`. Notation: docs/notation.md; ρᵢ is the residual at row i without row i.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,10 @@ from sklearn_gflow.geometry.resolvents import FIT_NODES, contour, ridge_fit, win
 
 __all__ = ["LeaveOneOut"]
 
-_NODES = 34  # of the contours: an error of 3e-12
-# When the slowest mode, that of the least positive eigenvalue, has long come to rest. Much later,
-# rounding in the kernel of G would pass for a mode.
+# Nodes of a contour: the error of the inverse transform is then 3e-12.
+_NODES = 34
+# The time, in units of that of the slowest mode, at which every mode is at rest. Much later,
+# rounding in the kernel of G would be taken for a mode.
 _AT_REST = 1e3
 
 
@@ -163,7 +168,7 @@ class LeaveOneOut:
         -------
         float
         """
-        learnt = ~(self.eigenvalues <= 0)  # an eigenvalue that is NaN too, so that the loss is
+        learnt = ~(self.eigenvalues <= 0)  # true of NaN, so that the loss is NaN as well
         rates = _rates(self.eigenvalues.where(learnt, 1.0), alpha, scale, ridge)
         decay = torch.where(learnt, torch.exp(-tau * rates), 1.0)
         modes = self._coordinates[:, : self._residual_blocks.shape[2]]
@@ -179,7 +184,7 @@ class LeaveOneOut:
         """ρ of every right-hand side at (α, τ), shape (n_samples, B, Q/B + B)."""
         if math.isnan(alpha + tau + scale + ridge + float(self.eigenvalues.sum())):
             return torch.full_like(self._blocks(self._right_hand_sides), math.nan)
-        # A ridge in the rounding of λ_max is none.
+        # A ridge below the rounding of λ_max does not count.
         if alpha and ridge > torch.finfo(torch.float64).eps * float(self.eigenvalues[-1]):
             return self._damped_flow(alpha, tau, scale, ridge)
         done = 1 - math.exp(-alpha * tau) if alpha else 0.0
@@ -200,7 +205,7 @@ class LeaveOneOut:
     def _damped_flow(self, alpha: float, tau: float, scale: float, ridge: float) -> Tensor:
         """ρ of r' = −K(G) r at a time."""
         start = self._blocks(self._right_hand_sides)
-        if tau == 0 or math.isinf(ridge):  # features off their scale, which the flow reports
+        if tau == 0 or math.isinf(ridge):  # the flow will report features that are far too large
             return start
         if math.isinf(tau):
             return self._interpolant
@@ -220,7 +225,7 @@ class LeaveOneOut:
     def _interpolant(self) -> Tensor:
         """ρ^∞."""
         positive = self.eigenvalues[self.eigenvalues > 0]
-        if len(positive) == 0:  # nothing is ever learnt
+        if len(positive) == 0:  # G = 0: the outputs never move
             return self._blocks(self._right_hand_sides)
         return self._gradient_flow(_AT_REST / float(positive[0]))
 
@@ -237,7 +242,8 @@ class LeaveOneOut:
         weighted = (resolvents.mT[..., None] * self._coordinates[:, None]).flatten(1)
         solved = _matmul(self.vectors, weighted).unflatten(1, (len(p), -1)).movedim(1, 0)
         V = self.vectors.view(n_samples, size, -1)
-        # A row of each diagonal block at a time: all at once would be B times the Gram.
+        # One row of each diagonal block at a time: all of them at once would need B times the
+        # memory of the Gram.
         rows = [_matmul(V[:, q, None] * V, resolvents.mT) for q in range(size)]
         diagonal = torch.stack(rows, dim=1).permute(3, 0, 1, 2)
         return torch.linalg.solve(diagonal, self._blocks(solved))

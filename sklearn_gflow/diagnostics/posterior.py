@@ -1,4 +1,8 @@
-"""The Gaussian process of the tangent kernel: how large the error of a prediction should be."""
+"""The Gaussian process of the tangent kernel: how large the error of a prediction should be.
+
+Amplitude and noise are those under which rows left out are the most probable. The estimators'
+``predict(X, return_std=True)`` is made of it. Notation: docs/notation.md; Θ is the kernel (3.14).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ from sklearn_gflow.geometry import Linearization, gram_eigenvectors
 
 __all__ = ["OutputPosterior", "TangentPosterior"]
 
-# Noise ratios ρ that are tried, relative to the mean eigenvalue. The density is flat at its
-# maximum: an eighth of a decade is fine enough.
+# Noise ratios ρ that are tried, relative to the mean eigenvalue, eight in a decade. The density is
+# flat at its maximum, so that a finer grid gains nothing.
 _RATIOS = tuple(np.logspace(-6, 3, 73).tolist())
 
 

@@ -1,4 +1,9 @@
-"""The flows over the geometry: §2.1, §2.2 and §3.1 of the paper."""
+"""The flows over the geometry: §2.1, §2.2 and §3.1 of the paper.
+
+`flow` is the exponential flow in the full batch, `block_flow` goes over blocks of rows, and
+`reference_flow` uses integrators of scipy. All three take any cost and any output map, and call the
+same callbacks. Notation: docs/notation.md.
+"""
 
 from sklearn_gflow.dynamics.blocks import BlockOptions, RowSource, block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event

@@ -3,7 +3,7 @@
 In an epoch every row block B flows, alone and with its D frozen, for a time h: a splitting of the
 α-flow by rows. At α = 0 the fields of the blocks add up to the full one, so that epochs of lengths
 h₁ + h₂ + … = τ split the very flow of length τ. For α > 0 each block is given its own
-pseudoinverse, and a block of all rows is the full-batch flow again.
+pseudoinverse, and a block of all rows is the full-batch flow again. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -39,13 +39,17 @@ from sklearn_gflow.geometry import (
 
 __all__ = ["BlockOptions", "RowSource", "block_flow"]
 
-# Of the loss over its least, relative: more than that is no noise of long steps. Over the start
-# less is borne: short steps cannot make up for it where there is nothing to gain.
+# An epoch may raise the loss by this share of the least loss that was recorded, and of the loss at
+# the start. The noise of long steps explains the first. Over the start less is allowed, since short
+# steps cannot make up for it where little is to be gained.
 _RISE, _RISE_OVER_START = 0.5, 0.1
-_RISE_FLOOR = 1e-6  # of the loss at the start: below it, rises are those of single precision
-_LOST = 2.0  # blocks met this many times the loss that all rows may have: the epoch has blown up
+# Rises below this share of the loss at the start come from the rounding of single precision.
+_RISE_FLOOR = 1e-6
+# An epoch is given up where its blocks met this many times the loss that is allowed after it.
+_LOST = 2.0
 _MOST_HALVINGS = 10
-_EVALUATED_ROWS = 2048  # at once, for the loss: activations of more leave the cache
+# The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
+_EVALUATED_ROWS = 2048
 
 
 class RowSource(Protocol):
@@ -169,9 +173,9 @@ class _BlockLoop:
     kernel: DifferentiableMap | None
     callbacks: Callbacks
     trajectory: Trajectory
-    left: list[Epoch]  # the next one is the last of the list
+    left: list[Epoch]  # in reverse: the next epoch is the last of the list
     undone: int = 0
-    rejected: bool = False  # whether callbacks did not accept one of these
+    rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -222,9 +226,9 @@ class _BlockLoop:
         theta, met = self._epoch(point.theta, epoch)
         if self.failure:
             return None
-        # An epoch that blew up on the way need not be evaluated.
+        # An epoch that was given up on the way need not be evaluated.
         after = self._evaluate(theta) if self._bears(met) else _AllRows(met, 0.0, 0.0)
-        if after.loss <= self._bound():  # which a loss that is not a number is not
+        if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
                 return end, after
@@ -304,13 +308,14 @@ class _BlockLoop:
         return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
-        """Up to here the loss after an epoch may rise."""
-        recorded = self.trajectory.loss  # the least: many small rises are a large one
+        """The largest loss that an epoch may end with."""
+        # The least loss, and not the last, counts: many small rises would add up to a large one.
+        recorded = self.trajectory.loss
         bound = min((1 + _RISE) * min(recorded), (1 + _RISE_OVER_START) * recorded[0])
         return bound + _RISE_FLOOR * recorded[0]
 
     def _bears(self, met: float) -> bool:
-        """Whether an epoch whose blocks met that much may go on; false for NaN too."""
+        """Whether an epoch whose blocks met that loss may go on; where it is NaN it may not."""
         return met <= _LOST * self._bound()
 
     def _undo(self, epoch: Epoch, reason: Outcome) -> Outcome | None:

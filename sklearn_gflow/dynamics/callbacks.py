@@ -1,7 +1,7 @@
-"""What hangs on a flow: columns of its record, progress, early stopping, a veto on steps.
+"""Callbacks of a flow: columns of its record, progress, early stopping, a veto on steps.
 
 All flows, in the full batch, over blocks and by classical integrators, call the same `Callback`.
-They show it an `Event` at the start and after each step, mark or epoch.
+They show it an `Event` at the start and after each step, mark or epoch. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Event:
 
 
 class Callback:
-    """Base of what hangs on a flow. Each method does nothing unless it is overridden.
+    """Base of all callbacks of a flow. Each method does nothing unless it is overridden.
 
     The order of calls is `start`, then for each step `accepts` and `step`, with ``outcome`` read
     after each of them, and `end`. Columns have a value at every point or at none.
@@ -86,11 +86,11 @@ class Callback:
     # -- a further state, for the integrators that carry one along with θ --------------------------
 
     def initial(self, point: Point) -> Tensor | None:
-        """Its value at the start, shape (m,); None if there is no such state."""
+        """Value of that state at the start, shape (m,); None if there is none."""
         return None
 
     def rate(self, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
-        """Its derivative in τ."""
+        """Derivative of that state in τ, shape (m,)."""
         raise TypeError(f"{type(self).__name__} has an initial state and no rate")
 
 
@@ -103,22 +103,22 @@ class Callbacks(Callback):
 
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override]
-        """That of the first callback that has one."""
+        """What the first callback that has one says."""
         outcomes = (callback.outcome for callback in self.callbacks)
         return next((outcome for outcome in outcomes if outcome is not None), None)
 
     @property
     def best(self) -> tuple[int, Tensor] | None:  # type: ignore[override]
-        """That of the first callback that has one."""
+        """What the first callback that has one says."""
         points = (callback.best for callback in self.callbacks)
         return next((point for point in points if point is not None), None)
 
     def start(self, event: Event) -> Mapping[str, float]:
-        """Columns of all."""
+        """Show the event to all callbacks; returns the columns of all of them."""
         return merged([callback.start(event) for callback in self.callbacks])
 
     def step(self, event: Event) -> Mapping[str, float]:
-        """Columns of all."""
+        """Show the event to all callbacks; returns the columns of all of them."""
         return merged([callback.step(event) for callback in self.callbacks])
 
     def accepts(self, before: Point, after: Point) -> bool:

@@ -1,4 +1,8 @@
-"""Epochs of a flow over row blocks: how long the steps of each are. Times are τ = s/N."""
+"""Epochs of a flow over row blocks: how long the steps of each are.
+
+They decay linearly to zero, or are constant between given times. The lengths of the epochs add up
+to the time of the flow. Times are τ = s/N. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from typing import NamedTuple
 
 __all__ = ["Epoch", "decaying_epochs", "timed_epochs"]
 
-_FIRST_LENGTH = 1.0  # of the steps of decaying epochs; ½ takes twice the time to the same scores
+# Length of the first steps of decaying epochs. With ½ a flow takes twice as many epochs and reaches
+# the same scores.
+_FIRST_LENGTH = 1.0
 
 
 class Epoch(NamedTuple):
@@ -25,7 +31,7 @@ class Epoch(NamedTuple):
 
     def steps(self, n_blocks: int) -> list[float]:
         """Step length of each block; their mean is the length of the epoch."""
-        if self.first == self.last:  # both may be ∞: Gauss–Newton steps
+        if self.first == self.last:  # where both are ∞ the steps are those of Gauss and Newton
             return [self.first] * n_blocks
         slope = (self.last - self.first) / n_blocks
         return [self.first + slope * (k + 0.5) for k in range(n_blocks)]

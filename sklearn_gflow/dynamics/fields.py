@@ -1,4 +1,8 @@
-"""The vector fields V_θ,α and V_x,α (2.31)–(2.41), and the metric h_α (2.45)–(2.46)."""
+"""The vector fields V_θ,α and V_x,α (2.31)–(2.41), and the metric h_α (2.45)–(2.46).
+
+They are functions of a tangent map and a factor of it, and form no matrix of the size of h_α.
+Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ def parameter_field(
     Tensor of shape (K,)
     """
     gradient = cost.gradient(tangent.outputs)
-    if alpha == 0:  # −∇θC itself, kernel of D and all: no factorisation enters
+    if alpha == 0:  # −∇θC/c itself needs no factor
         return tangent.pull(gradient) * (-1 / scale)
     return -factor.lift(family_function(alpha, scale), gradient)
 

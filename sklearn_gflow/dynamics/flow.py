@@ -36,7 +36,8 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["flow"]
 
-_ROUNDINGS = 16  # of the outputs: a way as short is none
+# A way that is not longer than so many roundings of the outputs counts as no way.
+_ROUNDINGS = 16
 
 
 def flow(
@@ -84,7 +85,7 @@ def flow(
         ),
         hold_gram=hung.uses_gram and _forms(point.tangent, options) == "G",
     )  # fmt: skip
-    del point  # the activations of the start would stay in memory while the flow goes on
+    del point  # or its activations would stay in memory while the flow goes on
     try:
         loop.run()
     finally:
@@ -116,7 +117,7 @@ class _Loop:
     ridge: float
     limit: Tensor
     distance: float
-    settled: bool  # at the start, for which no error of a step has a unit
+    settled: bool  # there is no way to go, hence no unit for the error of a step
     progress: Progress
     hold_gram: bool
     rises: int = 0

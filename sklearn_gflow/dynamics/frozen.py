@@ -21,16 +21,22 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["FrozenFlow", "exponential", "needs_eigenvectors"]
 
-# Of substeps, relative to the length of the whole way. Errors of order two are cheap to avoid;
-# with a stiff spectrum the order falls to one, and a step may err by more than this anyway.
+# Error that a substep may make, relative to the length of the whole way. At α = 1 the substeps are
+# of second order, and small errors cost little. Below, where the spectrum is stiff, the order falls
+# to one, and the step of the network errs by more than this anyway.
 _TOLERANCE, _STIFF_TOLERANCE = 1e-5, 1e-3
 _FIRST_SUBSTEP = 1e-2
 _MOST_SUBSTEPS = 20_000
+# The time τ that stands for ∞.
 _FOREVER = 1e4
+# The flow is at rest where the length of its force is at most this multiple of the tolerance.
 _AT_REST = 1e-6
-_QUIET = 1e-2  # of the error that a substep may make: then it may be the last
-_ROUNDINGS = 4.0  # of the outputs: no substep is asked to err by less
-_SHORTEST = 1e-16  # of the time: where such a substep will not do, none does
+# Only where a substep erred by less than this share of its tolerance is a state of rest looked for.
+_QUIET = 1e-2
+# No substep is asked to err by less than so many roundings of the outputs.
+_ROUNDINGS = 4.0
+# Substeps shorter than this share of the time are given up.
+_SHORTEST = 1e-16
 _SHORTEST_CUT, _LONGEST_GROWTH, _SAFETY = 0.2, 5.0, 0.9
 
 
@@ -123,7 +129,7 @@ class FrozenFlow:
                 return self.factor.move(PSEUDOINVERSE, target)
             return self.factor.lift(PSEUDOINVERSE, target), target
         f = exponential(self.alpha, h, self.scale)
-        if f.smooth is None:  # one direction for all h: a shorter step costs no solve
+        if f.smooth is None:  # all h have one direction, so that a shorter step costs no solve
             displacement, motion = self._gauss_newton
             return f.inverse * displacement, f.inverse * motion
         return self.factor.move(f, self.residual)
@@ -141,9 +147,9 @@ class FrozenFlow:
         """v at the time h."""
         whole = self.alpha == 1 and not self.ridge and self.factor.rank == len(self.outputs)
         if whole and math.isinf(h):
-            # The way is known to its end. The limit is handed over, since it may depend on the
-            # start of the flow: that of the log-loss conserves the mean logit, but the errors of
-            # the steps up to here did not.
+            # At full rank the flow ends where Euclidean gradient flow does. For some costs that
+            # depends on the start of the whole flow: the log-loss conserves the mean logit of the
+            # start, but errors of the steps up to here moved it. So the limit is handed over.
             limit = self.cost.minimizer(self.outputs) if self.limit is None else self.limit
             return limit - self.outputs
         return self._way.at(h)
@@ -158,7 +164,7 @@ class FrozenFlow:
             return h * phi(b.new_tensor(h * kappa)) * self.factor.project(b)
         pulled = (kappa - self.cost.unit) * self.ridge
 
-        def f(shifted: Tensor) -> Tensor:  # of λ + μ, which is what the factor holds
+        def f(shifted: Tensor) -> Tensor:  # f of λ + μ, since the factor adds the ridge
             hm = h * (self.alpha + (1 - self.alpha) * shifted / self.scale)
             return hm * phi(hm * (kappa - pulled / shifted))
 
@@ -192,7 +198,7 @@ class _Way:
         left = min(h, _FOREVER) - self.times[last]
         if left <= 0:
             return self.states[last].v
-        if last < len(self.times) - 1:  # part of a step, whose error is smaller still
+        if last < len(self.times) - 1:  # within an accepted substep: a shorter one errs less
             return self.states[last].advanced(left)[0].v
         return self.states[last].v if self.at_rest else torch.full_like(self.flow.outputs, math.nan)
 
@@ -205,7 +211,7 @@ class _Way:
             after, error = self.states[-1].advanced(step)
             # Many short steps of the flow must not add up to more than a long one may err by.
             tolerance = max(self.tolerance * min(1.0, now + step), self.rounding)
-            if error <= tolerance:  # never true of NaN, for which a shorter step is tried
+            if error <= tolerance:  # which is false of NaN, so that a shorter step is tried
                 self.times.append(now + step)
                 self.states.append(after)
                 self.at_rest = error <= _QUIET * tolerance and self._rests(after)
@@ -224,13 +230,13 @@ class _State:
 
     flow: FrozenFlow
     v: Tensor
-    motion: Tensor  # Πv: what the outputs have moved
+    motion: Tensor  # Πv, by which the outputs have moved
     residual: Tensor  # −N∇C(x + Πv)
 
     @classmethod
     def at(cls, flow: FrozenFlow, v: Tensor) -> _State:
         # v is in the range of D, so that Π = 1 − μ(G + μ)⁻¹ there. A factor's own projector will
-        # not do: that of eigenvectors is P, ridge or not.
+        # not do: that of eigenvectors is P, with and without a ridge.
         motion = v - flow.ridge * flow.factor.apply(PSEUDOINVERSE, v) if flow.ridge else v
         return cls(flow, v, motion, flow.cost.residual(flow.outputs + motion))
 

@@ -1,4 +1,8 @@
-"""Constants of a flow, and the unit in which eigenvalues of the Gram are measured."""
+"""Constants of a flow, and the unit c in which eigenvalues of the Gram are measured.
+
+They are shared by the flows in the full batch, over blocks and by scipy. Notation:
+docs/notation.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Why a flow stopped: a reason, which only the estimators turn into an error or a warning."""
+"""Why a flow stopped, as a reason with a sentence that a user can be shown.
+
+Flows return a failure as an outcome and do not raise it. The estimators alone turn some outcomes
+into errors or warnings.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class Outcome(Enum):
 
     @property
     def complete(self) -> bool:
-        """Whether the flow came to its end: the time, zero loss, an equilibrium, a monitor's."""
+        """Whether the flow came to an end that was asked for, or to an equilibrium."""
         return self in (
             Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
             Outcome.LOSS_REACHED,

@@ -1,4 +1,8 @@
-"""Prescribed output paths (3.1)–(3.7): find θ(s) with x(θ(s)) on a path of one's own."""
+"""Prescribed output paths (3.1)–(3.7): find θ(s) with x(θ(s)) on a path of one's own.
+
+The velocity of the path is lifted by D⁺ step by step, and what has drifted off the path is put
+back. Here velocity means x'(s), the derivative of the prescribed path. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -206,7 +210,8 @@ class _Pilot:
             velocity = self.path(s + h) - self.path(s)
             beyond = velocity - factor.project(velocity)
             infeasible = norm(beyond) / (norm(velocity) or 1.0)
-            # What D cannot reach is no fault of the step: aim at the part of it that it can.
+            # A step is not shortened for what D cannot reach at all: its goal is the part of the
+            # way that lies in ran D.
             goal = self.path(s + h) if infeasible <= self.feasibility else None
             if goal is None:
                 goal = tangent.outputs + factor.project(velocity)

@@ -1,4 +1,7 @@
-"""A point of a flow: τ, θ, the output map there to first order, and what the cost says of it."""
+"""A point of a flow: τ, θ, the output map there to first order, and what the cost says of it.
+
+The flows hand points to their schedules and callbacks. Notation: docs/notation.md; r = −N∇ₓC.
+"""
 
 from __future__ import annotations
 

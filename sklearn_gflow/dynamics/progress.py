@@ -1,4 +1,7 @@
-"""When a flow has converged, and when it no longer gets anywhere."""
+"""When a flow has converged, and when it no longer gets anywhere.
+
+The loops in the full batch and over blocks ask the same `Progress`. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Classical integrators over the same fields, through scipy: what the theorems are tested with.
 
 The state that scipy sees is θ, followed by what callbacks integrate along with it.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _integrate(
 
 def _outcome(solution: Any, hung: Callbacks, end: float) -> Outcome:
     converged, limited = (len(times) > 0 for times in solution.t_events)
-    if hung.outcome is not None:  # the report ends there, whatever scipy met after it
+    if hung.outcome is not None:  # the record ends at its point, whatever scipy met later
         return hung.outcome
     if not solution.success:
         return Outcome.STEP_UNDERFLOW
@@ -222,7 +223,7 @@ class _System:
         self.trajectory = Trajectory(self.output_map.total_weight, self.scale)
 
     def begin(self) -> np.ndarray:
-        """Record the start and show it around; returns the state there."""
+        """Record the start and show it to the callbacks; returns the state there."""
         states = [callback.initial(self.origin) for callback in self.callbacks]
         self.sizes = [0 if state is None else len(state) for state in states]
         self._show(self.origin, None, None, states)
@@ -247,11 +248,11 @@ class _System:
         return norm(point.residual) - self.options.tol * self.initial_residual
 
     def read(self, solution: Any, hung: Callbacks) -> None:
-        """Evaluate the reported points again, with rank and condition, and show them around."""
+        """Evaluate the reported points again, with rank and condition, for record and callbacks."""
         before, former = self.origin, None
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
-            if time > 0:  # the start has been shown
+            if time > 0:  # since `begin` has shown the start
                 self._show(point, before, former, parts)
                 before = point
             former = factor

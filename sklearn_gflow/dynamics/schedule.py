@@ -1,6 +1,6 @@
 """How a flow chooses its steps: by the error of each, or at times given in advance.
 
-Times are τ = s/N unless they are called t; see `time`.
+Times are τ = s/N unless they are called t; see `time`. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Adaptive", "Fixed", "Schedule", "equal_steps"]
 
-_SHORTEST = 1e-13  # of the way that is left: shorter steps drown in rounding
+# Steps shorter than this share of the way that is left would be lost in rounding.
+_SHORTEST = 1e-13
 _ROUNDING = 1e-13
 _SAFETY = 0.9
 _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
@@ -69,7 +70,7 @@ class Adaptive:
     def take(self, stepper: Stepper) -> Step | Outcome:
         """Take the longest step that is accepted."""
         point = stepper.point
-        if point.tau == 0:  # what another flow was allowed is nothing to this one
+        if point.tau == 0:  # the length that an earlier flow was allowed does not count
             self._allowed = math.inf
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
         size = norm(point.residual) / stepper.distance
@@ -88,7 +89,7 @@ class Adaptive:
             best_error = min(best_error, step.error if step.finite else math.inf)
             cut = _SAFETY * ratio if step.finite else 0.0
             progress *= min(max(cut, _LARGEST_CUT), _SMALLEST_CUT)
-            del step  # its activations, before those of the next try are there
+            del step  # its activations go before those of the next try are made
         return Outcome.REJECTED if vetoed else self._failure(best_error)
 
     def _good(self, step: Step, loss: float) -> bool:
@@ -136,12 +137,12 @@ class Fixed:
         return Outcome.REJECTED if stepper.vetoed(step) else step
 
     def marks_within(self, start: float, end: float) -> Sequence[float]:
-        """None: the steps are the times."""
+        """No marks: the steps end at all times that are recorded."""
         return ()
 
 
 def _reached(tau: float, end: float) -> bool:
-    # Sums of steps miss their end by rounding; a further step of that length would be noise.
+    # Sums of steps miss their end by rounding, and no further step as short as that is taken.
     return tau >= end * (1 - _ROUNDING)
 
 

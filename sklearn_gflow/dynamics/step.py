@@ -108,7 +108,8 @@ class Stepper:
         if self.alpha == 1:
             defect = target - self.output_map.outputs(theta)
             theta = theta + self.factor.lift(PSEUDOINVERSE, defect)
-        # An accepted step is the next point: what that needs is evaluated here, once.
+        # Where the step is accepted its end is the next point, which needs D there as well: the
+        # output map is linearised once, here.
         tangent = self.output_map.linearize(theta)
         error = norm(tangent.outputs - target) / self.distance
         return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)

@@ -1,4 +1,8 @@
-"""Callbacks that stop a flow by a score or a loss, and say which of its points is the solution."""
+"""Callbacks that stop a flow by a score or a loss, and say which of its points is the solution.
+
+They keep their state from `start` on, so that one object can serve one flow after the other. What a
+callback may do is in `callbacks`. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,8 @@ class BestPoint(Callback):
         score, loss = self.judge(event.point)
         if _better((score, loss), self._highest, 0.0):
             self.best, self._highest = (self._seen, event.point.theta), (score, loss)
-        # An improvement is measured against the last one, or many small ones would count as none.
+        # An improvement is measured from the last one that counted: measured from the highest
+        # score, many improvements below the tolerance would never add up to one.
         improved = _better((score, loss), self._bar, self.tol)
         if improved:
             self._bar = score, loss

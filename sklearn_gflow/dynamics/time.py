@@ -1,7 +1,7 @@
 """Three clocks of one flow: s of the paper, τ = s/N, and t = 1 − e^{−s/N} (2.52).
 
 The loop integrates in τ: t saturates in float64 at τ ≈ 36, while the slow modes of a flow with
-small α move at τ in the hundreds. N is the sum of the sample weights.
+small α move at τ in the hundreds. N is the sum of the sample weights. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

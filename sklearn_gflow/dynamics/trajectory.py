@@ -1,4 +1,8 @@
-"""The record of a flow: its points, columns of numbers at each, and why it stopped."""
+"""The record of a flow: its points, columns of numbers at each, and why it stopped.
+
+All flows fill in the same record. Times are kept as τ and read as s or t. Notation:
+docs/notation.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""scikit-learn's face of the flows."""
+"""scikit-learn's face of the flows: two estimators, two searches and three scorers.
+
+This is the only room that imports scikit-learn. How a fit goes from parameters to fitted attributes
+is told in `_base`.
+"""
 
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor

@@ -1,7 +1,7 @@
 """What the docstrings say of every fitted attribute, once: ``{name: (type, text)}`` in groups.
 
 A class names its groups in `described`. What differs between regressors, classifiers and searches
-is told in one text for all.
+is told in one text for all. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

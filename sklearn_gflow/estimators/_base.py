@@ -1,7 +1,7 @@
 """What the estimators share: validate → build → flow → expose, and the one writer of fitted state.
 
 Until the last of these four nothing of an estimator changes: a fit that fails or is interrupted
-leaves it exactly as it was.
+leaves it exactly as it was. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -18,11 +17,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.diagnostics import LeaveOneOut
-from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
-from sklearn_gflow.estimators._exposure import flow_attributes, incomplete, joined, warn
+from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
-from sklearn_gflow.estimators._rows import Rows, TrainingData
+from sklearn_gflow.estimators._problem import Ended, Problem
+from sklearn_gflow.estimators._reports import incomplete, warn
+from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
@@ -36,7 +36,7 @@ from sklearn_gflow.estimators._validation import (
 )
 from sklearn_gflow.geometry import Loss, Shape
 
-__all__ = ["BaseAdaptedFlow", "FittedState", "Problem"]
+__all__ = ["BaseAdaptedFlow", "FittedState"]
 
 
 class FittedState:
@@ -49,37 +49,6 @@ class FittedState:
         kept = {name: value for name, value in vars(self).items() if name not in self._written}
         self.__dict__ = {**kept, **attributes, "_written": tuple(attributes)}
         return self
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a call of ``fit`` or ``partial_fit`` is about, once its arguments are checked.
-
-    Attributes
-    ----------
-    data : TrainingData
-        Rows to train on.
-    coding : CodedNumbers or CodedLabels
-        How y became targets.
-    loss : Loss
-        ℓ of a row.
-    inputs : dict
-        Fitted attributes that describe X.
-    held_out : TrainingData or None
-        Rows to stop by.
-    index : ndarray of int or None
-        Class of each row to train on.
-    chunk : bool
-        Whether the rows are one of many chunks.
-    """
-
-    data: TrainingData
-    coding: CodedNumbers | CodedLabels
-    loss: Loss
-    inputs: dict[str, Any]
-    held_out: TrainingData | None = None
-    index: np.ndarray | None = None
-    chunk: bool = False
 
 
 class BaseAdaptedFlow(
@@ -135,13 +104,13 @@ class BaseAdaptedFlow(
         problem = self._validate(X, y, sample_weight, X_val, y_val)
         training = self._build(problem)
         trained, left_out = self._flow(training, problem, decomposed)
-        return self._write(self._expose(problem, training, trained, left_out))
+        return self._write(self._expose(Ended(problem, training, trained, left_out)))
 
     def _fit_chunk(self, problem: Problem) -> Self:
         training = self._build(problem)
         trained = training.over_chunk()
         warn(incomplete(trained), stacklevel=4)
-        attributes = self._expose(problem, training, trained, None)
+        attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
@@ -159,14 +128,14 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            any_precision=family.any_precision, chunk=problem.chunk,
+            ridge=problem.loss.ridge, any_precision=family.any_precision, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
         else:
-            former = before.family(device)  # whose buffers may be random
+            former = before.family(device)  # with the buffers of the fit
             if former.signature != family.signature:
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
@@ -201,17 +170,9 @@ class BaseAdaptedFlow(
         warn(incomplete(trained), stacklevel=5)
         return trained, left_out
 
-    def _expose(
-        self,
-        problem: Problem,
-        training: Training,
-        trained: TrainedFlow,
-        left_out: LeftOut | None,
-    ) -> dict[str, Any]:
+    def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""
-        attributes = {**problem.inputs, **problem.coding.attributes()}
-        attributes |= flow_attributes(training, trained)
-        return attributes if left_out is None else attributes | left_out.attributes()
+        return fitted_attributes(ended)
 
     # -- what validation shares --------------------------------------------------------------------
 
@@ -221,7 +182,8 @@ class BaseAdaptedFlow(
         """X, y and weights without the rows whose weight is zero, and what describes X."""
         check_alpha(self.alpha)
         further_chunk = chunk and self._is_fitted()
-        # scikit-learn writes what it learns of X onto the estimator that it checks for.
+        # scikit-learn writes the number and the names of the columns onto the estimator that it
+        # checks for. A copy stands in, since this fit may still fail.
         stand_in = copy.copy(self)
         X, y = validate_data(
             stand_in,

@@ -1,4 +1,8 @@
-"""The classifier."""
+"""The classifier: how labels are checked, coded and weighted, and predictions of labels.
+
+Training itself is in `_base` and `_training`, the codes of labels and the reading of outputs are in
+`_losses` and `_coding`. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +25,14 @@ from sklearn_gflow.estimators._attributes import (
     PATH,
     START,
 )
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters
+from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._stopping import LeftOut
-from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.estimators._validation import _fit_context
 
 __all__ = ["AdaptedFlowClassifier"]
@@ -213,7 +216,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         """Class frequencies, and the number of samples that probabilities rest on."""
         loss = LOSSES[self.loss]
         codes = loss.codes(len(classes), self.label_smoothing)
-        # The strength of a claim follows the samples, not the emphasis put on a class.
+        # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
+        # not count.
         n_seen = rows.total_weight
         if self._continues(chunk=chunk):
             before: CodedLabels = self._coding
@@ -223,7 +227,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             return CodedLabels(loss, classes, codes, before.start, n_seen)
         targets = codes[np.searchsorted(classes, rows.y)]
         if chunk:
-            # One even sample, as in predict_proba: a class that comes later has no logit of −∞.
+            # One sample spread over the classes is added, as in predict_proba: without it a class
+            # that the first chunk lacks would start at a logit of −∞.
             targets = np.vstack([targets, codes.mean(axis=0)])
             weights = np.append(np.ones(len(rows.y)) if weights is None else weights, 1.0)
         start = loss.start(np.average(targets, axis=0, weights=weights))
@@ -276,7 +281,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
                 f"class_weight={self.class_weight!r} needs the frequencies in all chunks, "
                 "which partial_fit does not know; give the weights as a dict"
             )
-        else:  # it may name classes that the chunk has not
+        else:  # scikit-learn refuses names of classes that the chunk lacks
             known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
             by_class = np.array(known)[np.searchsorted(classes, rows.y)]
         if not (by_class > 0).all():
@@ -288,21 +293,10 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
 
     # -- expose ----------------------------------------------------------------------------------
 
-    def _expose(
-        self,
-        problem: Problem,
-        training: Training,
-        trained: TrainedFlow,
-        left_out: LeftOut | None,
-    ) -> dict[str, Any]:
-        """Also how far the classes have collapsed."""
-        attributes = super()._expose(problem, training, trained, left_out)
-        coding, index, history = problem.coding, problem.index, attributes["history_"]
-        assert isinstance(coding, CodedLabels)
-        assert index is not None
-        return attributes | class_attributes(
-            coding.loss, coding.codes, index, problem.data, trained, history
-        )
+    def _expose(self, ended: Ended) -> dict[str, Any]:
+        """Fitted attributes, with how far the classes have collapsed."""
+        attributes = super()._expose(ended)
+        return attributes | class_attributes(ended, attributes["history_"])
 
     # -- use -------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """How y became the targets of a network, and how its outputs become predictions again.
 
-A coding is learnt from the training rows and kept with a fit. It also judges outputs: what the
-score of the estimator and the cost of given rows are.
+A coding is learnt from the training rows and kept with a fit. It also makes what judges outputs
+for given rows, by the score of the estimator and the cost. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.estimators._losses import (
+    ExplainedShare,
     LossOfLabels,
     LossOfNumbers,
+    RightShare,
     check_domain,
-    d2_score,
     inverse_link,
-    row_losses,
 )
 from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
@@ -90,7 +90,7 @@ class CodedNumbers:
         """
         y = columns(rows.y)
         check_domain(loss.loss, loss.name, y)
-        with np.errstate(all="ignore"):  # which is reported here
+        with np.errstate(all="ignore"):  # what is out of range is reported below
             mean, scale = loss.units(y, rows.weights)
             targets = (y - mean) / scale
         if (scale == 0).any():
@@ -116,21 +116,17 @@ class CodedNumbers:
         """Rows as the network sees them."""
         return TrainingData(rows.X, self.targets(rows.y), rows.weights, self.start)
 
-    def judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
-        """D² of the loss, which is R² for the squared error, and the cost."""
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        with np.errstate(over="ignore"):  # a loss that is infinite is what is to be told
-            loss = np.average(row_losses(self.loss, outputs, rows.targets), weights=rows.weights)
-            return d2_score(self.loss, rows.targets, outputs, rows.weights), float(loss)
+    def judge(self, rows: TrainingData) -> ExplainedShare:
+        """A function that scores outputs for some rows by D² of the loss, R² for squares."""
+        return ExplainedShare(self.loss, rows.targets, rows.weights)
 
     def predictions(self, model: np.ndarray) -> np.ndarray:
-        """Predictions in units of y, of what the network moved."""
+        """Predictions in units of y, from f_θ − f_θ₀."""
         predicted = self.mean + self.scale * inverse_link(self.loss, self.start + model)
         return self.shaped(predicted.astype(model.dtype))
 
     def shaped(self, values: np.ndarray) -> np.ndarray:
-        """As y had it."""
+        """Values of all outputs in the shape that y had."""
         return values[:, 0] if self.ndim == 1 else values
 
     def attributes(self) -> dict[str, Any]:
@@ -175,20 +171,12 @@ class CodedLabels:
         """Rows as the network sees them, with weights that classes enter."""
         return TrainingData(rows.X, self.codes[self.index(rows.y)], weights, self.start)
 
-    def judge(self, outputs: np.ndarray, rows: TrainingData) -> tuple[float, float]:
-        """Accuracy and cost."""
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        decided, right = (
-            self.loss.decided(self.loss.scores(values)) for values in (outputs, rows.targets)
-        )
-        losses = row_losses(self.loss.loss, outputs, rows.targets)
-        judged = np.stack([decided == right, losses])
-        score, loss = np.average(judged, axis=1, weights=rows.weights)
-        return float(score), float(loss)
+    def judge(self, rows: TrainingData) -> RightShare:
+        """A function that scores outputs for some rows by accuracy."""
+        return RightShare(self.loss, rows.targets, rows.weights)
 
     def scores(self, model: np.ndarray) -> np.ndarray:
-        """What decides, of what the network moved."""
+        """Scores that decide on a class, from f_θ − f_θ₀."""
         return self.loss.scores((model + self.start).astype(model.dtype))
 
     def labels(self, scores: np.ndarray) -> np.ndarray:
@@ -196,7 +184,7 @@ class CodedLabels:
         return self.classes[self.loss.decided(scores)]
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Of the classes."""
+        """Probabilities of the classes, from scores."""
         return self.loss.probabilities(scores, self.n_seen)
 
     def attributes(self) -> dict[str, Any]:

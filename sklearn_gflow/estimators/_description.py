@@ -1,4 +1,8 @@
-"""How parameters and fitted attributes describe themselves: to scikit-learn and to a reader."""
+"""How parameters and fitted attributes describe themselves: to scikit-learn and to a reader.
+
+A parameter is a dataclass field that knows its constraint and its text. The decorator `described`
+makes of these what scikit-learn validates by and what numpydoc expects in a docstring.
+"""
 
 from __future__ import annotations
 

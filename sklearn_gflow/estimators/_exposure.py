@@ -1,80 +1,46 @@
 """From a trained flow to fitted attributes: each function reads one thing and returns a dict.
 
 Nothing here touches an estimator. What the attributes mean is told in `_attributes`.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_gflow.diagnostics import collapse, neural_collapse
-from sklearn_gflow.dynamics import Outcome
-from sklearn_gflow.estimators._losses import LossOfLabels
+from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._network import FittedNetwork
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._tensors import to_numpy
-from sklearn_gflow.estimators._training import TrainedFlow, Training, is_small_gram
-from sklearn_gflow.exceptions import ConvergenceWarning
+from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, Training, is_small_gram
 from sklearn_gflow.geometry import tangent_spectrum
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["class_attributes", "failure", "flow_attributes", "incomplete", "joined"]
-
-_CURE = "Scale the features, for instance with StandardScaler, or raise damping."
-
-
-def failure(t: float, reason: str, detail: str) -> ValueError:
-    """The error of a training that failed at a time t."""
-    return ValueError(f"Training failed at t={t:.3g}: {reason}. {_CURE} {detail}")
-
-
-def incomplete(trained: TrainedFlow) -> str | None:
-    """What to warn of where a flow did not come to its end; None where it did.
-
-    Raises
-    ------
-    ValueError
-        If it failed.
-    """
-    trajectory = trained.trajectory
-    outcome = trajectory.outcome
-    if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
-        reached = float(trajectory.t[-1]) if trajectory.tau else 0.0
-        raise failure(reached, outcome.value, trajectory.detail)
-    if outcome.complete:
-        return None
-    cure = "Raise max_iter, lower t_end, or raise tol."
-    if outcome is Outcome.STEP_UNDERFLOW:
-        cure = _CURE
-    return (
-        f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={trained.t_end:.6g}: "
-        f"{outcome.value}. {cure}"
-    )
-
+__all__ = ["class_attributes", "fitted_attributes", "joined"]
 
 # -- every flow --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """A training and the flow that it ended with."""
-
-    training: Training
-    trained: TrainedFlow
+def _known_before(ended: Ended) -> dict[str, Any]:
+    """What describes X and y."""
+    return {**ended.problem.inputs, **ended.problem.coding.attributes()}
 
 
-def _path(ended: _Ended) -> dict[str, Any]:
+def _left_out(ended: Ended) -> dict[str, Any]:
+    return {} if ended.left_out is None else ended.left_out.attributes()
+
+
+def _path(ended: Ended) -> dict[str, Any]:
     """The record of the flow, and what it says of the solution."""
     trajectory = ended.trained.trajectory
     solution = trajectory.solution
-    names = ("deviation", "predicted_deviation", "ntk_drift")
-    missing = {name: np.full(len(trajectory.tau), np.nan) for name in names}
+    missing = {name: np.full(len(trajectory.tau), np.nan) for name in COLUMNS}
     history = {**missing, **trajectory.history()}
     curve = history["loss"].tolist()
     attributes = {
@@ -98,7 +64,7 @@ def _path(ended: _Ended) -> dict[str, Any]:
     return attributes
 
 
-def _network(ended: _Ended) -> dict[str, Any]:
+def _network(ended: Ended) -> dict[str, Any]:
     """θ of the solution, by the names that its family gives the parts."""
     training, trajectory = ended.training, ended.trained.trajectory
     thetas = trajectory.thetas
@@ -125,7 +91,7 @@ def _arrays(part: Any) -> Any:
     return [_arrays(value) for value in part] if isinstance(part, list) else part
 
 
-def _kernel(ended: _Ended) -> dict[str, Any]:
+def _kernel(ended: Ended) -> dict[str, Any]:
     """The Gram on the training rows, its spectrum and rank, at the solution."""
     settings, trained = ended.training.settings, ended.trained
     linearization = trained.linearize()
@@ -144,17 +110,22 @@ def _kernel(ended: _Ended) -> dict[str, Any]:
     }
 
 
-READERS: tuple[Callable[[_Ended], dict[str, Any]], ...] = (_network, _path, _kernel)
+READERS: tuple[Callable[[Ended], dict[str, Any]], ...] = (
+    _known_before,
+    _network,
+    _path,
+    _kernel,
+    _left_out,
+)
 """What every estimator exposes."""
 
 
-def flow_attributes(training: Training, trained: TrainedFlow) -> dict[str, Any]:
+def fitted_attributes(ended: Ended) -> dict[str, Any]:
     """Fitted attributes of a training that ended."""
-    ended = _Ended(training, trained)
     attributes: dict[str, Any] = {}
     for read in READERS:
         attributes |= read(ended)
-    history, solution = attributes["history_"], trained.trajectory.solution
+    history, solution = attributes["history_"], ended.trained.trajectory.solution
     history["rank"][solution] = attributes["ntk_rank_"]
     history["condition"][solution] = attributes["ntk_condition_"]
     return attributes
@@ -163,45 +134,40 @@ def flow_attributes(training: Training, trained: TrainedFlow) -> dict[str, Any]:
 # -- labels ------------------------------------------------------------------------------------
 
 
-def class_attributes(
-    loss: LossOfLabels,
-    codes: np.ndarray,
-    index: np.ndarray,
-    data: TrainingData,
-    trained: TrainedFlow,
-    history: dict[str, np.ndarray],
-) -> dict[str, Any]:
+def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, Any]:
     """Within and between classes along the path; neural collapse and the limit at its end."""
-    output_map, trajectory = trained.output_map, trained.trajectory
-    index = index[trained.rows]
-    weights = None if data.weights is None else data.weights[trained.rows]
-    path = [to_numpy(output_map.unweigh(x)) for x in trajectory.outputs]
-    splits = [collapse(loss.points(x), index, codes, weights) for x in path]
+    problem, trained = ended.problem, ended.trained
+    coding, weights = problem.coding, problem.data.weights
+    assert isinstance(coding, CodedLabels)
+    assert problem.index is not None
+    index = problem.index[trained.rows]
+    weights = None if weights is None else weights[trained.rows]
+    path = [to_numpy(trained.output_map.unweigh(x)) for x in trained.trajectory.outputs]
+    splits = [collapse(coding.loss.points(x), index, coding.codes, weights) for x in path]
     history["within_class"] = np.array([split.within for split in splits])
     history["between_class"] = np.array([split.between for split in splits])
-    outputs = path[trajectory.solution]
+    solution = trained.trajectory.solution
     return {
-        "collapse_": splits[trajectory.solution],
-        "neural_collapse_": _layers_of_collapse(loss, len(codes), index, weights, outputs, trained),
+        "collapse_": splits[solution],
+        "neural_collapse_": _layers_of_collapse(coding, index, weights, path[solution], trained),
         "limit_distance_": _limit_distance(trained),
     }
 
 
 def _layers_of_collapse(
-    loss: LossOfLabels,
-    n_classes: int,
+    coding: CodedLabels,
     index: np.ndarray,
     weights: np.ndarray | None,
     outputs: np.ndarray,
     trained: TrainedFlow,
 ) -> dict[str, Any]:
-    if len(np.unique(index)) < n_classes:  # of a chunk
+    if len(np.unique(index)) < len(coding.classes):  # as in a chunk that lacks a class
         return {}
     layers: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"outputs": (outputs, None)}
     hidden = trained.output_map.hidden(trained.trajectory.theta)
     if hidden is not None:
         layers["hidden"] = to_numpy(hidden[0]), to_numpy(hidden[1])
-    predicted = loss.decided(loss.scores(outputs))
+    predicted = coding.loss.decided(coding.loss.scores(outputs))
     return {
         name: neural_collapse(
             features, index, sample_weight=weights, weights=W, predicted=predicted
@@ -246,9 +212,3 @@ def joined(before: Mapping[str, Any], later: dict[str, Any]) -> dict[str, Any]:
         "n_iter_": len(curve) - 1,
         "t_": float(history["t"][-1]),
     }
-
-
-def warn(message: str | None, stacklevel: int) -> None:
-    """A `ConvergenceWarning`, where there is something to say, at the caller's caller."""
-    if message is not None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

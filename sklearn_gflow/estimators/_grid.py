@@ -1,4 +1,8 @@
-"""The grid of a search over α and the stopping time: its pairs, their scores, the best of them."""
+"""The grid of a search over α and the stopping time: its pairs, their scores, the best of them.
+
+One flow for each α passes through all times, so that a grid costs as many flows as it has values of
+α. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from sklearn_gflow.dynamics import t_from_tau, tau_from_t
-from sklearn_gflow.estimators._base import Problem
+from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import judged_by
 from sklearn_gflow.estimators._training import MARKS, Training
@@ -116,6 +120,7 @@ def _judge_path(
     trajectory = training.until(times[-1], [judge], taus.tolist()).trajectory
     history = trajectory.history()
     judged = np.stack([history["validation_score"], history["validation_loss"]], axis=1)
-    # Where the flow came to rest before, later times score what its end does, and t = 1 its last.
+    # Times after the end of a flow that came to rest early are scored as its last point is; so is
+    # t = 1.
     index = np.searchsorted(trajectory.tau, taus * (1 - 1e-9))
     return judged[np.where(np.isinf(taus), len(judged) - 1, np.minimum(index, len(judged) - 1))]

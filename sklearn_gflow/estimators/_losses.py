@@ -1,8 +1,9 @@
 """Losses as estimators see them: from y in the user's units to targets, and from outputs back.
 
 A loss by name is an entry of `NUMBERS` (for regressors) or `LABELS` (for classifiers). The formulas
-of the losses are in `geometry.cost`; here is in which units targets are handed to them, at which
+of the losses are in `geometry.losses`; here is in which units targets are handed to them, at which
 constant a model starts, and how outputs become predictions, probabilities and scores.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -10,32 +11,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
 from sklearn_gflow.estimators._tensors import host_tensor, to_numpy
-from sklearn_gflow.geometry import (
-    Gamma,
-    Huber,
-    LogLoss,
-    Loss,
-    Poisson,
-    Quantile,
-    SquaredLoss,
-)
+from sklearn_gflow.geometry import Loss
+from sklearn_gflow.geometry.losses import Gamma, Huber, LogLoss, Poisson, Quantile, SquaredLoss
 
 __all__ = [
     "LABELS",
     "NUMBERS",
+    "ExplainedShare",
     "LossOfLabels",
     "LossOfNumbers",
+    "RightShare",
     "best_constant",
     "check_domain",
-    "d2_score",
     "inverse_link",
-    "row_losses",
 ]
 
 Units = tuple[np.ndarray, np.ndarray]
@@ -43,14 +38,12 @@ Units = tuple[np.ndarray, np.ndarray]
 UnitsOf = Callable[[np.ndarray, np.ndarray | None], Units]
 """(y, weights) -> units."""
 
-_NORMAL_DEVIATION = 1.4826  # times the median absolute deviation, where errors are normal
-_QUANTILE_SPAN = 0.1  # on both sides of a quantile, to estimate the density there
-_MOST_HALVINGS = 10_000  # of what a root is sought in: outliers may be 1e150 units away
-
-
-def row_losses(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """ℓ of each row, of arrays of shape (n_samples, n_outputs)."""
-    return to_numpy(loss.value(host_tensor(outputs), host_tensor(targets)))
+# The standard deviation of a normal variable over its median absolute deviation.
+_NORMAL_DEVIATION = 1.4826
+# The density at a quantile is estimated from the quantiles this far below and above.
+_QUANTILE_SPAN = 0.1
+# Of the interval in which a root is sought: outliers may be 1e150 units away.
+_MOST_HALVINGS = 10_000
 
 
 def best_constant(loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -71,31 +64,53 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
             np.average(to_numpy(loss.gradient(y.new_full(y.shape, x), y))[:, 0], weights=weights)
         )
 
-    if not slope(least) < 0 < slope(most):  # all rows agree
+    if not slope(least) < 0 < slope(most):  # where all rows have the same minimum
         return least
     return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14, maxiter=_MOST_HALVINGS))
 
 
-def d2_score(
-    loss: Loss, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
-) -> float:
-    """Share of the cost of the best constant that is explained, the mean over outputs.
+class ExplainedShare:
+    """Scores outputs for given rows: the share of the cost of the best constant that is explained.
 
     For the squared error it is R² as `sklearn.metrics.r2_score` has it, for the Poisson and the
-    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it. As there, of constant targets it
-    is 1 for predictions without an error and 0 for others.
+    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it; the mean over outputs. As there, of
+    constant targets it is 1 for outputs without an error and 0 for others.
+
+    Parameters
+    ----------
+    loss : Loss
+        ℓ, a sum over outputs.
+    targets : ndarray of shape (n_samples, n_outputs)
+        y.
+    weights : ndarray of shape (n_samples,) or None
+        w.
     """
-    scores = []
-    constants = best_constant(loss, targets, weights)
-    for q in range(targets.shape[1]):
-        y, x = targets[:, q, None], outputs[:, q, None]
-        null = np.average(row_losses(loss, np.full_like(y, constants[q]), y), weights=weights)
-        rest = np.average(row_losses(loss, x, y), weights=weights)
-        counted = y if weights is None else y[weights > 0]
+
+    def __init__(self, loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        self.loss = loss
+        self.columns = [host_tensor(column[:, None]) for column in targets.T]
+        w = np.ones(len(targets)) if weights is None else weights
+        self.shares = host_tensor(w / w.sum())
+        constants = best_constant(loss, targets, weights)
+        null = self._costs(np.broadcast_to(constants, targets.shape).copy())
         # Of counts that are all zero the best constant is at −∞, and its loss is no unit.
-        unit = null if np.ptp(counted) > 0 else 0.0
-        scores.append(1 - rest / unit if unit > 0 else float(rest == 0))
-    return float(np.mean(scores))
+        self.null = np.where(np.ptp(targets[w > 0], axis=0) > 0, null, 0.0)
+
+    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
+        """(score, cost) of outputs of the shape of the targets."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        costs = self._costs(outputs)
+        explained = 1 - np.divide(costs, self.null, where=self.null > 0, out=np.ones_like(costs))
+        perfect = (self.null == 0) & (costs == 0)
+        return float(np.where(perfect, 1.0, explained).mean()), float(costs.sum())
+
+    def _costs(self, outputs: np.ndarray) -> np.ndarray:
+        """C of each output."""
+        values, costs = host_tensor(outputs), []
+        for q, y in enumerate(self.columns):
+            costs.append(float(self.shares @ self.loss.value(values[:, q, None], y).double()))
+        return np.array(costs)
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -161,8 +176,8 @@ class LossOfNumbers:
             If a user's own has a link or a domain that is not known.
         """
         if isinstance(loss, str):
-            make, units = NUMBERS[loss]
-            return cls(loss, make(quantile), units(quantile))
+            named = NUMBERS[loss]
+            return cls(loss, named.make(quantile), named.units(quantile))
         for trait, known in (("link", _UNITS_OF_LINK), ("domain", _OUTSIDE)):
             if (value := getattr(loss, trait)) not in known:
                 raise ValueError(
@@ -172,7 +187,7 @@ class LossOfNumbers:
 
     def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """The constant of least cost, where a model begins."""
-        if self.loss.linear:  # in its units the mean is zero, and rounding is no start
+        if self.loss.linear:  # the mean is zero in its units, up to rounding
             return np.zeros(targets.shape[1])
         return best_constant(self.loss, targets, weights)
 
@@ -181,7 +196,8 @@ def mean_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
     """Mean and standard deviation; of a constant column its value and 1."""
     mean = np.average(y, axis=0, weights=weights)
     deviation = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
-    # A constant column has no scale, and the rounding of its mean is no target.
+    # A constant column has no deviation. Its value, not its mean, is the centre, so that targets
+    # are zero and not the rounding of the mean.
     constant = np.ptp(y, axis=0) == 0
     return np.where(constant, y[0], mean), np.where(constant, 1.0, deviation)
 
@@ -195,12 +211,12 @@ def median_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
     """Median and the standard deviation that normal errors with that median deviation have."""
     median = _quantile(y, 0.5, weights)
     deviation = _NORMAL_DEVIATION * _quantile(np.abs(y - median), 0.5, weights)
-    # Where most values are the same the median deviation is zero.
+    # The median deviation is zero where more than half of the values are the same.
     return median, np.where(deviation > 0, deviation, mean_and_deviation(y, weights)[1])
 
 
 def _quantile(y: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
-    # Of the methods of numpy this one takes a weight of k for k copies.
+    # With this method of numpy a weight of k is k copies.
     found: np.ndarray = np.quantile(y, level, axis=0, weights=weights, method="inverted_cdf")
     return found
 
@@ -220,14 +236,47 @@ def quantile_and_sparsity(level: float) -> UnitsOf:
 _UNITS_OF_LINK: dict[str, UnitsOf] = {"identity": mean_and_deviation, "log": zero_and_mean}
 """Those of a user's loss."""
 
-NUMBERS: dict[str, tuple[Callable[[float], Loss], Callable[[float], UnitsOf]]] = {
-    "squared_error": (lambda _: SquaredLoss(), lambda _: mean_and_deviation),
-    "huber": (lambda _: Huber(), lambda _: median_and_deviation),
-    "poisson": (lambda _: Poisson(), lambda _: zero_and_mean),
-    "gamma": (lambda _: Gamma(), lambda _: zero_and_mean),
-    "quantile": (Quantile, quantile_and_sparsity),
+
+class NamedLoss(NamedTuple):
+    """A loss of a regressor by name.
+
+    ``make`` and ``units`` are given the level of the quantile, which most of them do not need;
+    ``told`` stands in the docstrings.
+    """
+
+    make: Callable[[float], Loss]
+    units: Callable[[float], UnitsOf]
+    told: str
+
+
+NUMBERS: dict[str, NamedLoss] = {
+    "squared_error": NamedLoss(
+        lambda _: SquaredLoss(),
+        lambda _: mean_and_deviation,
+        "|x − y|²/2 (2.48), predictions are means.",
+    ),
+    "huber": NamedLoss(
+        lambda _: Huber(),
+        lambda _: median_and_deviation,
+        "linear beyond 1.35 robust standard deviations of y, for outliers.",
+    ),
+    "poisson": NamedLoss(
+        lambda _: Poisson(),
+        lambda _: zero_and_mean,
+        "half the deviance with a logarithmic link, for counts.",
+    ),
+    "gamma": NamedLoss(
+        lambda _: Gamma(),
+        lambda _: zero_and_mean,
+        "half the deviance with a logarithmic link, for positive numbers.",
+    ),
+    "quantile": NamedLoss(
+        Quantile,
+        quantile_and_sparsity,
+        "the pinball loss, smoothed over a fiftieth of 1/density of y at the quantile.",
+    ),
 }
-"""Losses of a regressor by name: the loss and its units, given the level of the quantile."""
+"""Losses of a regressor."""
 
 
 # -- labels ------------------------------------------------------------------------------------
@@ -267,6 +316,34 @@ class LossOfLabels(ABC):
     def decided(scores: np.ndarray) -> np.ndarray:
         """Class index of each row."""
         return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
+class RightShare:
+    """Scores outputs for given rows: the share of them whose class is right.
+
+    Parameters
+    ----------
+    loss : LossOfLabels
+        How outputs are read.
+    targets : ndarray of shape (n_samples, n_outputs)
+        Codes of the labels.
+    weights : ndarray of shape (n_samples,) or None
+        w.
+    """
+
+    def __init__(self, loss: LossOfLabels, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        self.loss, self.targets, self.weights = loss, host_tensor(targets), weights
+        self.right = loss.decided(loss.scores(targets))
+
+    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
+        """(accuracy, cost) of outputs of the shape of the targets."""
+        if not np.isfinite(outputs).all():
+            return -np.inf, np.inf
+        decided = self.loss.decided(self.loss.scores(outputs))
+        losses = to_numpy(self.loss.loss.value(host_tensor(outputs), self.targets))
+        judged = np.stack([decided == self.right, losses])
+        score, loss = np.average(judged, axis=1, weights=self.weights)
+        return float(score), float(loss)
 
 
 def _smoothed(n_classes: int, smoothing: float) -> np.ndarray:

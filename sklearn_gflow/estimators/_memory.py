@@ -1,4 +1,8 @@
-"""Memory: what is there, and the refusal of a Gram that would not fit, before it is allocated."""
+"""Memory: what is there, and the refusal of a Gram that would not fit, before it is allocated.
+
+How much a back end needs it says itself (`Solver.working_bytes`). Here this is compared with what
+the device has, and the error names what may be changed.
+"""
 
 from __future__ import annotations
 
@@ -103,8 +107,11 @@ def available_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
-            fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # not Linux: the physical memory bounds what can be had
-        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63 // 4096
-        return pages * 4096
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # there is such a file on Linux only
+    # Elsewhere the physical memory is the bound.
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63 // 4096
+    return pages * 4096

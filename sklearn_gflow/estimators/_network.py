@@ -1,7 +1,7 @@
 """Networks of an estimator: what its parameters build, and what a fit keeps of it.
 
 A fit keeps numpy arrays. Torch objects are made again when they are used, so that a pickle crosses
-machines and devices.
+machines and devices. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

@@ -2,20 +2,22 @@
 
 Each group is a dataclass that estimators inherit. In signatures and docstrings a group comes before
 those that stand to the left of it among the bases. What differs between regressors, classifiers and
-searches is told in one text for all.
+searches is told in one text for all. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Protocol
 
 from sklearn_gflow.dynamics import METHODS
 from sklearn_gflow.estimators._description import parameter
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import Interval, StrOptions
-from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss
+from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss, Solver
 
 __all__ = [
     "ClassParameters",
@@ -25,6 +27,26 @@ __all__ = [
     "PathParameters",
     "SearchParameters",
 ]
+
+
+class _Told(Protocol):
+    """An entry of a registry that says what it is."""
+
+    @property
+    def told(self) -> str:
+        """A sentence for the docstrings."""
+
+
+def _choice(registry: Mapping[str, Any]) -> str:
+    """The names of a registry, as the type of a parameter."""
+    return "{" + ", ".join(f'"{name}"' for name in registry) + "}"
+
+
+def _told(before: str, registry: Mapping[str, _Told], after: str) -> str:
+    """The entry of a parameter that is chosen from a registry."""
+    told = [f'"{name}": {entry.told}' for name, entry in registry.items()]
+    return textwrap.fill(" ".join([before, *told, after]), 92)
+
 
 _POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
 _POSITIVE_NUMBER = Interval(Real, 0, None, closed="neither")
@@ -44,7 +66,7 @@ class NetworkParameters:
     activation: str = parameter(
         "tanh",
         [StrOptions(set(ACTIVATIONS))],
-        '{"tanh", "silu", "gelu", "softplus", "relu", "identity"}',
+        _choice(ACTIVATIONS),
         'Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.',
     )
     _: KW_ONLY
@@ -200,23 +222,15 @@ class SearchParameters:
 class FlowParameters:
     """How the flow is computed, when it has converged, what is kept of it."""
 
-    solver: str = parameter(
+    solver: Any = parameter(
         "auto",
-        [StrOptions(set(SOLVERS))],
-        '{"auto", "cholesky", "eigh", "svd", "shared", "krylov"}',
-        """
-        How f(G) is applied. "auto" takes Cholesky at full rank, with a Krylov space for the
-        smooth part of f at ``alpha < 1``, and eigenvectors otherwise, of the smaller of DDᵀ and
-        DᵀD. "cholesky" tries a jitter before it turns to eigenvectors, and then reports no rank.
-        "svd" decomposes D, whose small singular values it resolves best. "shared" takes the
-        same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), an
-        approximation for wide networks that factorises N×N instead of QN×QN and knows no rank.
-        "auto" takes it in blocks from three outputs on. In the full batch it needs ``damping``.
-        "krylov" forms no matrix and iterates on products with D and Dᵀ, in memory linear in the
-        outputs (11 kB for each in float64), to a residual that ``solver_`` tells. From thousands
-        of outputs on it is the fastest with ``damping``, without it slower than Cholesky. It
-        knows no rank and takes no ``rcond``.
-        """,
+        [StrOptions(set(SOLVERS)), Solver],
+        f"{_choice(SOLVERS)} or Solver",
+        _told(
+            "How f(G) is applied.",
+            SOLVERS,
+            "Or an object of your own, derived from `sklearn_gflow.geometry.Solver`.",
+        ),
     )
     rcond: float | None = parameter(
         None,
@@ -234,8 +248,8 @@ class FlowParameters:
         """
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
-        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none with
-        ``t_end=1`` either unless it stops early, and 0.03 in blocks.
+        the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
         """,
     )
     metric_scale: str | float = parameter(
@@ -306,7 +320,7 @@ class ClassParameters:
     loss: str = parameter(
         "squared_error",
         [StrOptions(set(LABELS))],
-        '{"squared_error", "log_loss"}',
+        _choice(LABELS),
         "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
     )
     label_smoothing: float = parameter(
@@ -330,15 +344,13 @@ class NumberParameters:
     loss: Any = parameter(
         "squared_error",
         [StrOptions(set(NUMBERS)), Loss],
-        '{"squared_error", "huber", "poisson", "gamma", "quantile"} or Loss',
-        """
-        ℓ of C = Σ wᵢ ℓ(xᵢ, yᵢ)/N. "squared_error": |x − y|²/2 (2.48), predictions are means.
-        "huber": linear beyond 1.35 robust standard deviations of y, for outliers. "poisson" and
-        "gamma": half the deviance with a logarithmic link, for counts (not negative) and for
-        positive numbers. "quantile": the pinball loss, smoothed over a fiftieth of 1/density of y
-        there. Or an object of your own, derived from `sklearn_gflow.geometry.Loss`. Predictions
-        are in units of y. Leave-one-out and ``return_std`` need the squared error.
-        """,
+        f"{_choice(NUMBERS)} or Loss",
+        _told(
+            "ℓ of C = Σ wᵢ ℓ(xᵢ, yᵢ)/N.",
+            NUMBERS,
+            "Or an object of your own, derived from `sklearn_gflow.geometry.Loss`. Predictions are "
+            "in units of y. Leave-one-out and ``return_std`` need the squared error.",
+        ),
     )
     quantile: float = parameter(
         0.5,

@@ -1,4 +1,8 @@
-"""The regressor."""
+"""The regressor: how targets are checked and coded, predictions with their errors, the score.
+
+Training itself is in `_base` and `_training`, the units of the targets are in `_losses` and
+`_coding`. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,15 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, START, TARGETS
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, Problem
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._description import described
-from sklearn_gflow.estimators._losses import LossOfNumbers, d2_score
+from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
+from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
-from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._tensors import check_device
-from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.estimators._validation import _fit_context, check_fitted_data, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
@@ -187,17 +190,11 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
             )
         return coding.shaped_like(rows.y)
 
-    def _expose(
-        self,
-        problem: Problem,
-        training: Training,
-        trained: TrainedFlow,
-        left_out: LeftOut | None,
-    ) -> dict[str, Any]:
-        """Also the rows that standard deviations stand on."""
-        seen = self._kept.n_train if self._continues(chunk=True) and problem.chunk else 0
-        attributes = super()._expose(problem, training, trained, left_out)
-        return attributes | KeptRows.of(training, trained, seen).attributes()
+    def _expose(self, ended: Ended) -> dict[str, Any]:
+        """Fitted attributes, with the rows that standard deviations are computed from."""
+        seen = self._kept.n_train if self._continues(chunk=True) and ended.problem.chunk else 0
+        attributes = super()._expose(ended)
+        return attributes | KeptRows.of(ended.training, ended.trained, seen).attributes()
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict targets, and how far new observations should be from them.
@@ -276,7 +273,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 f"y must have a value for each row of X and each output, shape {outputs.shape}; "
                 f"got shape {checked.shape}"
             )
-        return d2_score(coding.loss, coding.targets(checked), outputs, weights)
+        return ExplainedShare(coding.loss, coding.targets(checked), weights)(outputs)[0]
 
     def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """Predict targets at every point of the path, the start first; needs ``store_path``.

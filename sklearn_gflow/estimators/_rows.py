@@ -1,4 +1,7 @@
-"""Training rows: as the user gave them, as the network sees them, and handed out in blocks."""
+"""Training rows: as the user gave them, as the network sees them, and handed out in blocks.
+
+A table may be mapped from disk, and is then never copied whole. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,11 @@ from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
 __all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
 
-_CHUNK = 8192  # rows that are evaluated at once
-_HELD_BYTES = 2**28  # of a table that is copied, in the precision of the blocks
+# So many rows are evaluated at once.
+_CHUNK = 8192
+# Tables of at most so many bytes, in the precision of the blocks, are copied once; larger ones
+# become tensors block by block.
+_HELD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ class TableRows:
     ) -> None:
         self.family, self.data, self.loss = family, data, loss
         self.dtype, self.device = dtype, reference.device
-        # The model is f_θ − f_θ₀ + start: it begins at the start without a dead block in D.
+        # The model is f_θ − f_θ₀ + start. It begins at the start, as a last layer of zeros would
+        # make it do, but no block of D is zero.
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)

@@ -1,4 +1,8 @@
-"""α and the stopping time chosen together, from one start: the searches."""
+"""The searches: α and the stopping time chosen together, from one start.
+
+The grid and its judgement are in `_grid` and `_stopping`. Here it is decided whether pairs are
+judged by leave-one-out or by folds, and the best pair is fitted. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState, Problem
+from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._grid import Grid, judge_held_out
@@ -25,6 +29,7 @@ from sklearn_gflow.estimators._parameters import (
     NumberParameters,
     SearchParameters,
 )
+from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._stopping import judge_left_out
@@ -32,8 +37,9 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
-_FOLDS = 5  # where leave-one-out has no closed form
-_WITHOUT_END = 2**31  # patience is for those who stop: in folds every time of the grid is scored
+_FOLDS = 5  # by default, for losses whose leave-one-out has no closed form
+# A patience that is never used up: in folds every time of the grid is to be scored.
+_WITHOUT_END = 2**31
 
 
 class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
@@ -72,7 +78,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         for of_search in fields(SearchParameters):
             own.pop(of_search.name)
         own.update(random_state=seed, **parameters)
-        if own["init_scale"] == "auto":  # one start for all α
+        if own["init_scale"] == "auto":  # all values of α have one start
             own["init_scale"] = SMOOTH_START
         plain: BaseAdaptedFlow = self._estimator_class(**own)
         return plain
@@ -83,7 +89,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         """(score, loss), shape (1, n_alphas, n_times, 2), and what they were made of."""
         training = plain._build(problem)
         judged, decomposed = judge_left_out(training, problem.coding.judge, grid.alphas, grid.times)
-        return judged[None, ..., :2], decomposed  # the loss of training has no say here
+        return judged[None, ..., :2], decomposed  # the loss of training is not used here
 
     def _judge_folds(
         self, seed: int, X: Any, y: Any, sample_weight: ArrayLike | None, grid: Grid
@@ -94,7 +100,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         cv = _FOLDS if self.cv is None else self.cv
         splitter = check_cv(cv, y, classifier=isinstance(self, ClassifierMixin))
         judging = self._plain(seed, early_stopping=True)
-        # The ridge is that of the fit of the best, which goes to a time that is given.
+        # Without early stopping, so that the ridge is the one that the best pair is fitted with.
         fitting = self._plain(seed, n_iter_no_change=_WITHOUT_END)
         judged = []
         for train, test in splitter.split(X, y):

@@ -2,7 +2,7 @@
 
 Parameters stay as the user gave them. What they mean for a table of some shape is settled here,
 once, before training begins; nothing after it looks at parameters again. A search asks the record
-for another α and t_end (`Settings.at`).
+for another α and t_end (`Settings.at`). Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from sklearn_gflow.dynamics import (
 from sklearn_gflow.estimators._memory import Demand, available_bytes, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import check_alpha, check_schedule
-from sklearn_gflow.geometry import SOLVERS, Shape, Solver, solver_for
+from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 
 __all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
 
 FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
-SMOOTH_START = 0.3  # scale of the first layer; chosen with the defaults of α and t_end
-# Of the full batch, times α(1−α), in units of c: none at either end. Without a ridge D⁺ moves the
-# modes of noise as fast as those of the signal. Chosen with the defaults of α and t_end.
-_RIDGE = 1 / 3
-# What blocks need where the user leaves it open, chosen on validation parts of seven tables
+# Scale of the first layer at a smooth start; chosen together with the defaults of α and t_end.
+SMOOTH_START = 0.3
+# The ridge of blocks by default, chosen on validation parts of seven tables
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
-_SINGLE_PRECISION_DAMPING = 1e-4  # from here on the rounding of float32 drowns in the ridge
+# From this ridge on the rounding of float32 is small beside it.
+_SINGLE_PRECISION_DAMPING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Settings:
         The parameters by name, as the user gave them.
     shape : Shape
         Of D on all training rows.
+    ridge : float
+        See `Loss`.
     any_precision : bool
         See `Family`.
     chunk : bool
@@ -77,6 +78,7 @@ class Settings:
 
     given: Mapping[str, Any]
     shape: Shape
+    ridge: float
     any_precision: bool
     chunk: bool
     device: torch.device
@@ -97,6 +99,7 @@ class Settings:
         shape: Shape,
         seed: int,
         *,
+        ridge: float = Loss.ridge,
         any_precision: bool = True,
         chunk: bool = False,
     ) -> Settings:
@@ -111,12 +114,13 @@ class Settings:
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
         times = check_schedule(given["schedule"], given["t_end"])
-        dampings = _Dampings.of(given, alpha)
+        dampings = _Dampings.of(given, alpha, ridge)
         rows = _rows_of_a_block(given, shape, dampings, device, chunk=chunk)
         in_blocks = rows is not None
         settings = cls(
             given=given,
             shape=shape,
+            ridge=ridge,
             any_precision=any_precision,
             chunk=chunk,
             device=device,
@@ -137,12 +141,13 @@ class Settings:
         """The same for another α and another end; the start stays that of this record."""
         given = {**self.given, "alpha": alpha, "t_end": t_end, "init_scale": self.init_scale}
         return self.of(
-            given, self.shape, self.seed, any_precision=self.any_precision, chunk=self.chunk
-        )
+            given, self.shape, self.seed,
+            ridge=self.ridge, any_precision=self.any_precision, chunk=self.chunk,
+        )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
-        dampings = _Dampings.of(self.given, alpha)
+        dampings = _Dampings.of(self.given, alpha, self.ridge)
         return dampings.blocks if self.in_blocks else dampings.whole
 
     # -- what follows from it ----------------------------------------------------------------------
@@ -243,19 +248,21 @@ class _Dampings:
     blocks: float
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], alpha: float) -> _Dampings:
+    def of(cls, given: Mapping[str, Any], alpha: float, ridge: float) -> _Dampings:
         damping = given["damping"]
         if not isinstance(damping, str):
             return cls(float(damping), float(damping))
-        # With a ridge the outputs stop short of the labels: only D⁺ itself takes them to t = 1.
+        # With a ridge the outputs stop short of the labels. A flow that is to reach them, at t = 1,
+        # therefore has none.
         to_the_end = given["t_end"] == 1 and not given["early_stopping"]
-        return cls(0.0 if to_the_end else _RIDGE * alpha * (1 - alpha), _BLOCK_DAMPING)
+        return cls(0.0 if to_the_end else ridge * alpha * (1 - alpha), _BLOCK_DAMPING)
 
 
 def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:
     if not isinstance(init_scale, str):
         return float(init_scale)
-    # Generalisation asks for a smooth start, D⁺ without a ridge for a well-conditioned G.
+    # Smooth starts generalise better. At α = 1 in the full batch there is no ridge by default, and
+    # D⁺ needs a well-conditioned G.
     return 1.0 if alpha == 1 and not in_blocks else SMOOTH_START
 
 
@@ -292,7 +299,7 @@ def _rows_of_a_block(
             )
         return int(batch_size)
     if solver.needs_ridge(shape) and dampings.whole == 0:
-        return _BLOCK_ROWS  # where the ridge is there by default
+        return _BLOCK_ROWS  # blocks have a ridge by default
     if not exponential:
         return None
     small = solver.entries(shape) <= FULL_BATCH_SIZE**2
@@ -306,14 +313,16 @@ def _check_ridge(
 ) -> None:
     """Refuse a back end that is no reference, or needs a ridge that is not there."""
     name = given["solver"]
-    if not SOLVERS[name].exact and given["method"] != "exponential":
+    stated = SOLVERS[name] if isinstance(name, str) else name
+    if not stated.exact and given["method"] != "exponential":
         raise ValueError(
             f"solver={name!r} is an approximation, and method={given['method']!r} is there as a "
             "reference; set solver='auto', or method='exponential'"
         )
     if not solver.needs_ridge(shape):
         return
-    # Small eigenvalues of G are not those of what stands for it: without a ridge a flow crawls.
+    # The small eigenvalues of G are not those of the matrix that stands for it. Without a ridge
+    # the steps of a flow would get shorter and shorter.
     if dampings.blocks == 0:
         raise ValueError(f"solver={name!r} needs a ridge; set damping > 0, or damping='auto'")
     if given["batch_size"] is None and dampings.whole == 0:

@@ -1,4 +1,8 @@
-"""Standard deviations of new observations: the rows that they stand on, and their computation."""
+"""Standard deviations of new observations: the rows that they stand on, and their computation.
+
+A fit keeps rows and computes nothing. When deviations are asked for, `diagnostics.posterior` makes
+the Gaussian process. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,10 @@ from sklearn_gflow.estimators._training import TrainedFlow, Training
 
 __all__ = ["KeptRows"]
 
-# Where not all rows fit into one Gram, so many stand for them in the standard deviations.
+# So many rows are kept where one Gram does not hold all of them.
 _SAMPLE_ROWS = 256
-_CROSS_ENTRIES = 2**22  # of the kernel between kept rows and inputs, at once
+# Largest number of entries of the kernel between kept rows and inputs that are held at once.
+_CROSS_ENTRIES = 2**22
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class KeptRows:
 
     @classmethod
     def of(cls, training: Training, trained: TrainedFlow, seen: int = 0) -> KeptRows:
-        """Of a training, and of so many rows in chunks before it."""
+        """The rows to keep of a training, after so many rows in chunks before it."""
         data = training.data
         n_samples, n_outputs = data.targets.shape
         at_once = len(trained.kernel_rows) == n_samples
@@ -59,7 +64,8 @@ class KeptRows:
     ) -> np.ndarray:
         """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
         all_kept = len(self.data.X) == self.n_train
-        # The kernel of the start has not seen the targets; of a sample, the residuals speak.
+        # The kernel of the start has not seen the targets. Where a sample stands for all rows, the
+        # kernel is that of the solution, and the noise is read off its residuals.
         theta = network.reference if all_kept else network.theta
         dtype = network.exact_dtype(device)
         posterior = self._posterior(network, theta, device, dtype, all_kept=all_kept)

@@ -1,6 +1,7 @@
 """When a training stops: by rows held out, or by leave-one-out in closed form.
 
 Both judge outputs by a pair (score, loss), the score being what ``score`` of the estimator gives.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
-from sklearn_gflow.estimators._exposure import failure
+from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
@@ -30,8 +31,8 @@ from sklearn_gflow.geometry import FactorizationError, Shape
 
 __all__ = ["Judge", "LeftOut", "judge_left_out", "judged_by", "stopped_by_leave_one_out"]
 
-Judge = Callable[[np.ndarray, TrainingData], tuple[float, float]]
-"""``(outputs, rows) -> (score, loss)``, of the model's outputs for the given rows."""
+Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
+"""``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
 def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
@@ -39,11 +40,11 @@ def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestP
     settings, family, device = training.settings, training.family, training.start.device
     X = to_tensor(held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
-    reference = family.outputs(theta, X)
+    reference, of_outputs = family.outputs(theta, X), judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
         model = to_numpy(family.outputs(point.theta, X) - reference)
-        return judge(held_out.start + model, held_out)
+        return of_outputs(held_out.start + model)
 
     patience, tol = settings.given["n_iter_no_change"], settings.given["tol"]
     return BestPoint(judged, "validation", patience, tol)
@@ -94,7 +95,7 @@ def stopped_by_leave_one_out(
     if not settings.in_blocks:
         callbacks.append(LossReached(float(left_out.judged[best, 2])))
     trained = training.until(end, callbacks, MARKS)
-    if best == 0:  # nothing that is learnt helps with rows left out
+    if best == 0:  # rows left out are predicted best by the start
         trained.trajectory.selected = 0, training.start
     return trained, left_out
 
@@ -104,7 +105,8 @@ def _times_to_try(training: Training) -> list[float]:
     if settings.times is not None:
         return list(settings.times)
     times = [t for t in t_from_tau(MARKS).tolist() if t < settings.t_end]
-    if settings.t_end < 1 or settings.damping == 0:  # with a ridge the way to t = 1 has no end
+    # With a ridge the labels are not reached, and the flow has no end at t = 1.
+    if settings.t_end < 1 or settings.damping == 0:
         times.append(settings.t_end)
     return times
 
@@ -138,15 +140,15 @@ def judge_left_out(
         except FactorizationError as error:
             raise failure(0.0, "the Gram could not be factorised", str(error)) from error
     scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
-
-    def judged(alpha: float, tau: float) -> tuple[float, float, float]:
-        flow_of = alpha, tau, scale, settings.damping_at(alpha) * unit
-        residuals = to_numpy(decomposed.residuals(*flow_of))
-        score, loss = judge(data.targets - residuals, data)
-        return score, loss, decomposed.training_loss(*flow_of)
-
-    taus = [float(tau) for tau in tau_from_t(times)]
-    return np.array([[judged(float(a), tau) for tau in taus] for a in alphas]), decomposed
+    of_outputs, taus, judged = judge(data), tau_from_t(times).tolist(), []
+    for alpha in alphas:
+        ridge = settings.damping_at(alpha) * unit
+        for tau in taus:
+            flow_of = float(alpha), tau, scale, ridge
+            residuals = to_numpy(decomposed.residuals(*flow_of))
+            score, loss = of_outputs(data.targets - residuals)
+            judged.append((score, loss, decomposed.training_loss(*flow_of)))
+    return np.array(judged).reshape(len(alphas), len(taus), 3), decomposed
 
 
 def _check_left_out(training: Training) -> None:

@@ -1,4 +1,7 @@
-"""The border between numpy and torch: arrays, devices, precisions and seeds."""
+"""The border between numpy and torch: arrays, devices, precisions and seeds.
+
+All other files of this room call these functions where an array becomes a tensor or the reverse.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def check_device(device: str) -> torch.device:
     """
     try:
         checked = torch.device(device)
-        torch.ones(1, device=checked).item()  # "meta" has no values
+        torch.ones(1, device=checked).item()  # which "meta" tensors, without values, refuse
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -74,7 +77,7 @@ def placed(module: torch.nn.Module, dtype: str, device: torch.device) -> torch.n
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:
     """A tensor with its own memory: read-only and foreign-endian arrays are copied too."""
     if not isinstance(array, Tensor):
-        with np.errstate(over="ignore"):  # what is out of range is infinite, which flows report
+        with np.errstate(over="ignore"):  # numbers out of range become infinite, which flows report
             array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
 

@@ -1,7 +1,7 @@
 """From a network at its start to a trained flow: in the full batch, in blocks, over a chunk.
 
 `Training` knows rows, network and settings, and nothing of estimators. When it stops is decided by
-callbacks, which `_stopping` makes.
+callbacks, which `_stopping` makes. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.geometry import (
     Cost,
     Family,
-    Linearization,
     Loss,
     OutputMap,
     TangentMap,
@@ -46,11 +45,14 @@ from sklearn_gflow.geometry import (
 
 __all__ = ["CALLBACKS", "MARKS", "Occasion", "TrainedFlow", "Training", "is_small_gram"]
 
-# Times τ at which a path is scored, besides its own steps: dense enough to stop at the best.
+# Times τ at which a path is scored besides its own steps, so dense that the best is not missed.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
-_BLOCK_MOMENTUM = 0.5  # chosen with the ridge of blocks
-_CHUNK_LENGTH = 0.5  # of the steps over a chunk, at most: they do not decay, and noise goes with h
-_PROBE_ROWS, _KERNEL_SIZE = 2000, 128  # rows with recorded outputs, outputs in the Gram
+# Momentum of blocks, chosen together with their ridge.
+_BLOCK_MOMENTUM = 0.5
+# Longest step over a chunk. These steps do not decay, and their noise grows with their length.
+_CHUNK_LENGTH = 0.5
+# In blocks the outputs of so many rows are recorded, and the Gram of so many outputs is exposed.
+_PROBE_ROWS, _KERNEL_SIZE = 2000, 128
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 2
 
@@ -80,14 +82,13 @@ class TrainedFlow:
     rows: np.ndarray
     kernel_rows: np.ndarray
 
-    def linearize(self) -> Linearization | TangentMap:
+    def linearize(self) -> TangentMap:
         """The kernel's rows to first order at the solution, with the Gram that the flow formed."""
         trajectory, output_map = self.trajectory, self.output_map
-        all_rows = len(self.kernel_rows) == output_map.n_samples and output_map.weights is None
+        all_rows = len(self.kernel_rows) == output_map.n_samples and not output_map.weighted
         if trajectory.end and all_rows and trajectory.solution == trajectory.n_steps:
             return trajectory.end
-        plain = output_map.plain(torch.from_numpy(self.kernel_rows))
-        return plain.family.linearize(trajectory.theta, plain.X)
+        return output_map.plain(torch.from_numpy(self.kernel_rows)).linearize(trajectory.theta)
 
 
 class PrintedProgress(Callback):
@@ -126,14 +127,17 @@ def _progress(occasion: Occasion) -> Callback | None:
 
 
 def _deviation(occasion: Occasion) -> Callback | None:
-    """The line is that of the squared error, whose limit is the same from everywhere."""
+    """Only the squared error has a line: its limit is the same from everywhere."""
     if not (occasion.whole and occasion.cost.linear):
         return None
     return Deviation(occasion.cost.minimizer(torch.empty(0)), occasion.settings.alpha)
 
 
 CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
-"""What hangs on every flow of an estimator; a maker returns None where it has nothing to say."""
+"""Makers of the callbacks of every flow of an estimator; None where one does not apply."""
+
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+"""Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ class Training:
             options,
             self._block_options(),
             probe=source.block(torch.from_numpy(rows)),
-            # The kernel costs as much as a small chunk; after one it is computed once.
+            # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk else output_map.plain(torch.from_numpy(kernel_rows)),
             callbacks=[*self._own_callbacks(cost, whole=False), *callbacks],
         )
@@ -284,7 +288,7 @@ class Training:
             settings.batch_rows or len(self.data.X),
             bool(settings.given["shuffle"]),
             _BLOCK_MOMENTUM,
-            settings.seed + (self.n_before or 0),  # else all chunks were cut alike
+            settings.seed + (self.n_before or 0),  # so that no two chunks are cut alike
         )
 
 

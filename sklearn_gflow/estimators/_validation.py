@@ -1,4 +1,8 @@
-"""The border to scikit-learn: its private helpers, and checks of parameters and rows."""
+"""The border to scikit-learn: its private helpers, and checks of parameters and rows.
+
+Errors name the parameter and what to change. What depends on several parameters, or on the shape of
+the table, is refused in `_settings`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper."""
+"""The map θ ↦ x(θ) and its geometry: §2 and appendix A of the paper.
+
+Families of functions, output maps, costs, and functions of the Gram G = DDᵀ by several back ends.
+The room needs torch and scipy, and nothing else of this package. Notation: docs/notation.md.
+"""
 
 from sklearn_gflow.geometry.cost import Cost, Loss, RowCost, SquaredError
 from sklearn_gflow.geometry.functions import (

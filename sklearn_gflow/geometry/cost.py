@@ -20,8 +20,8 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Cost", "Loss", "RowCost", "SquaredError"]
 
-# Where a least loss is at infinity, as that of a certain label, smaller targets count as this in
-# the unit of step errors: a way without an end cannot be a unit.
+# The unit of step errors is the length of the way to the least loss, which has no end where that is
+# at infinity, as for a certain label. Targets smaller than this then count as this.
 _NEARLY_ZERO = 0.01
 
 
@@ -133,6 +133,10 @@ class Loss(ABC):
         What takes predictions to outputs: the logarithm where outputs are logarithms of means.
     domain : {"real", "nonnegative", "positive"}
         What targets may be.
+    ridge : float
+        The ridge that suits a flow between the ends of the family by default, times α(1−α) and
+        relative to the mean of the Gram's diagonal. Without one D⁺ moves the modes of noise as
+        fast as those of the signal.
     reach : float
         In the unit of step errors no target counts as farther away than this. Where the gradient
         is bounded an outlier hardly pulls, and as a unit it would leave the other rows without
@@ -143,6 +147,8 @@ class Loss(ABC):
     unit: float = 1.0
     link: str = "identity"
     domain: str = "real"
+    # The default was chosen together with those of α and t_end.
+    ridge: float = 1 / 3
 
     @property
     def reach(self) -> float:

@@ -90,7 +90,7 @@ def ascending_eigenvalues(A: Tensor) -> Tensor:
 
 
 def small_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Λ, V of a matrix so small that the threads of the library do not matter.
+    """Λ and V of a matrix so small that it does not matter how many threads a library has.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _first_success(
     failures = []
     for name, dtype, device in attempts:
         try:
-            # What is too large for the dtype of A turns infinite in it, and counts as a failure.
+            # Eigenvalues too large for the dtype of A become infinite in it: this try has failed.
             parts = tuple(part.to(A) for part in routine(A.to(device=device, dtype=dtype)))
         except (torch.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:
             failures.append(f"{name}: {error}")

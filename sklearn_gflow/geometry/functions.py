@@ -27,7 +27,8 @@ __all__ = [
     "summarize",
 ]
 
-SMOOTH_TOLERANCE = 1e-10  # of smooth(A)·b, relative; the rounding of the dtype may be larger
+# Relative accuracy of smooth(A)·b, unless the rounding of the dtype is larger.
+SMOOTH_TOLERANCE = 1e-10
 
 
 class FactorizationError(ArithmeticError):
@@ -78,7 +79,7 @@ class Spectrum(NamedTuple):
 
 
 def summarize(descending: Tensor, threshold: float) -> Spectrum:
-    """Rank and condition of descending eigenvalues; the threshold is on their roots.
+    """Rank and condition of descending eigenvalues; the threshold is one on their square roots.
 
     Raises
     ------

@@ -22,17 +22,22 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Krylov", "PartialCholesky", "Solution", "conjugate_residuals", "numbers_held"]
 
-# What D⁺ leaves of a residual, in units of the residual itself: far below the error of a step.
+# What D⁺ may leave of a residual, relative to it. This is far below the error of a step.
 _ACCURACY = 1e-6
-# |Dᵀr| over |D||r|, preconditioned, from which on r counts as orthogonal to the range of D.
+# r counts as orthogonal to the range of D where |Dᵀr| ≤ this multiple of |D||r|, preconditioned.
 _ORTHOGONAL = 1e-10
 _MOST_ITERATIONS = 1000
 _RESTARTS = 3
-_LARGEST_SPACE = 256  # dimension of the Krylov space of the smooth part of f
-_COLUMNS = 1024  # of G in the preconditioner
-_ROUNDS = 8  # in which they are drawn
-_NOISE = 10  # times size·eps of the largest: what is below may be rounding
-_VECTORS = 16  # of conjugate residuals and of one product
+# Largest dimension of the Krylov space of the smooth part of f.
+_LARGEST_SPACE = 256
+# The preconditioner is made of so many columns of G.
+_COLUMNS = 1024
+# These columns are drawn in so many rounds.
+_ROUNDS = 8
+# Eigenvalues below this multiple of size·eps·λ_max may be rounding.
+_NOISE = 10
+# Conjugate residuals and a product with G hold so many vectors at a time.
+_VECTORS = 16
 
 Product = Callable[[Tensor], tuple[Tensor, float]]
 
@@ -130,8 +135,8 @@ class Solution(NamedTuple):
 
     u: Tensor
     residual: Tensor
-    orthogonal: bool  # what is left of b is orthogonal to the range of A
-    exhausted: bool  # the limit on iterations was met
+    orthogonal: bool  # whether what is left of b is orthogonal to the range of A
+    exhausted: bool  # whether the limit on iterations was met
 
 
 def conjugate_residuals(
@@ -163,14 +168,15 @@ def conjugate_residuals(
     u, r, z = torch.zeros_like(b), b, B(b)
     q, rho = product(z)  # q = Ap, ρ = zᵀAz
     p, largest, orthogonal, exhausted = z, 0.0, False, True
-    energy = float(r @ z)  # it falls from step to step, but for rounding
+    energy = float(r @ z)  # falls from step to step, except for rounding
     for _ in range(_MOST_ITERATIONS):
         s = B(q)
         along, curvature = float(p @ q), float(q @ s)
         if not math.isfinite(along + curvature + rho + energy):
             return _not_a_solution(b)
         if along > 0:
-            largest = max(largest, curvature / along)  # of the eigenvalues of BA
+            # From below this estimates the largest eigenvalue of BA.
+            largest = max(largest, curvature / along)
         orthogonal = rho <= negligible * largest * energy
         if orthogonal or norm(r) <= accuracy or curvature <= 0:
             exhausted = False
@@ -263,7 +269,8 @@ class Krylov:
         if f.smooth is None:
             return solved
         if self._space is None or not torch.equal(self._space.b, b):
-            # No function of self, or the factor would outlive its step in a cycle.
+            # The space gets a method of A and not of self: in a cycle of references the factor
+            # would stay in memory after its step.
             self._space = Lanczos(self.A.image, b, tolerance=self.accuracy, largest=_LARGEST_SPACE)
         smooth = self._space.apply(f.smooth)
         self._reach(self._space.change, self._space.tolerance)
@@ -277,13 +284,13 @@ class Krylov:
     def _solution(self, b: Tensor, weight: float) -> Solution:
         """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
         size = abs(weight) * norm(b)
-        if not math.isfinite(size):  # any accuracy would be good enough for it
+        if not math.isfinite(size):  # no accuracy can be asked relative to it
             self._reach(math.nan)
             return _not_a_solution(b)
         unit = max(self.unit, size)
         accuracy = self.accuracy * unit / abs(weight)
         solution = self._start(b)
-        for _ in range(_RESTARTS):  # by recurrence r drifts away from b − Au
+        for _ in range(_RESTARTS):  # since the r of the recurrence drifts away from b − Au
             if solution.orthogonal or norm(solution.residual) <= accuracy:
                 break
             more = conjugate_residuals(
@@ -314,7 +321,8 @@ class Krylov:
         if torch.equal(first, b):
             return solution
         if not norm(solution.residual) <= self.accuracy * self.unit:
-            # u may have a part in the kernel of A, which b has not; or it is NaN, which b is not.
+            # u was not solved for well enough to begin with: it may have a part in the kernel of A,
+            # or be NaN, where b is and has neither.
             return start
         image = first - solution.residual  # Au
         size = float(image @ image)

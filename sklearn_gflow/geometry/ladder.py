@@ -21,7 +21,8 @@ __all__ = ["SymmetricFactor", "factor_symmetric"]
 
 # Accepted relative residual of a solve that needed a shifted factor.
 _CERTIFIED_RESIDUAL = 1e-8
-_JITTERS = (1e2, 1e3, 1e4)  # times eps times the mean of the diagonal
+# Jitters that are tried, in units of eps times the mean of the diagonal.
+_JITTERS = (1e2, 1e3, 1e4)
 
 SymmetricFactor = Eigh | Cholesky
 
@@ -61,8 +62,8 @@ def factor_symmetric(
     FactorizationError
         If A holds numbers that are not finite, or no eigenvalue routine succeeds.
     """
-    # Of a Gram no entry is larger than the largest on the diagonal. What is not finite elsewhere
-    # has no Cholesky factor and no finite eigenvalues, so that the last rung raises.
+    # No entry of a Gram is larger than the largest on its diagonal, so that it is enough to look
+    # there. Where other entries are not finite, no rung succeeds and the last one raises.
     if not math.isfinite(float(A.trace())):
         raise FactorizationError("its diagonal holds numbers that are not finite")
     factor: Cholesky | None = None
@@ -80,11 +81,11 @@ def _cholesky(A: Tensor, threshold: float, ridge: float, *, once: bool) -> Chole
     if pair is None:
         return None
     factor = Cholesky(pair, "cholesky", ridge, once=once)
-    # λ_min ≥ ridge and λ_max ≤ tr A may say enough: then no estimate is made.
+    # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
     if ridge > threshold**2 * trace:
         return factor
     smallest, largest = factor.extremes
-    if smallest > threshold**2 * largest:  # not so where the estimates are NaN
+    if smallest > threshold**2 * largest:  # which is false where the estimates are NaN
         return factor
     pair.restore()
     return None
@@ -97,7 +98,7 @@ def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None
         pair = triangles(A, ridge, jitter * unit)
         if pair is not None:
             factor = ShiftedCholesky(pair, "cholesky with jitter")
-            if factor.residual(probe) <= _CERTIFIED_RESIDUAL:  # not so where it is NaN
+            if factor.residual(probe) <= _CERTIFIED_RESIDUAL:  # which is false where it is NaN
                 return factor
             pair.restore()
     return None

@@ -19,7 +19,8 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Lanczos"]
 
-_LANCZOS_CHECK = 8  # iterations between looks at the change
+# The change of the result is looked at after so many iterations.
+_LANCZOS_CHECK = 8
 
 
 class Lanczos:
@@ -60,7 +61,8 @@ class Lanczos:
         self.size = norm(b)
         self.tolerance = max(tolerance, smooth_tolerance(b.dtype))
         self.largest = len(b) if largest is None else min(largest, len(b))
-        self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))  # contiguous vectors
+        # The basis has its vectors as rows, which are contiguous.
+        self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
         self.exhausted = self.size == 0
@@ -113,7 +115,7 @@ class Lanczos:
             w = self.product(self.V[k])
             self.diagonal.append(float(w @ self.V[k]))
             basis = self.V[: k + 1]
-            for _ in range(2):  # twice is enough (Kahan)
+            for _ in range(2):  # orthogonalising twice is enough (Kahan)
                 w = w - basis.mT @ (basis @ w)
             beta = norm(w)
             floor = len(w) * torch.finfo(w.dtype).eps * max(self.diagonal)

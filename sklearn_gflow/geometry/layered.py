@@ -1,4 +1,9 @@
-"""Layered networks: outputs, D·v, Dᵀ·u and the Gram, none of which forms the Jacobian D."""
+"""Layered networks: outputs, D·v, Dᵀ·u and the Gram, none of which forms the Jacobian D.
+
+The Gram is a sum over layers of Hadamard products: ⟨a, a'⟩ + 1 of what the layer receives, times
+⟨δ, δ'⟩ of the sensitivities δ = ∂x/∂z. It is computed in panels of rows. Notation:
+docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ def _tanh(z: Tensor) -> Tensor:
 
 
 def _tanh_slope(z: Tensor, a: Tensor) -> Tensor:
-    return torch.addcmul(a.new_ones(()), a, a, value=-1)  # 1 − a², in one tensor
+    return torch.addcmul(a.new_ones(()), a, a, value=-1)  # 1 − a², without a second tensor
 
 
 def _silu_slope(z: Tensor, a: Tensor) -> Tensor:
@@ -56,8 +61,8 @@ ACTIVATIONS: dict[str, Activation] = {
 # Hadamard product then stay in cache, and only the lower triangle is computed.
 _PANEL_ROWS = 128
 
-# Of the shared kernel: up to this many outputs go through the hidden layers one by one, more
-# as this many random combinations, whose expectation they are.
+# In the shared kernel up to this many outputs go through the hidden layers one by one. Of more
+# outputs as many random combinations go, in which the sum over outputs is the expectation.
 _PROBED_OUTPUTS = 4
 
 
@@ -206,7 +211,7 @@ class LayeredLinearization(Linearization):
         """D·v, shape (n_samples, n_outputs): one forward pass of tangents."""
         tangents = list(self.network.layers(v))
         dW, db = tangents[0]
-        z_dot = torch.addmm(db, self.inputs[0], dW)  # the data do not move with θ
+        z_dot = torch.addmm(db, self.inputs[0], dW)  # no tangent: X does not depend on θ
         for depth, (dW, db) in enumerate(tangents[1:], start=1):
             a_dot = z_dot * self.slopes[depth - 1]
             z_dot = torch.addmm(db, self.inputs[depth], dW).addmm_(a_dot, self.layers[depth][0])
@@ -220,7 +225,7 @@ class LayeredLinearization(Linearization):
             parts += [delta.sum(0), (self.inputs[depth].mT @ delta).reshape(-1)]
             if not depth:
                 break
-            if self._sensitivities and u.shape[1] == 1:  # they hold the backward pass of a 1
+            if self._sensitivities and u.shape[1] == 1:  # they are the pull of u = 1
                 delta = u * self._sensitivities[depth - 1][:, 0]
             else:
                 delta = (delta @ self.layers[depth][0].mT).mul_(self.slopes[depth - 1])
@@ -229,11 +234,11 @@ class LayeredLinearization(Linearization):
     def sensitivities(self) -> list[Tensor]:
         """δ_l^q = ∂x_q/∂z_l of the hidden layers, each of shape (n_samples, n_outputs, n_l)."""
         if not self._sensitivities:
-            delta = self.layers[-1][0].mT  # ∂x_q/∂a: the same for all samples
+            delta = self.layers[-1][0].mT  # ∂x_q/∂a is the same for all samples
             for depth in reversed(range(len(self.slopes))):
                 delta = delta * self.slopes[depth][:, None, :]
                 self._sensitivities.insert(0, delta)
-                if depth:  # one product of matrices, where a batch would be as many as samples
+                if depth:  # as one product of matrices, where a batch would be a product a sample
                     rows = delta.flatten(0, 1) @ self.layers[depth][0].mT
                     delta = rows.unflatten(0, delta.shape[:2])
         return self._sensitivities
@@ -276,7 +281,7 @@ class LayeredLinearization(Linearization):
         W, Q = self.layers[-1][0], self.network.n_outputs
         shared = [self.slopes[-1] * W.square().mean(1).sqrt()]
         columns = W / math.sqrt(Q) if Q <= _PROBED_OUTPUTS else W @ _signs(Q, W) / math.sqrt(Q)
-        # Contiguous, or every product with it would begin with a copy.
+        # It is made contiguous, since every product with it would begin with a copy otherwise.
         delta = columns.mT.contiguous() * self.slopes[-1][:, None, :]
         for depth in reversed(range(len(self.slopes) - 1)):
             rows = delta.flatten(0, 1) @ self.layers[depth + 1][0].mT
@@ -330,7 +335,7 @@ class LayeredLinearization(Linearization):
         """Σ_l (⟨a_{l−1}, a'_{l−1}⟩ + 1)·⟨δ_l^q, δ'_l^r⟩ for some rows and columns, into ``out``."""
         Q = self.network.n_outputs
         left, right = self.inputs[-1][rows], other.inputs[-1][columns]
-        if Q == 1:  # plain matrices: as axes (i, q, j, r) they would cost half as much again
+        if Q == 1:  # as plain matrices: with axes (i, q, j, r) it takes half as long again
             block = _inner(left, right, out=out)
         else:
             last = _inner(left, right)

@@ -17,7 +17,7 @@ from sklearn_gflow.geometry.cost import Loss, RowCost, SquaredError
 
 __all__ = ["CrossEntropy", "Gamma", "Huber", "LogLoss", "Poisson", "Quantile", "SquaredLoss"]
 
-# Of e^d − 1 − d: with so many terms the series is exact to rounding up to there.
+# Up to this |d| the series of e^d − 1 − d is taken; with so many terms it is exact to rounding.
 _SERIES_BELOW, _SERIES_TERMS = 0.3, 13
 
 
@@ -72,6 +72,9 @@ class LogLoss(Loss):
     """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
 
     unit = 0.5
+    # Its curvature p(1 − p) falls as labels are learnt: a ridge that suits the start would hold
+    # back all that follows.
+    ridge = 0.0
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
@@ -244,10 +247,10 @@ class Gamma(Loss):
 
 
 def _log_ahead(y: Tensor, log_now: Tensor, floor: float) -> Tensor:
-    """log y, with targets below ``floor`` as log floor, or as one less than it is now.
+    """log y, where y below ``floor`` counts as ``floor``, or as e^{−1} times what it is now.
 
-    Without the second a flow that has passed the stand-in would be told to go back, and where it
-    meets it, that there is no way left.
+    The second keeps the stand-in ahead: a flow that has passed log floor would otherwise be sent
+    back, and one that has just reached it would find no way left.
     """
     return torch.maximum(y.log(), (log_now - 1).clamp_max(math.log(floor)))
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["DifferentiableMap", "Family", "Linearization", "TangentMap"]
+__all__ = ["DifferentiableMap", "Family", "Linearization", "OutputSpace", "TangentMap"]
 
 
 class Linearization(ABC):
@@ -158,8 +158,8 @@ class Family(ABC):
         return self
 
 
-class TangentMap(Protocol):
-    """An output map at one θ, to first order, on flat vectors of shape (Q·N,), sample-major.
+class OutputSpace(Protocol):
+    """Where all outputs on a training set lie: flat vectors of shape (Q·N,), sample-major.
 
     With sample weights w the vectors are W^½ times plain values, in which the formulas of the
     paper hold as they are.
@@ -179,79 +179,102 @@ class TangentMap(Protocol):
 
     @property
     def total_weight(self) -> float:
-        """N of the clock (2.52): the sum of the weights."""
-
-    @property
-    def sample_weights(self) -> Tensor:
-        """w, shape (n_samples,)."""
-
-    @property
-    def outputs(self) -> Tensor:
-        """x(θ)."""
-
-    @property
-    def shared_gram(self) -> Tensor:
-        """K̄, shape (n_samples, n_samples): the mean over outputs of the diagonal blocks of G."""
+        """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
 
     def unweigh(self, x: Tensor) -> Tensor:
         """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""
 
+
+class TangentMap(ABC):
+    """An output map at one θ, to first order, on the vectors of its `OutputSpace`.
+
+    What is not abstract has a default, made of products with D and Dᵀ: a map overrides it where
+    it knows a faster way.
+
+    Attributes
+    ----------
+    n_samples, n_outputs, n_params : int
+        N, Q and K.
+    outputs : Tensor of shape (Q·N,)
+        x(θ).
+    """
+
+    n_samples: int
+    n_outputs: int
+    n_params: int
+    outputs: Tensor
+
+    @abstractmethod
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""
 
+    @abstractmethod
     def pull(self, u: Tensor) -> Tensor:
         """Dᵀ·u, shape (K,), of u, shape (Q·N,)."""
 
+    @property
+    def sample_weights(self) -> Tensor:
+        """w, shape (n_samples,)."""
+        return self.outputs.new_ones(self.n_samples)
+
+    @property
+    def total_weight(self) -> float:
+        """N of the clock (2.52): the sum of the weights."""
+        return float(self.sample_weights.sum())
+
+    def unweigh(self, x: Tensor) -> Tensor:
+        """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""
+        return x.view(self.n_samples, self.n_outputs) / self.sample_weights.sqrt()[:, None]
+
     def hold_gram(self) -> None:
-        """Form G ahead, for products, until `gram` hands it over."""
+        """Form G ahead, for products, until `gram` hands it over; a map may decline."""
+        return
 
     def gram(self) -> Tensor:
         """G = DDᵀ, shape (Q·N, Q·N), the caller's to overwrite: one that was held is no longer."""
+        return self.gram_times(self._identity())
 
     def gram_times(self, u: Tensor) -> Tensor:
         """G·u of columns, shape (Q·N, m)."""
+        return torch.stack([self.push(self.pull(column)) for column in u.mT], dim=1)
+
+    @property
+    def shared_gram(self) -> Tensor:
+        """K̄, shape (n_samples, n_samples): the mean over outputs of the diagonal blocks of G."""
+        blocks = self.gram().view(self.n_samples, self.n_outputs, self.n_samples, self.n_outputs)
+        return blocks.diagonal(dim1=1, dim2=3).mean(-1)
 
     def columns(self, samples: Tensor) -> Tensor:
         """Columns of G of some samples, shape (Q·N, Q·len(samples))."""
+        units = self._identity().view(-1, self.n_samples, self.n_outputs)[:, samples]
+        return self.gram_times(units.flatten(1))
 
     def gram_diagonal(self) -> Tensor:
-        """The diagonal of G, shape (Q·N,), without G."""
+        """The diagonal of G, shape (Q·N,)."""
+        return self.jacobian().square().sum(1)
 
     def trace(self) -> float:
-        """Trace of G, without G."""
+        """Trace of G."""
+        return float(self.gram_diagonal().sum())
 
     def jacobian(self) -> Tensor:
         """D, shape (Q·N, K)."""
+        return torch.stack([self.pull(row) for row in self._identity()])
+
+    def _identity(self) -> Tensor:
+        size = len(self.outputs)
+        return torch.eye(size, dtype=self.outputs.dtype, device=self.outputs.device)
 
 
-class DifferentiableMap(Protocol):
+class DifferentiableMap(OutputSpace, Protocol):
     """θ ↦ x(θ), all outputs on a training set in one vector (2.9)."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Q."""
-
-    @property
-    def n_params(self) -> int:
-        """K."""
 
     @property
     def dtype(self) -> torch.dtype:
         """In which θ is taken and x(θ) given."""
-
-    @property
-    def total_weight(self) -> float:
-        """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
 
     def outputs(self, theta: Tensor) -> Tensor:
         """x(θ), shape (Q·N,)."""
 
     def linearize(self, theta: Tensor) -> TangentMap:
         """x(θ) with D at one θ."""
-
-    def unweigh(self, x: Tensor) -> Tensor:
-        """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""

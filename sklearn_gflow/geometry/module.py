@@ -1,4 +1,8 @@
-"""Any ``torch.nn.Module`` as a family of functions, with Jacobian products by ``torch.func``."""
+"""Any ``torch.nn.Module`` as a family of functions, with Jacobian products by ``torch.func``.
+
+The Gram is made of rows of D, in chunks that bound the memory. A module needs nothing but to treat
+each row on its own. Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry.maps import Family, Linearization
+from sklearn_gflow.geometry.maps import Family, Linearization, TangentMap
 
 __all__ = ["OutputMap", "Tangent"]
 
@@ -77,6 +77,11 @@ class OutputMap:
         return self.X.dtype
 
     @property
+    def weighted(self) -> bool:
+        """Whether samples have weights."""
+        return self.weights is not None
+
+    @property
     def total_weight(self) -> float:
         """N of the clock (2.52) and of the cost (2.48): the sum of the weights."""
         return float(len(self.X) if self.weights is None else self.weights.sum())
@@ -114,7 +119,7 @@ class OutputMap:
 
 
 @dataclass(frozen=True)
-class Tangent:
+class Tangent(TangentMap):
     """The output map at one θ, to first order, on flat vectors: x, D·v, Dᵀ·u, DDᵀ, D.
 
     Attributes
@@ -129,17 +134,17 @@ class Tangent:
     _held: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
-    def n_samples(self) -> int:
+    def n_samples(self) -> int:  # type: ignore[override]
         """Number of samples."""
         return self.output_map.n_samples
 
     @property
-    def n_outputs(self) -> int:
+    def n_outputs(self) -> int:  # type: ignore[override]
         """Q."""
         return self.output_map.n_outputs
 
     @property
-    def n_params(self) -> int:
+    def n_params(self) -> int:  # type: ignore[override]
         """K."""
         return self.output_map.n_params
 
@@ -152,7 +157,7 @@ class Tangent:
     def sample_weights(self) -> Tensor:
         """Of the samples, shape (n_samples,)."""
         weights = self.output_map.weights
-        return self.outputs.new_ones(self.n_samples) if weights is None else weights
+        return super().sample_weights if weights is None else weights
 
     def unweigh(self, x: Tensor) -> Tensor:
         """W^−½ on a vector of output space: plain values, shape (n_samples, n_outputs)."""
@@ -181,9 +186,7 @@ class Tangent:
 
     def gram_times(self, u: Tensor) -> Tensor:
         """G·u of columns, shape (Q·N, m); where G is not held, by two passes each."""
-        if self._held:
-            return self._held[0] @ u
-        return torch.stack([self.push(self.pull(column)) for column in u.mT], dim=1)
+        return self._held[0] @ u if self._held else super().gram_times(u)
 
     @cached_property
     def shared_gram(self) -> Tensor:
@@ -209,10 +212,6 @@ class Tangent:
         diagonal = self.inner.gram_diagonal()
         root = self._root_weights()
         return diagonal if root is None else diagonal * root * root
-
-    def trace(self) -> float:
-        """Trace of G, without G."""
-        return float(self.gram_diagonal().sum())
 
     def jacobian(self) -> Tensor:
         """D, shape (Q·N, K)."""

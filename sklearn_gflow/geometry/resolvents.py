@@ -1,6 +1,8 @@
 """Functions of a positive semidefinite matrix A by its resolvents (p + A)⁻¹, the same for many.
 
-Time is cut into windows [Λᵏ, Λᵏ⁺¹), and each has nodes p around the negative real axis.
+Time is cut into windows [Λᵏ, Λᵏ⁺¹), and each has nodes p around the negative real axis. Whoever has
+the resolvents at the nodes of a window can evaluate f(A) for all times in it. Notation:
+docs/notation.md; Λ is here the ratio of the ends of a window.
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ from torch import Tensor
 
 __all__ = ["FIT_NODES", "contour", "ridge_fit", "window"]
 
-_WINDOW = 8.0  # Λ; more nodes an octave for smaller and for larger ones
-FIT_NODES = 20  # a window, where weights are fitted: errors below 5e-9
-_RESOLVED = 1e-14  # singular values of a fit, relative
-_POINTS = 40  # a decade of the grid that is fitted on
-_LARGEST, _SMALLEST = 7, -3  # its ends: log₁₀ λ in units of the first window, of the last one
+# Λ, the ratio of the ends of a window. Smaller and larger ones need more nodes for each octave.
+_WINDOW = 8.0
+# Nodes of a window where weights are fitted: the errors are then below 5e-9.
+FIT_NODES = 20
+# Singular values of a fit up to this multiple of the largest are left out.
+_RESOLVED = 1e-14
+# The grid that is fitted on has so many points in a decade of λ, and ends at these log₁₀ λ, in
+# units of the first and of the last window.
+_POINTS = 40
+_LARGEST, _SMALLEST = 7, -3
 
 
 def window(time: float) -> int:
@@ -71,7 +78,8 @@ def ridge_fit(g: Callable[[Tensor], Tensor], first: int, last: int) -> Tensor:
     Tensor of shape ((last − first + 1) · FIT_NODES,), complex
     """
     grid, U, solution = _least_squares(last - first + 1)
-    # Uᵀg has small numbers where the solution has large ones: their product must not come first.
+    # Uᵀg comes first: it has small numbers where V/Σ has large ones. V/Σ times Uᵀ, multiplied out,
+    # would lose them in rounding.
     real, imaginary = (solution @ (U.mT @ g(grid / _WINDOW**first))).chunk(2)
     return torch.complex(real, imaginary)
 

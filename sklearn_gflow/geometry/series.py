@@ -19,8 +19,9 @@ from sklearn_gflow.geometry.triangles import Triangles, cholesky_solve
 
 __all__ = ["rational_series"]
 
-_SERIES_POLE = 8.0  # over the turn of f: 12 terms give six digits of (1 − e^{−λ})/λ, 23 ten
-_SERIES_NODES = 64  # and as many terms at most
+# The pole σ over the turn of f. Then 12 terms give six digits of (1 − e^{−λ})/λ, and 23 give ten.
+_SERIES_POLE = 8.0
+_SERIES_NODES = 64
 
 
 def rational_series(
@@ -82,5 +83,6 @@ def _chebyshev_coefficients(g: Callable[[Tensor], Tensor], tolerance: float) -> 
     coefficients = transform @ g(nodes)
     counts = (coefficients.abs() > tolerance * coefficients.abs().max()).nonzero()
     length = int(counts[-1]) + 1 if len(counts) else 0
-    # A tail that reaches the last nodes is no tail: higher terms hide in it.
+    # Where the coefficients have not fallen by half of the nodes, terms beyond the last node alias
+    # with those before it, and the series cannot be trusted.
     return coefficients[: max(length, 2)].tolist() if 0 < length <= _SERIES_NODES // 2 else []

@@ -43,7 +43,7 @@ class InPlace:
     def __init__(self, A: Tensor, ridge: float, jitter: float) -> None:
         self.matrix, self.original = A, A.diagonal().clone()
         self.diagonal = self.original + ridge
-        # LAPACK counts by columns: what it calls lower is the upper triangle of the rows.
+        # LAPACK stores matrices by columns: its lower triangle is the upper one of A's rows.
         self.columns = A.numpy().T
         self._symv, self._symm = scipy.linalg.get_blas_funcs(("symv", "symm"), (self.columns,))
         A.diagonal().add_(ridge + jitter)
@@ -134,7 +134,7 @@ def triangles(A: Tensor, ridge: float, jitter: float = 0.0) -> Triangles | None:
 
 def cholesky_solve(L: Tensor, b: Tensor) -> Tensor:
     """(LLᵀ)⁻¹b of a vector, or of columns."""
-    # Two triangular solves: for one right-hand side about ten times faster than potrs.
+    # Two triangular solves are, for one right-hand side, about ten times faster than potrs.
     half = torch.linalg.solve_triangular(L, b.view(len(b), -1), upper=False)
     return torch.linalg.solve_triangular(L.mT, half, upper=True).view_as(b)
 
@@ -148,7 +148,7 @@ def _factor_in_place(A: Tensor) -> bool:
 
 
 def _is_finite(L: Tensor) -> bool:
-    """Whether all numbers of a factor are: one that is not runs on into the last pivot.
+    """Whether all numbers of a factor are finite: one that is not spreads to the last pivot.
 
     Some libraries take a NaN for a positive pivot, and report success.
     """

@@ -1,4 +1,7 @@
-"""The length of a vector, as a number."""
+"""The length of a vector, as a number.
+
+Bounds and tolerances are compared as Python floats, whatever the dtype and device of the vectors.
+"""
 
 from __future__ import annotations
 

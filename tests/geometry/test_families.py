@@ -158,7 +158,7 @@ class TestContract:
 
 def test_registry_has_a_family_of_each_kind():
     kinds = {type(case.family()).__name__ for case in FAMILIES.values()}
-    assert kinds == {"LayeredNetwork", "ModuleFamily", "ScaledInputs", "Ridges"}
+    assert kinds >= {"LayeredNetwork", "ModuleFamily", "ScaledInputs", "Ridges"}
 
 
 def test_families_of_one_size_and_two_kinds_have_two_signatures():

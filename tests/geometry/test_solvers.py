@@ -294,7 +294,9 @@ def test_facts_of_the_back_ends_here(name, shape, forms, entries, numbers):
 
 class TestDoor:
     def test_names(self):
-        assert list(SOLVERS) == ["auto", "cholesky", "eigh", "svd", "shared", "krylov"]
+        # Names that users have in their scripts, in the order in which messages list them.
+        published = ["auto", "cholesky", "eigh", "svd", "shared", "krylov"]
+        assert [name for name in SOLVERS if name in published] == published
         assert all(solver.name == name for name, solver in SOLVERS.items())
 
     def test_a_name_stands_for_its_entry(self, name):

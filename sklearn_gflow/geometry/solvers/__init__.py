@@ -22,7 +22,8 @@ SOLVERS: dict[str, Solver] = {
     solver.name: solver for solver in (AUTO, CHOLESKY, EIGH, SVD, SHARED, KRYLOV)
 }
 
-_SHARED_OUTPUTS = 3  # in blocks: from as many outputs on "auto" factorises their shared kernel
+# In blocks "auto" factorises the kernel that outputs share from so many outputs on.
+_SHARED_OUTPUTS = 3
 
 
 def solver_for(solver: str | Solver, n_outputs: int, *, in_blocks: bool = False) -> Solver:

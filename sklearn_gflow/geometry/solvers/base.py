@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklearn_gflow.geometry.functions import GramFunction
+from sklearn_gflow.geometry.functions import PSEUDOINVERSE, GramFunction
 from sklearn_gflow.geometry.maps import TangentMap
 from sklearn_gflow.geometry.vectors import norm
 
@@ -134,6 +134,10 @@ class TangentFactor(ABC):
     def project(self, r: Tensor) -> Tensor:
         """P r = DD⁺r (A.8); of a vector, shape (Q·N,), or of columns."""
 
+    def fitted(self, r: Tensor) -> Tensor:
+        """DD⁺r with the D⁺ of this factor: P r, or with a ridge what ridge regression fits."""
+        return self.move(PSEUDOINVERSE, r)[1] if self.damped else self.project(r)
+
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
         """Whether |P r| ≤ tolerance, so that the flow of r stands still."""
         return norm(self.project(r)) <= tolerance
@@ -149,6 +153,8 @@ class Solver(ABC):
     ----------
     name : str
         By which it is asked for.
+    told : str
+        What it is, in a sentence for the docstrings of estimators.
     sees_rank : bool
         Whether a factor that was asked for eigenvectors knows the rank of D. Otherwise ``rank``
         is NaN, always.
@@ -162,6 +168,7 @@ class Solver(ABC):
     """
 
     name: str
+    told: str = ""
     sees_rank: bool = True
     takes_rcond: bool = True
     exact: bool = True

@@ -93,6 +93,8 @@ class _Ladder(Solver):
     ----------
     name : str
         By which it is asked for.
+    told : str
+        See `Solver`.
     eigenvectors : bool
         Begin with the last rung.
     jitter : bool
@@ -100,6 +102,7 @@ class _Ladder(Solver):
     """
 
     name: str
+    told: str
     eigenvectors: bool = False
     jitter: bool = False
 
@@ -137,13 +140,23 @@ class _Ladder(Solver):
             D.mT @ D,
             threshold=threshold,
             ridge=ridge,
-            # The projector of a damped Cholesky factor of DᵀD would be damped too. There is no
-            # jitter: its residual certifies D⁺ where Dᵀ is applied last, and here it comes first.
+            # With a ridge eigenvectors are taken, because the projector of a Cholesky factor of
+            # DᵀD + ridge would be damped. A jitter is not tried: a small residual certifies D⁺r
+            # only if Dᵀ is applied after the solve, and here it is applied before.
             eigenvectors=eigenvectors or bool(ridge),
         )
         return _ParameterSide(D, factor, damped=ridge > 0)
 
 
-AUTO = _Ladder("auto")
-CHOLESKY = _Ladder("cholesky", jitter=True)
-EIGH = _Ladder("eigh", eigenvectors=True)
+AUTO = _Ladder(
+    "auto",
+    "Cholesky at full rank, with a Krylov space for the smooth part of f at ``alpha < 1``, and "
+    "eigenvectors otherwise, of the smaller of DDᵀ and DᵀD; in blocks from three outputs on "
+    '"shared".',
+)
+CHOLESKY = _Ladder(
+    "cholesky",
+    "tries a jitter before it turns to eigenvectors, and then reports no rank.",
+    jitter=True,
+)
+EIGH = _Ladder("eigh", "eigenvectors always.", eigenvectors=True)

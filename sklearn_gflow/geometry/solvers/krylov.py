@@ -35,7 +35,7 @@ class _KrylovFactor(TangentFactor):
         return self.krylov.name
 
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
-        return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ takes the kernel out
+        return self.tangent.pull(self.krylov.apply(f, r))  # Dᵀ maps the kernel of G to zero
 
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)
@@ -51,7 +51,7 @@ class _KrylovFactor(TangentFactor):
         return self.krylov.project(r)
 
     def at_rest(self, r: Tensor, tolerance: float) -> bool:
-        """Spares the solve where |P r| ≥ |Dᵀr|/σ_max, with tr G ≥ σ_max², has the answer."""
+        """Whether |P r| ≤ tolerance, without a solve where |P r| ≥ |Dᵀr|/√(tr G) tells."""
         pulled = norm(self.tangent.pull(r))
         if not self.damped and pulled > tolerance * math.sqrt(self.krylov.trace):
             return False
@@ -62,6 +62,12 @@ class _KrylovSolver(Solver):
     """Iterations on products, to an accuracy that the factor states in its name."""
 
     name = "krylov"
+    told = (
+        "forms no matrix and iterates on products with D and Dᵀ, in memory linear in the outputs "
+        "(11 kB for each in float64), to a residual that ``solver_`` tells. From thousands of "
+        "outputs on it is the fastest with ``damping``, without it slower than Cholesky. It knows "
+        "no rank and takes no ``rcond``."
+    )
     sees_rank = takes_rcond = False
     matrix_free = True
 

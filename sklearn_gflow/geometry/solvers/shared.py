@@ -25,7 +25,7 @@ class _SharedFactor(TangentFactor):
     """Through K̄ where G ≈ K̄ ⊗ 1_Q: one N×N factor for the Q columns of r, and no rank.
 
     An approximation, good in wide networks with a ridge: f(K̄) ⊗ 1 stands for f(G), while Dᵀ is
-    exact. The flow then rests where D⁺r = 0 at full rank, but goes there another way.
+    exact. At full rank the flow has the same points of rest, but goes there another way.
     """
 
     rank = math.nan
@@ -50,7 +50,7 @@ class _SharedFactor(TangentFactor):
 
         K̄ averages over outputs: where they move together G exceeds it, by up to Q, and steps
         as long as K̄ suggests would diverge. For f = 1/λ this is a step of conjugate gradients
-        preconditioned by K̄, and zᵀGz = |Dᵀz|² makes it as good as free.
+        preconditioned by K̄. It costs little, because zᵀGz = |Dᵀz|².
         """
         z = total(self.apply(f, r) for f, r in terms)
         lifted = self.tangent.pull(z)
@@ -77,6 +77,11 @@ class _SharedSolver(Solver):
     """Climbs the ladder of Cholesky and eigenvectors on K̄."""
 
     name = "shared"
+    told = (
+        "takes the same kernel for each of the Q outputs, the mean K̄ of theirs: f(K̄)⊗1 for f(G), "
+        "an approximation for wide networks that factorises N×N instead of QN×QN and knows no "
+        "rank. In the full batch it needs ``damping``."
+    )
     sees_rank = exact = False
 
     def forms(self, shape: Shape) -> str:
@@ -89,11 +94,11 @@ class _SharedSolver(Solver):
         return 3 * itemsize * shape.n_samples**2
 
     def needs_ridge(self, shape: Shape) -> bool:
-        """Small eigenvalues of G are not those of K̄: without a ridge the flow would crawl."""
+        """Whether there are several outputs: G and K̄ then differ in their small eigenvalues."""
         return shape.n_outputs > 1
 
     def factorize(self, tangent: TangentMap, probe: Tensor, request: Request) -> TangentFactor:
-        kernel = tangent.shared_gram.clone()  # the factor takes its memory
+        kernel = tangent.shared_gram.clone()  # which the factor overwrites
         threshold = relative_threshold(request.rcond, kernel.dtype, len(kernel), squared=True)
         factor = factor_symmetric(
             kernel,

@@ -47,7 +47,8 @@ class _SvdFactor(TangentFactor):
         return diagonal_in(self.Vh.mT, values, self.U, r)
 
     def push(self, v: Tensor) -> Tensor:
-        return diagonal_in(self.U, self.sigma, self.Vh.mT, v)  # of v in the range of Dᵀ, as Δθ is
+        # Exact for v in the range of Dᵀ, where all Δθ lie.
+        return diagonal_in(self.U, self.sigma, self.Vh.mT, v)
 
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         return diagonal_in(self.U, f(self.sigma.square() + self.ridge), self.U, r)
@@ -60,6 +61,7 @@ class _SvdSolver(Solver):
     """Forms D and decomposes it; eigenvectors where that fails."""
 
     name = "svd"
+    told = "decomposes D, whose small singular values it resolves best."
 
     def forms(self, shape: Shape) -> str:
         return "D"

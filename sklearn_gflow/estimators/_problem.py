@@ -1,0 +1,69 @@
+"""What a fit is about, and what it ended with: the records that its four verbs hand on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._stopping import LeftOut
+from sklearn_gflow.estimators._training import TrainedFlow, Training
+from sklearn_gflow.geometry import Loss
+
+__all__ = ["Ended", "Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a call of ``fit`` or ``partial_fit`` is about, once its arguments are checked.
+
+    Attributes
+    ----------
+    data : TrainingData
+        Rows to train on.
+    coding : CodedNumbers or CodedLabels
+        How y became targets.
+    loss : Loss
+        ℓ of a row.
+    inputs : dict
+        Fitted attributes that describe X.
+    held_out : TrainingData or None
+        Rows to stop by.
+    index : ndarray of int or None
+        Class of each row to train on.
+    chunk : bool
+        Whether the rows are one of many chunks.
+    """
+
+    data: TrainingData
+    coding: CodedNumbers | CodedLabels
+    loss: Loss
+    inputs: dict[str, Any]
+    held_out: TrainingData | None = None
+    index: np.ndarray | None = None
+    chunk: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that has ended.
+
+    Attributes
+    ----------
+    problem : Problem
+        What it was about.
+    training : Training
+        How it began.
+    trained : TrainedFlow
+        The flow.
+    left_out : LeftOut or None
+        What leave-one-out said of when to stop.
+    """
+
+    problem: Problem
+    training: Training
+    trained: TrainedFlow
+    left_out: LeftOut | None = None

@@ -1,0 +1,48 @@
+"""Errors and warnings of a training: the only place that turns an outcome of a flow into one."""
+
+from __future__ import annotations
+
+import warnings
+
+from sklearn_gflow.dynamics import Outcome
+from sklearn_gflow.estimators._training import TrainedFlow
+from sklearn_gflow.exceptions import ConvergenceWarning
+
+__all__ = ["failure", "incomplete", "warn"]
+
+_CURE = "Scale the features, for instance with StandardScaler, or raise damping."
+
+
+def failure(t: float, reason: str, detail: str) -> ValueError:
+    """The error of a training that failed at a time t."""
+    return ValueError(f"Training failed at t={t:.3g}: {reason}. {_CURE} {detail}")
+
+
+def incomplete(trained: TrainedFlow) -> str | None:
+    """What to warn of where a flow did not come to its end; None where it did.
+
+    Raises
+    ------
+    ValueError
+        If it failed.
+    """
+    trajectory = trained.trajectory
+    outcome = trajectory.outcome
+    if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
+        reached = float(trajectory.t[-1]) if trajectory.tau else 0.0
+        raise failure(reached, outcome.value, trajectory.detail)
+    if outcome.complete:
+        return None
+    cure = "Raise max_iter, lower t_end, or raise tol."
+    if outcome is Outcome.STEP_UNDERFLOW:
+        cure = _CURE
+    return (
+        f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={trained.t_end:.6g}: "
+        f"{outcome.value}. {cure}"
+    )
+
+
+def warn(message: str | None, stacklevel: int) -> None:
+    """A `ConvergenceWarning`, where there is something to say, at the caller's caller."""
+    if message is not None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
