@@ -280,7 +280,7 @@ def test_grid_search_over_losses():
 
 def test_search_of_a_classifier_falls_back_to_folds():
     X, y = classes(30)
-    parameters = {"alphas": (0.5,), "t_ends": (0.5, 0.9), "random_state": 0}
+    parameters = {"alphas": (0.5,), "t_ends": (0.5, 0.9), "random_state": 0, "damping": 0.1}
     search = AdaptedFlowClassifierCV((6,), loss="log_loss", **parameters).fit(X, y)
     folds = sum("split" in column for column in search.cv_results_)
     given = AdaptedFlowClassifierCV((6,), loss="log_loss", cv=5, **parameters).fit(X, y)
