@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import d2_tweedie_score
 
 from sklearn_gflow import AdaptedFlowRegressorCV
-from sklearn_gflow.estimators._losses import NUMBERS, best_constant, d2_score
+from sklearn_gflow.estimators._losses import NUMBERS, ExplainedShare, best_constant
 from sklearn_gflow.geometry import Huber, Poisson
 from tests.costs import LogCosh
 from tests.estimators.data import regressor, table
@@ -181,10 +181,10 @@ class TestWhatTheyAreFor:
     def test_score_of_a_constant_is_that_of_scikit_learn(self):
         """No share of nothing: 0, where the best constant of zeros alone is at −∞."""
         zeros, ones = np.zeros((5, 1)), np.ones((5, 1))
-        assert d2_score(Poisson(), zeros, zeros - 3, None) == 0.0
-        assert d2_score(Poisson(), ones, np.zeros((5, 1)), None) == 1.0
+        assert ExplainedShare(Poisson(), zeros, None)(zeros - 3)[0] == 0.0
+        assert ExplainedShare(Poisson(), ones, None)(zeros)[0] == 1.0
         mixed, weights = np.vstack([zeros, ones]), np.r_[np.ones(5), np.zeros(5)]
-        assert d2_score(Poisson(), mixed, 0 * mixed - 3, weights) == 0.0
+        assert ExplainedShare(Poisson(), mixed, weights)(0 * mixed - 3)[0] == 0.0
 
 
 @pytest.mark.parametrize("parameters", [{"alpha": 2.0}, {"loss": "none"}, {"tol": -1}])
