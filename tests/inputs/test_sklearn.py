@@ -19,6 +19,8 @@ from sklearn.utils import estimator_checks
 from sklearn_gflow import AdaptedFlowRegressor, PeriodicEncoder, PiecewiseLinearEncoder
 from tests.inputs.data import NUMERIC, TRANSFORMERS, make, numbers
 
+pytestmark = pytest.mark.slow
+
 # Skips itself unless an environment variable is set before scipy is imported.
 _ARRAY_API = "check_array_api_input"
 
