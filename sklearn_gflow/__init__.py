@@ -18,6 +18,12 @@ if TYPE_CHECKING:
         ntk_rank_scorer,
     )
     from sklearn_gflow.exceptions import GramMemoryError
+    from sklearn_gflow.inputs import (
+        PeriodicEncoder,
+        PiecewiseLinearEncoder,
+        SmoothRobustScaler,
+        TableEncoder,
+    )
 
 __version__ = "0.1.0"
 
@@ -27,13 +33,18 @@ __all__ = [
     "AdaptedFlowRegressor",
     "AdaptedFlowRegressorCV",
     "GramMemoryError",
+    "PeriodicEncoder",
+    "PiecewiseLinearEncoder",
+    "SmoothRobustScaler",
+    "TableEncoder",
     "__version__",
     "collapse_scorer",
     "deviation_scorer",
     "ntk_rank_scorer",
 ]
 
-_ROOMS = ("geometry", "dynamics", "diagnostics", "estimators", "exceptions")
+_ROOMS = ("geometry", "dynamics", "diagnostics", "inputs", "estimators", "exceptions")
+_INPUTS = ("PeriodicEncoder", "PiecewiseLinearEncoder", "SmoothRobustScaler", "TableEncoder")
 
 
 def __getattr__(name: str) -> Any:
@@ -42,7 +53,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "exceptions" if name == "GramMemoryError" else "estimators"
+    room = "inputs" if name in _INPUTS else "estimators"
+    if name == "GramMemoryError":
+        room = "exceptions"
     return getattr(import_module(f"{__name__}.{room}"), name)
 
 

@@ -11,13 +11,23 @@ from sklearn_gflow.geometry import SOLVERS
 ROOT = Path(sklearn_gflow.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 ROOMS = {
+    "contract": {"contract"},
+    "inputs": {"contract", "inputs"},
     "geometry": {"geometry"},
     "dynamics": {"geometry", "dynamics"},
     "diagnostics": {"geometry", "dynamics", "diagnostics"},
-    "estimators": {"geometry", "dynamics", "diagnostics", "estimators", "exceptions"},
+    "estimators": {
+        "contract",
+        "inputs",
+        "geometry",
+        "dynamics",
+        "diagnostics",
+        "estimators",
+        "exceptions",
+    },
     "plots": {"geometry", "dynamics", "diagnostics", "plots", "exceptions"},
     "exceptions.py": set(),
-    "__init__.py": {"estimators", "exceptions"},
+    "__init__.py": {"inputs", "estimators", "exceptions"},
 }
 OPTIONAL = {"matplotlib", "rich", "dask"}
 
@@ -80,8 +90,11 @@ def test_imports_stand_at_the_top(name):
 @pytest.mark.parametrize("name", FILES)
 def test_libraries_live_in_their_rooms(name):
     libraries = {module.split(".")[0] for module in imports(tree(name))}
-    if room(name) not in ("estimators", "plots", "exceptions.py"):
-        assert not libraries & {"sklearn", "joblib", "pandas"}
+    assert not libraries & {"pandas", "polars"}
+    if room(name) not in ("contract", "inputs", "estimators", "plots", "exceptions.py"):
+        assert not libraries & {"sklearn", "joblib"}
+    if room(name) in ("contract", "inputs"):
+        assert "torch" not in libraries
     if room(name) != "plots":
         assert "matplotlib" not in libraries
     if room(name) != "estimators":

@@ -40,7 +40,7 @@ def test_public_names():
     }
 
 
-@pytest.mark.parametrize("room", ["geometry", "dynamics", "diagnostics", "estimators"])
+@pytest.mark.parametrize("room", ["geometry", "dynamics", "diagnostics", "inputs", "estimators"])
 def test_public_names_of_a_room(room):
     module = importlib.import_module(f"sklearn_gflow.{room}")
     assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))  # fmt: skip # noqa: E501

@@ -16,6 +16,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_gflow.contract import described
 from sklearn_gflow.estimators._attributes import (
     CLASSES,
     INPUTS,
@@ -27,7 +28,6 @@ from sklearn_gflow.estimators._attributes import (
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters

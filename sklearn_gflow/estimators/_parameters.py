@@ -13,8 +13,8 @@ from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any, Protocol
 
+from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
-from sklearn_gflow.estimators._description import parameter
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import Interval, StrOptions
 from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss, Solver

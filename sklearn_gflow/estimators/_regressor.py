@@ -16,10 +16,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gflow.contract import described
 from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, START, TARGETS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
-from sklearn_gflow.estimators._description import described
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem

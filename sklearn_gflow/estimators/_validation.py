@@ -1,4 +1,4 @@
-"""The border to scikit-learn: its private helpers, and checks of parameters and rows.
+"""Checks of parameters and rows, beside those that all rooms share.
 
 Errors name the parameter and what to change. What depends on several parameters, or on the shape of
 the table, is refused in `_settings`.
@@ -6,16 +6,14 @@ the table, is refused in `_settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import validation
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+
+from sklearn_gflow.contract import Interval, StrOptions, _fit_context, check_weights, validate_data
 
 __all__ = [
     "Interval",
@@ -28,8 +26,6 @@ __all__ = [
     "hold_out",
     "validate_data",
 ]
-
-validate_data: Callable[..., Any] = validation.validate_data
 
 
 def check_alpha(alpha: float) -> float:
@@ -60,26 +56,6 @@ def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
             f"(0, {t_end}]; got {schedule!r}"
         )
     return [float(t) for t in times]
-
-
-def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:
-    """Sample weights as float64, or None.
-
-    Raises
-    ------
-    ValueError
-        If a weight is negative, not finite, or all are zero.
-    """
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if (weights < 0).any():
-        raise ValueError("sample_weight has negative values; weights must be zero or positive")
-    if not weights.any():
-        raise ValueError(
-            "sample_weight is zero for every row; at least one weight must be positive"
-        )
-    return weights
 
 
 def hold_out(

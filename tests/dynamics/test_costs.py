@@ -27,6 +27,8 @@ from tests import oracles
 from tests.costs import COSTS, weights_of
 from tests.dynamics.problems import Flow
 
+pytestmark = pytest.mark.slow
+
 ALPHAS = [0.0, 0.3, 1.0]
 Q, SCALE = 2, 3.0
 PROBLEM = Flow(4, (3, 10, Q), seed=2)

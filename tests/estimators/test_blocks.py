@@ -21,6 +21,8 @@ from tests.estimators.data import (
     table,
 )
 
+pytestmark = pytest.mark.slow
+
 # Steps are computed in float64 where the ridge is small.
 EXACT = {"damping": 1e-5}
 

@@ -24,8 +24,8 @@ from sklearn_gflow import (
     AdaptedFlowRegressor,
     AdaptedFlowRegressorCV,
 )
+from sklearn_gflow.contract import described, parameter
 from sklearn_gflow.estimators import _attributes
-from sklearn_gflow.estimators._description import described, parameter
 from sklearn_gflow.estimators._parameters import PathParameters, SearchParameters
 from tests.estimators.data import classes, table
 

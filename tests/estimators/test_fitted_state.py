@@ -23,6 +23,8 @@ from tests.estimators.held import (
     search,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def huge(X, y):
     X[3, 1] = 1e200

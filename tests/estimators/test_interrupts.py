@@ -14,6 +14,8 @@ from sklearn_gflow.estimators import _training
 from tests.costs import LogCosh
 from tests.estimators.held import WAYS, Unchanged, each_kind, each_way, example, hold, plain
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(sklearn_gflow.__file__).parent)
 
 

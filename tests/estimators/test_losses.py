@@ -17,6 +17,8 @@ from sklearn_gflow.geometry import Huber
 from tests.costs import LogCosh
 from tests.estimators.data import classes, classifier, regressor, table
 
+pytestmark = pytest.mark.slow
+
 OWN = LogCosh()
 LOSSES = {**{name: name for name in NUMBERS}, "log cosh": OWN}
 LINKS = {"poisson": "log", "gamma": "log"}

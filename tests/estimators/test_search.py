@@ -19,6 +19,8 @@ from sklearn_gflow import (
 from sklearn_gflow.diagnostics import leave_one_out
 from sklearn_gflow.geometry import gram_eigenvectors
 
+pytestmark = pytest.mark.slow
+
 SEARCHES = [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV]
 ALPHAS, TIMES = (0.0, 0.1, 1.0), (0.3, 0.8)
 

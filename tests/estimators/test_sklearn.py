@@ -17,6 +17,8 @@ from sklearn.utils import estimator_checks
 
 from tests.estimators.data import ESTIMATORS, classes, classifier, example, regressor, small, table
 
+pytestmark = pytest.mark.slow
+
 # Skips itself unless an environment variable is set before scipy is imported; see below.
 _ARRAY_API = "check_array_api_input"
 

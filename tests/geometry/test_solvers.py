@@ -26,6 +26,8 @@ from sklearn_gflow.geometry import (
 from tests import oracles
 from tests.geometry.problems import Dense, distance, duplicate_rows, exponential, normal
 
+pytestmark = pytest.mark.slow
+
 RTOL = 1e-7  # singular values of D up to this share of the largest are zero
 
 

@@ -17,6 +17,8 @@ from sklearn_gflow.dynamics import (
 from tests import oracles
 from tests.theory.problems import Problem, adapted_flow, factor_at, off_the_line, relative
 
+pytestmark = pytest.mark.slow
+
 TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 0.999)
 ARCHITECTURES = {
     "one hidden layer, tanh": (6, (3, 16, 2), "tanh"),

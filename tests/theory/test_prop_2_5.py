@@ -14,6 +14,8 @@ from sklearn_gflow.geometry import LayeredNetwork, ModuleFamily, OutputMap, Squa
 from tests import oracles
 from tests.theory.problems import Problem, RecordedDeviation, adapted_flow, factor_at, normal
 
+pytestmark = pytest.mark.slow
+
 TIMES = tuple(np.linspace(0, 0.9, 10)[1:].tolist())
 
 

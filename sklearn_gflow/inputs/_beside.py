@@ -1,0 +1,180 @@
+"""A numeric column and functions of it side by side: what the encoders have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gflow.contract import (
+    Interval,
+    _check_feature_names_in,
+    _fit_context,
+    parameter,
+    validate_data,
+)
+from sklearn_gflow.inputs._statistics import mean_and_deviation, weighted_rows
+
+__all__ = ["BLOCKS", "FEATURES", "BesideRaw", "FewValues"]
+
+_HALF: Final = np.sqrt(0.5)
+
+FEATURES: Final = {
+    "n_features_in_": ("int", "Number of columns in ``fit``."),
+    "feature_names_in_": ("ndarray of str", "Their names, where all are strings."),
+}
+
+BLOCKS: Final = {
+    "encoded_": (
+        "ndarray of bool of shape (n_features_in_,)",
+        "Which columns are encoded; the others are passed through.",
+    ),
+    "mean_": ("ndarray of shape (n_features_in_,)", "Mean of each column."),
+    "scale_": ("ndarray of shape (n_features_in_,)", "Standard deviation of each column."),
+    "component_means_": (
+        "list of ndarray",
+        "For each column the means of its components, which are subtracted.",
+    ),
+    "component_scale_": (
+        "ndarray of shape (n_features_in_,)",
+        "For each column the factor of its components; zero where there are none.",
+    ),
+}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class FewValues:
+    """Which columns are left alone."""
+
+    min_distinct: int = parameter(
+        8,
+        [Interval(Integral, 2, None, closed="left")],
+        "int",
+        """
+        Columns with fewer distinct values are passed through as they are: of an indicator no
+        function tells more than the column itself, and of few levels little more.
+        """,
+    )
+
+
+class BesideRaw(TransformerMixin, BaseEstimator, ABC):
+    """Each column and components of it, which share its variance equally between them.
+
+    The column x, with mean m and standard deviation σ, becomes m + (x − m)/√2 and components of
+    mean zero whose variances add up to σ²/2. The sum of squares over the rows, which is what the
+    column gives to the trace of the first layer's kernel, stays as it was.
+    """
+
+    min_distinct: int
+    n_features_in_: int
+    encoded_: np.ndarray
+    mean_: np.ndarray
+    scale_: np.ndarray
+    component_means_: list[np.ndarray]
+    component_scale_: np.ndarray
+    _doc_link_module = "sklearn_gflow"
+    _component_name: str  # what stands between the name of the column and the number
+
+    @abstractmethod
+    def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
+        """Write the fitted attributes that the components are made of."""
+
+    @abstractmethod
+    def _components(self, j: int, x: np.ndarray) -> np.ndarray:
+        """Components of values of column j, shape (n, n_components), before they are scaled."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the components of each column and their scale.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row, zero as its absence.
+
+        Returns
+        -------
+        self : object
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the data or the weights are out of range.
+        """
+        checked = validate_data(self, X, dtype=[np.float64, np.float32])
+        rows, weights = weighted_rows(checked, sample_weight)
+        moments = [mean_and_deviation(x, weights) for x in rows.T]
+        self.mean_, self.scale_ = np.array(moments).T
+        self.encoded_ = np.array([len(np.unique(x)) >= self.min_distinct for x in rows.T])
+        self._learn(rows, weights)
+        self.component_means_ = [np.empty(0)] * len(moments)
+        self.component_scale_ = np.zeros(len(moments))
+        for j in np.flatnonzero(self.encoded_).tolist():
+            components = self._components(j, rows[:, j])
+            means = np.average(components, axis=0, weights=weights)
+            total = np.average(((components - means) ** 2).sum(axis=1), weights=weights)
+            self.component_means_[j] = means
+            self.component_scale_[j] = _HALF * self.scale_[j] / np.sqrt(total)
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Put the components of each column beside it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            In float32 where X is.
+        """
+        check_is_fitted(self)
+        checked = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        dtype = checked.dtype
+        return np.hstack([self._block(j, x).astype(dtype) for j, x in enumerate(checked.T)])
+
+    def _block(self, j: int, x: np.ndarray) -> np.ndarray:
+        """All columns that column j becomes."""
+        if not self.encoded_[j]:
+            return x[:, None]
+        x = x.astype(np.float64)  # edges of bins that differ in float64 may not in float32
+        raw = self.mean_[j] + _HALF * (x - self.mean_[j])
+        components = self._components(j, x) - self.component_means_[j]
+        return np.column_stack([raw, self.component_scale_[j] * components])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns that come out.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Names of the columns that go in, if ``fit`` has not seen them.
+
+        Returns
+        -------
+        ndarray of str objects
+        """
+        check_is_fitted(self)
+        names: list[str] = []
+        inputs = _check_feature_names_in(self, input_features)
+        for name, means in zip(inputs, self.component_means_, strict=True):
+            names += [name, *(f"{name}_{self._component_name}{k}" for k in range(len(means)))]
+        return np.array(names, dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

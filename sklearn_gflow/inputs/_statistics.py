@@ -1,0 +1,48 @@
+"""Quantiles and moments of a column, under which a weight of k is k copies of the row."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sklearn_gflow.contract import check_weights
+
+__all__ = ["mean_and_deviation", "quantiles", "weighted_rows"]
+
+
+def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that count, in float64, and their weights.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, not finite, or all are zero.
+    """
+    weights = check_weights(sample_weight, X)
+    if weights is None:
+        return X.astype(np.float64), np.ones(len(X))
+    # A weight of zero is the absence of the row, also where distinct values are counted.
+    present = weights > 0
+    return X[present].astype(np.float64), weights[present]
+
+
+def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Values of x at the levels of its distribution function.
+
+    NumPy interpolates between values only where there are no weights, and a weighted column and
+    its copies would then disagree. So weights are always given, ones too.
+    """
+    found: np.ndarray = np.quantile(x, levels, weights=weights, method="inverted_cdf")
+    return found
+
+
+def mean_and_deviation(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation; the latter is zero of a constant, not merely small."""
+    low, high = float(x.min()), float(x.max())
+    if low == high:
+        return low, 0.0
+    # In units of the range, so that squares neither overflow nor vanish.
+    shares = (x - low) / (high - low)
+    mean = np.average(shares, weights=weights)
+    variance = np.average((shares - mean) ** 2, weights=weights)
+    return float(low + mean * (high - low)), float(np.sqrt(variance) * (high - low))

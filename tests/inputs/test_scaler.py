@@ -1,0 +1,60 @@
+"""Median, interquartile range, smooth clipping."""
+
+import numpy as np
+import pytest
+
+from sklearn_gflow import SmoothRobustScaler
+
+
+def test_is_the_formula():
+    x = np.random.default_rng(0).gamma(2, size=(101, 1))
+    low, median, high = np.quantile(x, [0.25, 0.5, 0.75], method="inverted_cdf")
+    z = (x - median) * 1.3489795 / (high - low)
+    expected = z / np.sqrt(1 + (z / 3) ** 2)
+    np.testing.assert_allclose(SmoothRobustScaler().fit_transform(x), expected, rtol=1e-6)
+
+
+def test_what_is_standardised_stays_nearly_unchanged_in_the_middle():
+    x = np.random.default_rng(0).normal(size=(2001, 1))
+    x = (x - x.mean()) / x.std()
+    middle = np.abs(x) < 1
+    change = np.abs(SmoothRobustScaler().fit_transform(x) - x)[middle]
+    assert change.max() < 0.1
+    assert change.mean() < 0.03
+
+
+def test_outliers_stay_within_the_bound():
+    x = np.r_[np.arange(20.0), 1e9, -1e9][:, None]
+    for clip in (1.0, 3.0):
+        assert np.abs(SmoothRobustScaler(clip=clip).fit_transform(x)).max() <= clip
+    assert np.abs(SmoothRobustScaler(clip=None).fit_transform(x)).max() > 1e7
+
+
+def test_order_is_kept():
+    x = np.sort(np.random.default_rng(0).standard_cauchy(size=(200, 1)), axis=0)
+    assert (np.diff(SmoothRobustScaler().fit_transform(x), axis=0) > 0).all()
+
+
+def test_falls_back_to_the_standard_deviation_and_to_one():
+    rare = np.r_[np.zeros(19), 1.0]
+    constant = np.full(20, 4.0)
+    scaler = SmoothRobustScaler().fit(np.column_stack([rare, constant]))
+    np.testing.assert_allclose(scaler.scale_, [rare.std(), 1.0])
+    np.testing.assert_array_equal(scaler.transform(np.full((1, 2), 4.0))[0, 1], 0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_missing_values_are_disregarded_and_stay(weighted):
+    x = np.r_[np.arange(11.0), np.nan, np.nan][:, None]
+    weights = np.arange(1.0, 14.0) if weighted else None
+    fitted = SmoothRobustScaler().fit(x, sample_weight=weights)
+    without = SmoothRobustScaler().fit(x[:11], sample_weight=weights[:11] if weighted else None)
+    np.testing.assert_array_equal(fitted.center_, without.center_)
+    np.testing.assert_array_equal(fitted.scale_, without.scale_)
+    assert np.isnan(fitted.transform(x)[11:]).all()
+
+
+def test_a_column_of_nothing():
+    scaler = SmoothRobustScaler().fit(np.column_stack([np.full(5, np.nan), np.arange(5)]))
+    assert scaler.center_[0] == 0
+    assert scaler.scale_[0] == 1
