@@ -57,7 +57,7 @@ def columns(y: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CodedNumbers:
-    """Numbers, in units of their own: y = mean + scale · h(start + f_θ − f_θ₀).
+    """Numbers, in units of their own: y = target_mean + target_scale · h(start + f_θ − f_θ₀).
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class CodedNumbers:
         ℓ, whose link has the inverse h.
     name : str
         Of the loss.
-    mean, scale, start : ndarray of shape (n_outputs,)
+    target_mean, target_scale, start : ndarray of shape (n_outputs,)
         Units of y, and the output of the model before training.
     ndim : int
         Axes of y.
@@ -73,8 +73,8 @@ class CodedNumbers:
 
     loss: Loss
     name: str
-    mean: np.ndarray
-    scale: np.ndarray
+    target_mean: np.ndarray
+    target_scale: np.ndarray
     start: np.ndarray
     ndim: int
 
@@ -108,7 +108,7 @@ class CodedNumbers:
         values = columns(y)
         check_domain(self.loss, self.name, values)
         with np.errstate(over="ignore"):  # which is reported here
-            targets = (values - self.mean) / self.scale
+            targets = (values - self.target_mean) / self.target_scale
         _check_range(values, "float64", targets)
         return targets
 
@@ -122,7 +122,9 @@ class CodedNumbers:
 
     def predictions(self, model: np.ndarray) -> np.ndarray:
         """Predictions in units of y, from f_θ − f_θ₀."""
-        predicted = self.mean + self.scale * inverse_link(self.loss, self.start + model)
+        predicted = self.target_mean + self.target_scale * inverse_link(
+            self.loss, self.start + model
+        )
         return self.shaped(predicted.astype(model.dtype))
 
     def shaped(self, values: np.ndarray) -> np.ndarray:
@@ -133,8 +135,8 @@ class CodedNumbers:
         """Fitted attributes."""
         return {
             "_coding": self,
-            "target_mean_": self.mean,
-            "target_scale_": self.scale,
+            "target_mean_": self.target_mean,
+            "target_scale_": self.target_scale,
             "initial_output_": self.start,
         }
 

@@ -238,7 +238,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         errors = self._kept.expected_errors(
             self._network, check_fitted_data(self, X), model, check_device(self.device)
         )
-        return predicted, coding.shaped((coding.scale * errors).astype(model.dtype))
+        return predicted, coding.shaped((coding.target_scale * errors).astype(model.dtype))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained: R², or D² of the loss that was trained on.

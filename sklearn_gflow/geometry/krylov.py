@@ -106,15 +106,15 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
         samples = torch.multinomial(
             weights, min(a_round, int((weights > 0).sum())), generator=generator
         ).to(diagonal.device)
-        rows = (samples[:, None] * Q + torch.arange(Q, device=samples.device)).reshape(-1)
+        outputs = (samples[:, None] * Q + torch.arange(Q, device=samples.device)).reshape(-1)
         rest = tangent.columns(samples)
-        rest -= F[:, :made] @ F[rows, :made].mT
-        eigenvalues, V, _ = eigh_somewhere(rest[rows])
+        rest -= F[:, :made] @ F[outputs, :made].mT
+        eigenvalues, V, _ = eigh_somewhere(rest[outputs])
         keep = (eigenvalues > exhausted).nonzero()[:, 0][-(rank - made) :]
         new = slice(made, made + len(keep))
         F[:, new] = rest @ (V[:, keep] / eigenvalues[keep].sqrt())
         diagonal = (diagonal - F[:, new].square().sum(1)).clamp_min(0)
-        diagonal[rows] = 0
+        diagonal[outputs] = 0
         made = new.stop
     return F[:, :made]
 
@@ -122,8 +122,8 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
 def _times(F: Tensor, M: Tensor) -> Tensor:
     """F·M in the place of F, panel by panel."""
     for start in range(0, len(F), max(1, F.shape[1])):
-        rows = slice(start, start + max(1, F.shape[1]))
-        F[rows, : M.shape[1]] = F[rows] @ M
+        panel = slice(start, start + max(1, F.shape[1]))
+        F[panel, : M.shape[1]] = F[panel] @ M
     return F[:, : M.shape[1]]
 
 

@@ -149,11 +149,11 @@ class ModuleLinearization(Linearization):
         Q = self.family.n_outputs
         kernel = self.outputs.new_empty((len(self.X) * Q, len(other.X) * Q))
         for rows in self._chunks():
-            left = self._rows(rows)
+            left = self._jacobian_of(rows)
             for columns in other._chunks():
                 if other is self and columns.start > rows.start:
                     break
-                right = left if other is self and columns == rows else other._rows(columns)
+                right = left if other is self and columns == rows else other._jacobian_of(columns)
                 block = left @ right.mT
                 kernel[_expand(rows, Q), _expand(columns, Q)] = block
                 if other is self:
@@ -168,22 +168,22 @@ class ModuleLinearization(Linearization):
         """K̄ = (1/Q) Σ_q of the blocks G[(·,q), (·,q)], shape (n, n), from Jacobian rows."""
         kernel = self.outputs.new_empty((len(self.X), len(self.X)))
         for rows in self._chunks():
-            left = self._rows(rows).view(rows.stop - rows.start, -1)
+            left = self._jacobian_of(rows).view(rows.stop - rows.start, -1)
             for columns in self._chunks():
                 if columns.start > rows.start:
                     break
-                right = self._rows(columns).view(columns.stop - columns.start, -1)
+                right = self._jacobian_of(columns).view(columns.stop - columns.start, -1)
                 block = left @ right.mT / self.family.n_outputs
                 kernel[rows, columns], kernel[columns, rows] = block, block.mT
         return kernel
 
     def gram_diagonal(self) -> Tensor:
         """Diagonal of DDᵀ, shape (n·Q,)."""
-        return torch.cat([self._rows(rows).square().sum(1) for rows in self._chunks()])
+        return torch.cat([self._jacobian_of(rows).square().sum(1) for rows in self._chunks()])
 
     def jacobian(self) -> Tensor:
         """D (2.12), shape (n·Q, K)."""
-        return torch.cat([self._rows(rows) for rows in self._chunks()])
+        return torch.cat([self._jacobian_of(rows) for rows in self._chunks()])
 
     def _chunks(self) -> Iterator[slice]:
         a_row = self.n_params * self.family.n_outputs * self.theta.element_size()
@@ -191,7 +191,7 @@ class ModuleLinearization(Linearization):
         for start in range(0, len(self.X), step):
             yield slice(start, min(start + step, len(self.X)))
 
-    def _rows(self, rows: slice) -> Tensor:
+    def _jacobian_of(self, rows: slice) -> Tensor:
         """Rows of D of some samples, shape (len·Q, K)."""
 
         def one_output(theta: Tensor, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from sklearn_gflow.geometry.eigen import on_one_core
 
 __all__ = ["InPlace", "OutOfPlace", "Triangles", "cholesky_solve", "triangles"]
 
-_MIRROR_ROWS = 128
+_PANEL = 128
 
 
 class InPlace:
@@ -63,8 +63,8 @@ class InPlace:
         self._show(self.diagonal)
         if b.ndim == 1:
             return torch.from_numpy(self._symv(1.0, self.columns, b.numpy(), lower=False))
-        rows = self._symm(1.0, self.columns, b.numpy().T, side=True, lower=False)  # bᵀA
-        return torch.from_numpy(rows.T)
+        transposed = self._symm(1.0, self.columns, b.numpy().T, side=True, lower=False)  # bᵀA
+        return torch.from_numpy(transposed.T)
 
     def solve(self, b: Tensor) -> Tensor:
         """(A + ridge + jitter)⁻¹b of a vector, or of columns."""
@@ -157,10 +157,10 @@ def _is_finite(L: Tensor) -> bool:
 
 def _mirror_lower(A: Tensor) -> None:
     """Copy the lower triangle of A onto the upper one, in panels that stay in cache."""
-    for start in range(0, len(A), _MIRROR_ROWS):
-        rows = slice(start, start + _MIRROR_ROWS)
-        A[:start, rows] = A[rows, :start].mT
-        square = A[rows, rows]
+    for start in range(0, len(A), _PANEL):
+        panel = slice(start, start + _PANEL)
+        A[:start, panel] = A[panel, :start].mT
+        square = A[panel, panel]
         square.copy_(square.tril() + square.tril(-1).mT)
 
 
