@@ -46,7 +46,7 @@ def partial_fit(model, X, y):
 WAYS = {
     "fit": (plain, {}, fit),
     "fit in blocks": (plain, {"batch_size": 8}, fit),
-    "fit by RK45": (plain, {"method": "RK45"}, fit),
+    "fit by RK45": (plain, {"method": "RK45", "t_end": 0.2}, fit),
     "fit with rows held out": (plain, {"early_stopping": True, "validation_fraction": 0.3}, fit),
     "fit with leave-one-out": (plain, {"early_stopping": "loo"}, fit),
     "partial_fit": (plain, {"batch_size": 8}, partial_fit),
