@@ -135,10 +135,6 @@ class LayeredNetwork(Family):
         """The widths: θ of one network is θ of another with the same."""
         return self.sizes
 
-    def check_rows(self, theta: Tensor, X: Tensor) -> None:
-        """Nothing: layers keep the contract of a family by construction."""
-        return
-
     def fitted_attributes(self, theta: Tensor) -> dict[str, Any]:
         """Weights, biases and the number of layers, by the names of `MLPRegressor`."""
         layers = list(self.layers(theta))
