@@ -47,11 +47,13 @@ def parameter(default: Any, constraint: list[Any], type_text: str, doc: str) -> 
 
 def described(
     *attributes: Mapping[str, tuple[str, str]],
+    extended: str = "",
 ) -> Callable[[type[Estimator]], type[Estimator]]:
     """Class decorator above ``@dataclass``: what follows from the parameters and attributes.
 
     ``_parameter_constraints`` comes from the fields. The docstring gets the sections
-    "Parameters", from the fields, and "Attributes", from groups ``{name: (type, text)}``.
+    "Parameters", from the fields, and "Attributes", from groups ``{name: (type, text)}``; a text
+    that several classes share goes behind the summary line.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def described(
             for name, (kind, text) in group.items()
         ]
         sections = [_section("Parameters", parameters), _section("Attributes", entries)]
-        estimator.__doc__ = _with_sections(estimator.__doc__, sections)
+        estimator.__doc__ = _with_sections(estimator.__doc__, cleandoc(extended), sections)
         return estimator
 
     return describe
@@ -99,13 +101,14 @@ def _section(heading: str, entries: Iterable[tuple[str, str, str]]) -> str:
     return "\n".join([heading, "-" * len(heading), *body])
 
 
-def _with_sections(doc: str | None, sections: list[str]) -> str:
+def _with_sections(doc: str | None, extended: str, sections: list[str]) -> str:
     """The docstring with further sections in their place.
 
     Under ``python -OO`` there is none, or the signature that dataclasses give in its place. The
     newline at the end is the one before closing quotes, which numpydoc asks for.
     """
-    written = cleandoc(doc or "")
+    summary, _, rest = cleandoc(doc or "").partition("\n\n")
+    written = "\n\n".join(part for part in (summary, extended, rest) if part)
     later = _LATER_SECTIONS.search(written)
     place = later.start() if later else len(written)
     parts = [written[:place].rstrip(), *sections, written[place:]]

@@ -101,6 +101,7 @@ class Callbacks(Callback):
         self.callbacks = tuple(callbacks)
         self.uses_gram = any(callback.uses_gram for callback in self.callbacks)
 
+    # What is an attribute of a callback is here read off several of them.
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override]
         """What the first callback that has one says."""

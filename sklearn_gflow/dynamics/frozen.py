@@ -206,7 +206,7 @@ class _Way:
         """Go on until a time, until the flow is at rest, or until no step will do."""
         for _ in range(_MOST_SUBSTEPS):
             now, step = self.times[-1], self.next_step
-            if now >= end or self.at_rest or step <= _SHORTEST * end:
+            if now >= end or self.at_rest or not step > _SHORTEST * end:
                 return
             after, error = self.states[-1].advanced(step)
             # Many short steps of the flow must not add up to more than a long one may err by.

@@ -150,13 +150,15 @@ def _integrate(
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return trajectory
     trajectory.solvers.append(method)
-    trajectory.outcome = _outcome(solution, hung, end)
+    trajectory.outcome = _outcome(solution, hung, end, trajectory.loss[-1])
     if not solution.success:
         trajectory.detail = str(solution.message)
     return trajectory
 
 
-def _outcome(solution: Any, hung: Callbacks, end: float) -> Outcome:
+def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome:
+    if not math.isfinite(loss):
+        return Outcome.DIVERGED
     converged, limited = (len(times) > 0 for times in solution.t_events)
     if hung.outcome is not None:  # the record ends at its point, whatever scipy met later
         return hung.outcome
@@ -258,7 +260,7 @@ class _System:
             former = factor
             self.trajectory.rank[-1] = factor.rank
             self.trajectory.condition[-1] = factor.condition
-            if hung.outcome is not None:
+            if hung.outcome is not None or not math.isfinite(point.loss):
                 break
 
     def _show(

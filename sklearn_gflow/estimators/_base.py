@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_le
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
+    _fit_context,
     check_alpha,
     check_fitted_data,
     check_weights,
@@ -64,6 +66,45 @@ class BaseAdaptedFlow(
     _network: FittedNetwork
 
     _doc_link_module = "sklearn_gflow"
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Follow the flow from a random start to ``t_end``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs; scale them first.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers, of which several columns are several outputs; or labels of any type that can be
+            sorted.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row, zero as its absence. So their sum matters:
+            with relative weights, multiply them by the number of rows over their sum.
+        X_val, y_val : array-like, optional
+            Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or training leaves the finite numbers.
+        GramMemoryError
+            If the Gram would not fit into memory.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None) -> np.ndarray:
         """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
@@ -121,7 +162,8 @@ class BaseAdaptedFlow(
 
     def _build(self, problem: Problem) -> Training:
         """The training on some rows, from a new start or from the last solution."""
-        parameters = self.get_params(deep=False)
+        # A subclass may show fewer parameters to its users: get_params would not have them all.
+        parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
         (n_samples, n_features), n_outputs = data.X.shape, data.targets.shape[1]
         architecture, device = Architecture.of(parameters), check_device(self.device)
@@ -265,7 +307,8 @@ class BaseAdaptedFlow(
         """What to say where a fit that goes on is asked for another loss."""
         return (
             f"{self._continuing(chunk)} continues from the last fit, whose loss was {before!r}, "
-            f"and loss is {asked!r} now; keep it, or start anew by fit with warm_start=False"
+            f"and loss is {asked!r} now (losses are compared by ==, for which a frozen dataclass "
+            "is enough); keep it, or start anew by fit with warm_start=False"
         )
 
     # -- use ---------------------------------------------------------------------------------------

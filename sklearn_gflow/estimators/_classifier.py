@@ -76,43 +76,6 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: ArrayLike | None = None,
-        y_val: ArrayLike | None = None,
-    ) -> Self:
-        """Follow the flow from a random start to ``t_end``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
-        y : array-like of shape (n_samples,)
-            Labels of any type that can be sorted.
-        sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence.
-        X_val, y_val : array-like, optional
-            Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
-
-        Returns
-        -------
-        self : AdaptedFlowClassifier
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range, or training leaves the finite numbers.
-        GramMemoryError
-            If the Gram would not fit into memory.
-        """
-        return self._fit(X, y, sample_weight, X_val, y_val)
-
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
         X: ArrayLike,

@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 
 from sklearn_gflow.dynamics import t_from_tau, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import judged_by
 from sklearn_gflow.estimators._training import MARKS, Training
@@ -74,10 +75,12 @@ class Grid:
             "param_t_end": np.ma.array([t for _, t in pairs]),
             **{f"split{k}_test_score": fold for k, fold in enumerate(scores)},
             "mean_test_score": mean,
-            "std_test_score": scores.std(axis=0),
+            "std_test_score": _deviation(scores),
             "rank_test_score": rankdata(-mean, method="min").astype(int),
             "mean_test_loss": mean_loss,
         }
+        if not np.isfinite(mean).any():
+            raise failure(0.0, "no pair of α and t has a score that is a number", "")
         best = min(range(len(pairs)), key=lambda k: (-mean[k], mean_loss[k]))
         alpha, t_end = pairs[best]
         return {
@@ -86,6 +89,13 @@ class Grid:
             "t_end_": t_end,
             "best_score_": float(mean[best]),
         }
+
+
+def _deviation(scores: np.ndarray) -> np.ndarray:
+    """Standard deviation over the folds; NaN where a score is not finite."""
+    with np.errstate(invalid="ignore"):
+        deviation: np.ndarray = scores.std(axis=0)
+    return deviation
 
 
 def judge_held_out(training: Training, problem: Problem, grid: Grid) -> np.ndarray:

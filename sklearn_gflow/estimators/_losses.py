@@ -48,7 +48,7 @@ _MOST_HALVINGS = 10_000
 
 def best_constant(loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """The output, the same for every row, of least cost; shape (n_outputs,)."""
-    if loss.linear:
+    if loss.squared:
         return np.average(targets, axis=0, weights=weights)
     return np.array([_root(loss, column[:, None], weights) for column in targets.T])
 
@@ -101,6 +101,8 @@ class ExplainedShare:
         if not np.isfinite(outputs).all():
             return -np.inf, np.inf
         costs = self._costs(outputs)
+        if not np.isfinite(costs).all():
+            return -np.inf, np.inf
         explained = 1 - np.divide(costs, self.null, where=self.null > 0, out=np.ones_like(costs))
         perfect = (self.null == 0) & (costs == 0)
         return float(np.where(perfect, 1.0, explained).mean()), float(costs.sum())
@@ -187,7 +189,7 @@ class LossOfNumbers:
 
     def start(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """The constant of least cost, where a model begins."""
-        if self.loss.linear:  # the mean is zero in its units, up to rounding
+        if self.loss.squared:  # the mean is zero in its units, up to rounding
             return np.zeros(targets.shape[1])
         return best_constant(self.loss, targets, weights)
 
@@ -287,11 +289,6 @@ class LossOfLabels(ABC):
 
     loss: Loss
 
-    @property
-    def linear(self) -> bool:
-        """See `Loss`."""
-        return self.loss.linear
-
     @abstractmethod
     def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
         """Targets of each class, shape (n_classes, n_outputs)."""
@@ -341,6 +338,8 @@ class RightShare:
             return -np.inf, np.inf
         decided = self.loss.decided(self.loss.scores(outputs))
         losses = to_numpy(self.loss.loss.value(host_tensor(outputs), self.targets))
+        if not np.isfinite(losses).all():
+            return -np.inf, np.inf
         judged = np.stack([decided == self.right, losses])
         score, loss = np.average(judged, axis=1, weights=self.weights)
         return float(score), float(loss)

@@ -72,43 +72,6 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: ArrayLike | None = None,
-        y_val: ArrayLike | None = None,
-    ) -> Self:
-        """Follow the flow from a random start to ``t_end``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence.
-        X_val, y_val : array-like, optional
-            Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
-
-        Returns
-        -------
-        self : AdaptedFlowRegressor
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range, or training leaves the finite numbers.
-        GramMemoryError
-            If the Gram would not fit into memory.
-        """
-        return self._fit(X, y, sample_weight, X_val, y_val)
-
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
@@ -230,7 +193,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         if not return_std:
             return predicted
         coding: CodedNumbers = self._coding
-        if not coding.loss.linear:
+        if not coding.loss.squared:
             raise ValueError(
                 "return_std reads the network as a Gaussian process, and "
                 f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
@@ -263,7 +226,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """
         check_is_fitted(self)
         coding: CodedNumbers = self._coding
-        if coding.loss.linear:
+        if coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)
         weights = check_weights(sample_weight, checked)

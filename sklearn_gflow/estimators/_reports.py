@@ -33,7 +33,7 @@ def incomplete(trained: TrainedFlow) -> str | None:
         raise failure(reached, outcome.value, trajectory.detail)
     if outcome.complete:
         return None
-    cure = "Raise max_iter, lower t_end, or raise tol."
+    cure = "Raise max_iter, lower t_end, raise tol, or raise damping."
     if outcome is Outcome.STEP_UNDERFLOW:
         cure = _CURE
     return (

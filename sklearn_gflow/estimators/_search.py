@@ -42,6 +42,15 @@ _FOLDS = 5  # by default, for losses whose leave-one-out has no closed form
 _WITHOUT_END = 2**31
 
 
+_HOW = """
+By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the Gram
+at the start, in closed form: predictions of the linearised flow on the other rows, copies of a row
+left out together. With a splitter there is one flow for each fold and α, scored on the rows held
+out at all times of its path. The winner is fitted on all rows, in the full batch or in blocks as
+``batch_size="auto"`` has it.
+"""
+
+
 class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
     """Search over (α, t): score the grid, fit the winner."""
 
@@ -56,7 +65,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         decomposed = None
         plain = self._plain(seed, early_stopping="loo")
         problem = plain._validate(X, y, sample_weight, None, None)
-        by_leave_one_out = self.cv is None and problem.loss.linear
+        by_leave_one_out = self.cv is None and problem.loss.squared
         if by_leave_one_out:
             judged, decomposed = self._judge_left_out(plain, problem, grid)
         else:
@@ -74,9 +83,8 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
 
     def _plain(self, seed: int, **parameters: Any) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
-        own = self.get_params(deep=False)
-        for of_search in fields(SearchParameters):
-            own.pop(of_search.name)
+        shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
+        own = {name: getattr(self, name) for name in shared}
         own.update(random_state=seed, **parameters)
         if own["init_scale"] == "auto":  # all values of α have one start
             own["init_scale"] = SMOOTH_START
@@ -114,6 +122,35 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             judged.append(judge_held_out(fitting._build(problem), problem, grid))
         return np.array(judged)
 
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Score the grid and fit the best of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs; scale them first.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers, of which several columns are several outputs; or labels of any type that can be
+            sorted.
+        sample_weight : array-like of shape (n_samples,), optional
+            A weight of k counts as k copies of the row, zero as its absence. Rows held out by
+            a splitter count alike in the scores.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or training leaves the finite numbers.
+        GramMemoryError
+            If the Gram would not fit into memory.
+        """
+        return self._search(X, y, sample_weight)
+
     def predict(self, X: ArrayLike) -> Any:
         """Predict with the estimator that was chosen.
 
@@ -135,16 +172,10 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         return tags
 
 
-@described(SEARCH, INPUTS)
+@described(SEARCH, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with α and the stopping time chosen from one start.
-
-    By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
-    Gram at the start, in closed form: predictions of the linearised flow on the other rows,
-    copies of a row left out together. With a splitter there is one flow for each fold and α,
-    scored on the rows held out at all times of its path. The winner is fitted on all rows, in
-    the full batch or in blocks as ``batch_size="auto"`` has it.
 
     See Also
     --------
@@ -162,34 +193,6 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     """
 
     _estimator_class = AdaptedFlowRegressor
-
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Score the grid and fit the best of it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence. Rows held out by
-            a splitter count alike in the scores.
-
-        Returns
-        -------
-        self : AdaptedFlowRegressorCV
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range, or training leaves the finite numbers.
-        GramMemoryError
-            If the Gram would not fit into memory.
-        """
-        return self._search(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict with the estimator that was chosen.
@@ -231,16 +234,10 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         return float(self.best_estimator_.score(X, y, sample_weight))
 
 
-@described(SEARCH, LABELS, INPUTS)
+@described(SEARCH, LABELS, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with α and the stopping time chosen from one start.
-
-    By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the
-    Gram at the start, in closed form: predictions of the linearised flow on the other rows,
-    copies of a row left out together. With a splitter there is one flow for each fold and α,
-    scored on the rows held out at all times of its path. The winner is fitted on all rows, in
-    the full batch or in blocks as ``batch_size="auto"`` has it.
 
     See Also
     --------
@@ -258,34 +255,6 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """
 
     _estimator_class = AdaptedFlowClassifier
-
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Score the grid and fit the best of it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
-        y : array-like of shape (n_samples,)
-            Labels of any type that can be sorted.
-        sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence. Rows held out by
-            a splitter count alike in the scores.
-
-        Returns
-        -------
-        self : AdaptedFlowClassifierCV
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range, or training leaves the finite numbers.
-        GramMemoryError
-            If the Gram would not fit into memory.
-        """
-        return self._search(X, y, sample_weight)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores of the classes, of the estimator that was chosen.

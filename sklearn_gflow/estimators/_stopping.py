@@ -89,6 +89,8 @@ def stopped_by_leave_one_out(
     times = [0.0, *_times_to_try(training)]
     (judged,), _ = judge_left_out(training, judge, [settings.alpha], times, decomposed)
     left_out = LeftOut(np.array(times), judged)
+    if not np.isfinite(judged[:, 0]).any():
+        raise failure(0.0, "no time has a leave-one-out score that is a number", "")
     best = left_out.best
     end = float(left_out.times[max(best, 1)])
     callbacks: list[Callback] = []
@@ -153,7 +155,7 @@ def judge_left_out(
 
 def _check_left_out(training: Training) -> None:
     unfit = {
-        f"loss={training.settings.given['loss']!r}": not training.loss.linear,
+        f"loss={training.settings.given['loss']!r}": not training.loss.squared,
         "warm_start=True after a fit": training.n_before is not None,
     }
     for setting, met in unfit.items():

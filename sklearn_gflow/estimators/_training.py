@@ -116,6 +116,8 @@ class Occasion:
     cost: Cost
     whole: bool
     """Whether the flow is that of the full batch."""
+    origin: Tensor
+    """Zero in output space."""
 
 
 def _drift(occasion: Occasion) -> Callback | None:
@@ -130,7 +132,7 @@ def _deviation(occasion: Occasion) -> Callback | None:
     """Only the squared error has a line: its limit is the same from everywhere."""
     if not (occasion.whole and occasion.cost.linear):
         return None
-    return Deviation(occasion.cost.minimizer(torch.empty(0)), occasion.settings.alpha)
+    return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)
 
 
 CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
@@ -224,7 +226,7 @@ class Training:
     ) -> TrainedFlow:
         settings = self.settings
         output_map, cost = self.whole(self.data)
-        callbacks = [*self._own_callbacks(cost, whole=True), *callbacks]
+        callbacks = [*self._own_callbacks(output_map, cost, whole=True), *callbacks]
         times = settings.times_until(t_end)
         method = settings.given["method"]
         if method == "exponential":
@@ -240,8 +242,9 @@ class Training:
         rows = np.arange(len(self.data.X))
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
 
-    def _own_callbacks(self, cost: Cost, *, whole: bool) -> list[Callback]:
-        made = (maker(Occasion(self.settings, cost, whole)) for maker in CALLBACKS)
+    def _own_callbacks(self, output_map: OutputMap, cost: Cost, *, whole: bool) -> list[Callback]:
+        origin = self.start.new_zeros(output_map.size)
+        made = (maker(Occasion(self.settings, cost, whole, origin)) for maker in CALLBACKS)
         return [callback for callback in made if callback is not None]
 
     def _kernel_rows(self, output_map: OutputMap) -> np.ndarray:
@@ -278,7 +281,7 @@ class Training:
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk else output_map.plain(torch.from_numpy(kernel_rows)),
-            callbacks=[*self._own_callbacks(cost, whole=False), *callbacks],
+            callbacks=[*self._own_callbacks(output_map, cost, whole=False), *callbacks],
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 

@@ -127,6 +127,9 @@ class Loss(ABC):
     ----------
     linear : bool
         See `Cost`.
+    squared : bool
+        Whether ℓ = |x − y|²/2 itself. Of this loss alone leave-one-out predictions and standard
+        deviations have a closed form, and scores are R².
     unit : float
         See `Cost`.
     link : {"identity", "log"}
@@ -144,6 +147,7 @@ class Loss(ABC):
     """
 
     linear: bool = False
+    squared: bool = False
     unit: float = 1.0
     link: str = "identity"
     domain: str = "real"

@@ -42,6 +42,7 @@ class SquaredLoss(Loss):
     """ℓ = |x − y|²/2, whose cost is the `SquaredError`."""
 
     linear = True
+    squared = True
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
@@ -111,6 +112,10 @@ class Huber(Loss):
 
     delta: float = 1.35
 
+    def __post_init__(self) -> None:
+        if not self.delta > 0:
+            raise ValueError(f"delta of Huber must be positive, got {self.delta}")
+
     @property
     def reach(self) -> float:
         """3δ: four standard deviations of normal errors."""
@@ -155,6 +160,12 @@ class Quantile(Loss):
 
     level: float = 0.5
     width: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise ValueError(f"level of Quantile must be in (0, 1), got {self.level}")
+        if not self.width > 0:
+            raise ValueError(f"width of Quantile must be positive, got {self.width}")
 
     @property
     def reach(self) -> float:

@@ -133,6 +133,7 @@ class Tangent(TangentMap):
     outputs: Tensor
     _held: list[Tensor] = field(default_factory=list, repr=False)
 
+    # What is an attribute of a tangent is here that of its map.
     @property
     def n_samples(self) -> int:  # type: ignore[override]
         """Number of samples."""

@@ -326,3 +326,17 @@ class TestSquaredError:
         cost = SquaredError(self.Y, 3.0)
         assert torch.equal(cost.minimizer(self.X), self.Y)
         assert cost.distance(self.X) == pytest.approx(float((self.Y - self.X).norm()))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Huber(0.0), "delta of Huber must be positive"),
+        (lambda: Huber(float("nan")), "delta of Huber must be positive"),
+        (lambda: Quantile(1.0), r"level of Quantile must be in \(0, 1\)"),
+        (lambda: Quantile(0.5, -1.0), "width of Quantile must be positive"),
+    ],
+)
+def test_losses_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
