@@ -10,6 +10,8 @@ from sklearn_gflow.geometry import Huber, Poisson
 from tests.costs import LogCosh
 from tests.estimators.data import regressor, table
 
+pytestmark = pytest.mark.slow
+
 
 def search(**parameters):
     grid = {"alphas": (0.5,), "t_ends": (0.5,)}

@@ -15,6 +15,8 @@ from sklearn_gflow.diagnostics.posterior import _RATIOS
 from tests import oracles
 from tests.estimators.data import regressor, table
 
+pytestmark = pytest.mark.slow
+
 
 def noisy(n, *, noise=0.3, seed=0):
     rng = np.random.default_rng(seed)

@@ -10,6 +10,8 @@ from tests import oracles
 from tests.estimators.data import ESTIMATORS, classifier, example, regressor, small, table
 from tests.estimators.test_regressor import model_of
 
+pytestmark = pytest.mark.slow
+
 
 def scorer(estimator):
     return accuracy_score if estimator is ESTIMATORS[1] else r2_score

@@ -26,6 +26,8 @@ from sklearn_gflow.geometry import CrossEntropy, LayeredNetwork, OutputMap, fact
 from tests import oracles
 from tests.theory.problems import ALPHAS, normal, probabilities, relative
 
+pytestmark = pytest.mark.slow
+
 N, Q, SIZES = 6, 3, (3, 16, 3)
 TIMES = (0.2, 0.5, 0.9, 0.99, 0.9999)
 

@@ -18,6 +18,8 @@ from tests.theory.problems import (
     relative,
 )
 
+pytestmark = pytest.mark.slow
+
 ALPHAS = (0.0, 0.3, 1.0)
 
 
