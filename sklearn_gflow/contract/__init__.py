@@ -1,4 +1,4 @@
-"""What every class that scikit-learn is to know owes it: parameters told once, checks of its input.
+"""What every class that scikit-learn is to know owes it: parameters told once, checks, state.
 
 Estimators and transformers import it, and it imports nothing of them.
 """
@@ -13,8 +13,10 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
+from sklearn_gflow.contract.state import FittedState
 
 __all__ = [
+    "FittedState",
     "Interval",
     "RealNotInt",
     "StrOptions",

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gflow.contract import FittedState
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork
@@ -38,19 +39,7 @@ from sklearn_gflow.estimators._validation import (
 )
 from sklearn_gflow.geometry import Loss, Shape
 
-__all__ = ["BaseAdaptedFlow", "FittedState"]
-
-
-class FittedState:
-    """What a fit found, written in one assignment or not at all."""
-
-    _written: tuple[str, ...] = ()
-
-    def _write(self, attributes: Mapping[str, Any]) -> Self:
-        """Replace all fitted attributes by others."""
-        kept = {name: value for name, value in vars(self).items() if name not in self._written}
-        self.__dict__ = {**kept, **attributes, "_written": tuple(attributes)}
-        return self
+__all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(

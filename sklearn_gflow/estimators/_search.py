@@ -16,10 +16,10 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import described
+from sklearn_gflow.contract import FittedState, described
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
-from sklearn_gflow.estimators._base import BaseAdaptedFlow, FittedState
+from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._grid import Grid, judge_held_out
 from sklearn_gflow.estimators._parameters import (

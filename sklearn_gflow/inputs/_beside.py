@@ -13,12 +13,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import (
+    FittedState,
     Interval,
     _check_feature_names_in,
     _fit_context,
     parameter,
-    validate_data,
 )
+from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
 from sklearn_gflow.inputs._statistics import mean_and_deviation, weighted_rows
 
 __all__ = ["BLOCKS", "FEATURES", "BesideRaw", "FewValues"]
@@ -63,7 +64,7 @@ class FewValues:
     )
 
 
-class BesideRaw(TransformerMixin, BaseEstimator, ABC):
+class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
     """Each column and components of it, which share its variance equally between them.
 
     The column x, with mean m and standard deviation σ, becomes m + (x − m)/√2 and components of
@@ -80,6 +81,7 @@ class BesideRaw(TransformerMixin, BaseEstimator, ABC):
     component_scale_: np.ndarray
     _doc_link_module = "sklearn_gflow"
     _component_name: str  # what stands between the name of the column and the number
+    _cure = "scale the column first, by SmoothRobustScaler for instance"
 
     @abstractmethod
     def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
@@ -112,7 +114,13 @@ class BesideRaw(TransformerMixin, BaseEstimator, ABC):
         ValueError
             If a parameter, the data or the weights are out of range.
         """
-        checked = validate_data(self, X, dtype=[np.float64, np.float32])
+        found = self._blank()
+        found._fit(X, sample_weight)
+        return self._take_over(found)
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        """Write fitted attributes one after the other."""
+        checked = read_numbers(self, X, reset=True)
         rows, weights = weighted_rows(checked, sample_weight)
         moments = [mean_and_deviation(x, weights) for x in rows.T]
         self.mean_, self.scale_ = np.array(moments).T
@@ -121,12 +129,13 @@ class BesideRaw(TransformerMixin, BaseEstimator, ABC):
         self.component_means_ = [np.empty(0)] * len(moments)
         self.component_scale_ = np.zeros(len(moments))
         for j in np.flatnonzero(self.encoded_).tolist():
-            components = self._components(j, rows[:, j])
-            means = np.average(components, axis=0, weights=weights)
-            total = np.average(((components - means) ** 2).sum(axis=1), weights=weights)
+            with np.errstate(all="ignore"):  # what is not finite is told below
+                components = self._components(j, rows[:, j])
+                means = np.average(components, axis=0, weights=weights)
+                total = np.average(((components - means) ** 2).sum(axis=1), weights=weights)
+                scale = _HALF * self.scale_[j] / np.sqrt(total)
             self.component_means_[j] = means
-            self.component_scale_[j] = _HALF * self.scale_[j] / np.sqrt(total)
-        return self
+            self.component_scale_[j] = self._finite(j, scale)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Put the components of each column beside it.
@@ -140,20 +149,36 @@ class BesideRaw(TransformerMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_samples, n_features_out)
             In float32 where X is.
+
+        Raises
+        ------
+        ValueError
+            If the data are out of range.
         """
         check_is_fitted(self)
-        checked = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        dtype = checked.dtype
-        return np.hstack([self._block(j, x).astype(dtype) for j, x in enumerate(checked.T)])
+        checked = read_numbers(self, X, reset=False)
+        return np.hstack([self._block(j, x) for j, x in enumerate(checked.T)])
 
     def _block(self, j: int, x: np.ndarray) -> np.ndarray:
-        """All columns that column j becomes."""
+        """All columns that column j becomes, in its precision."""
         if not self.encoded_[j]:
             return x[:, None]
+        dtype = x.dtype
         x = x.astype(np.float64)  # edges of bins that differ in float64 may not in float32
-        raw = self.mean_[j] + _HALF * (x - self.mean_[j])
-        components = self._components(j, x) - self.component_means_[j]
-        return np.column_stack([raw, self.component_scale_[j] * components])
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            raw = self.mean_[j] + _HALF * (x - self.mean_[j])
+            components = self._components(j, x) - self.component_means_[j]
+            block = np.column_stack([raw, self.component_scale_[j] * components]).astype(dtype)
+        return self._finite(j, block)
+
+    def _finite(self, j: int, found: np.ndarray) -> np.ndarray:
+        """What was computed of column j."""
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"the components of column {name_of_column(self, j)!r} are beyond the range of "
+                f"floating-point numbers; {self._cure}"
+            )
+        return found
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that come out.

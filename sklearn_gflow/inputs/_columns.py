@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from sklearn_gflow.contract import validate_data
+from sklearn_gflow.inputs._numbers import too_large
 
 __all__ = ["Column", "read_columns"]
 
@@ -52,11 +53,12 @@ class Column(NamedTuple):
         Raises
         ------
         ValueError
-            If there is anything but numbers, or infinity among them.
+            If there is anything but numbers, or infinity or more than a float holds among them.
         """
         if self.values.dtype.kind in "fiub":
             single = self.values.dtype == np.float32
-            found = self.values.astype(np.float32 if single else np.float64)
+            with np.errstate(over="ignore"):  # what is longer than float64 may become infinity
+                found = self.values.astype(np.float32 if single else np.float64)
         else:
             found = np.array([self._number(value) for value in self.values.tolist()], np.float64)
         if np.isinf(found).any():
@@ -74,7 +76,10 @@ class Column(NamedTuple):
                 f"column {self.name!r} was one of numbers in fit and now holds {value!r}; give it "
                 "numbers, or fit again"
             )
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(too_large(self.name)) from error
 
     def levels(self) -> np.ndarray:
         """Python objects, and None for what is missing."""

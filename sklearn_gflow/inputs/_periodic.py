@@ -77,13 +77,15 @@ class PeriodicEncoder(FewValues, BesideRaw):
     )
 
     _component_name = "cos"
+    _cure = f"{BesideRaw._cure}, and choose a scale between 1e-3 and 1e3"
 
     def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
         scales = np.repeat(self._scales(), self.n_frequencies)
         # Those of columns that are passed through are drawn too: the others do not depend on them.
         shape = (rows.shape[1], len(scales))
         random = check_random_state(self.random_state)
-        self.frequencies_: np.ndarray = scales * random.standard_normal(shape)
+        with np.errstate(over="ignore"):  # cosines of infinity are told where they arise
+            self.frequencies_: np.ndarray = scales * random.standard_normal(shape)
         self.phases_: np.ndarray = random.uniform(0, 2 * np.pi, shape)
 
     def _scales(self) -> np.ndarray:

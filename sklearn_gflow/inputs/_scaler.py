@@ -12,12 +12,14 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import Interval, _fit_context, described, parameter, validate_data
+from sklearn_gflow.contract import FittedState, Interval, _fit_context, described, parameter
 from sklearn_gflow.inputs._beside import FEATURES
+from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
 from sklearn_gflow.inputs._statistics import mean_and_deviation, quantiles, weighted_rows
 
 __all__ = ["SmoothRobustScaler"]
 
+_FAR = 1e100  # where the bound is reached, in units of it
 _NORMAL_RANGE = float(norm.ppf(0.75) - norm.ppf(0.25))  # 1.349
 
 _CENTRE = {
@@ -32,7 +34,7 @@ _CENTRE = {
 
 @described(_CENTRE, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class SmoothRobustScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Scale columns by median and interquartile range, and bend outliers smoothly back.
 
     With z = (x − median)/s a column becomes z/√(1 + (z/clip)²), which is z near zero and stays
@@ -91,11 +93,11 @@ class SmoothRobustScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError
             If a parameter, the data or the weights are out of range.
         """
-        rows, weights = weighted_rows(self._check(X, reset=True), sample_weight)
-        found = np.array([_centre_and_scale(x, weights) for x in rows.T])
-        self.center_: np.ndarray = found[:, 0]
-        self.scale_: np.ndarray = found[:, 1]
-        return self
+        found = self._blank()
+        checked = read_numbers(found, X, reset=True, gaps=True)
+        rows, weights = weighted_rows(checked, sample_weight)
+        found.center_, found.scale_ = np.array([_centre_and_scale(x, weights) for x in rows.T]).T
+        return self._take_over(found)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Scale and bend.
@@ -109,19 +111,35 @@ class SmoothRobustScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             In float32 where X is.
+
+        Raises
+        ------
+        ValueError
+            If without ``clip`` a value is beyond the range of floating-point numbers.
         """
         check_is_fitted(self)
-        X = self._check(X, reset=False)
-        z = (X - self.center_) / self.scale_
-        if self.clip is not None:
-            z /= np.hypot(1, z / self.clip)
-        return z.astype(X.dtype, copy=False)
+        X = read_numbers(self, X, reset=False, gaps=True)
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            z = self._scaled(X)
+            if self.clip is not None:
+                far = self.clip * _FAR
+                z = np.clip(z, -far, far)  # infinity over infinity would be no number
+                z /= np.hypot(1, z / self.clip)
+            z = z.astype(X.dtype, copy=False)
+        lost = ~np.isfinite(z) & ~np.isnan(X)
+        if lost.any():
+            name = name_of_column(self, int(np.flatnonzero(lost.any(axis=0))[0]))
+            raise ValueError(
+                f"column {name!r} divided by its scale is beyond the range of floating-point "
+                "numbers; set clip to a number such as 3.0"
+            )
+        return z
 
-    def _check(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
-        checked: np.ndarray = validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
-        return checked
+    def _scaled(self, X: np.ndarray) -> np.ndarray:
+        """(x − median)/s, in quarters where the difference is more than a float holds."""
+        difference = X - self.center_
+        quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
+        return np.where(np.isinf(difference), quarters, difference / self.scale_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -137,5 +155,8 @@ def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]
         return 0.0, 1.0
     x, weights = x[present], weights[present]
     low, median, high = quantiles(x, weights, np.array([0.25, 0.5, 0.75]))
-    scale = (high - low) / _NORMAL_RANGE or mean_and_deviation(x, weights)[1] or 1.0
+    width = float(high) - float(low)
+    if np.isinf(width):
+        width = np.finfo(np.float64).max
+    scale = width / _NORMAL_RANGE or mean_and_deviation(x, weights)[1] or 1.0
     return float(median), float(scale)

@@ -23,7 +23,9 @@ def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.nd
         return X.astype(np.float64), np.ones(len(X))
     # A weight of zero is the absence of the row, also where distinct values are counted.
     present = weights > 0
-    return X[present].astype(np.float64), weights[present]
+    # Only ratios matter. In units of a power of two, which changes no digit, sums stay finite.
+    shares = np.ldexp(weights, -np.frexp(weights.max())[1])
+    return X[present].astype(np.float64), shares[present]
 
 
 def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -41,6 +43,9 @@ def mean_and_deviation(x: np.ndarray, weights: np.ndarray) -> tuple[float, float
     low, high = float(x.min()), float(x.max())
     if low == high:
         return low, 0.0
+    if np.isinf(high - low):
+        mean, deviation = mean_and_deviation(x / 4, weights)
+        return 4 * mean, 4 * deviation
     # In units of the range, so that squares neither overflow nor vanish.
     shares = (x - low) / (high - low)
     mean = np.average(shares, weights=weights)

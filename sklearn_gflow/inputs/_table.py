@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import (
+    FittedState,
     Interval,
     RealNotInt,
     StrOptions,
@@ -46,7 +47,7 @@ _PARTS = {
 
 @described(_PARTS, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(FittedState, TransformerMixin, BaseEstimator):
     """A raw table as numbers without gaps: frames of pandas or polars, or arrays.
 
     - Numbers stay as they are, truth values become 0 and 1. What is missing becomes the median, and
@@ -135,8 +136,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         TypeError
             If a column is neither of numbers nor a category.
         """
-        self._fit(X, y)
-        return self
+        found = self._blank()
+        found._fit(X, y)
+        return self._take_over(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
@@ -154,14 +156,17 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features_out)
             Target means differ from those of ``fit(X, y).transform(X)``, which are for new rows.
         """
-        columns = self._fit(X, y)
+        found = self._blank()
+        columns = found._fit(X, y)
         blocks = [
             piece.fit_transform(read(columns, place), y)
-            if piece is self.target_encoder_
+            if piece is found.target_encoder_
             else piece.transform(read(columns, place))
-            for piece, place, read in self._pieces()
+            for piece, place, read in found._pieces()
         ]
-        return self._stack(blocks)
+        rows = found._stack(blocks)
+        self._take_over(found)
+        return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Encode new rows.
@@ -205,7 +210,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return np.concatenate(parts).astype(object)
 
     def _fit(self, X: ArrayLike, y: Any) -> list[Column]:
-        """Fit all pieces, and return the columns of X."""
+        """Fit all pieces, writing attributes one after the other, and return the columns of X."""
         columns = read_columns(self, X, reset=True)
         kind = None if y is None else self._kind_of_target(y)
         self._sort(columns, by_target=kind is not None)
