@@ -30,10 +30,8 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    Shape,
     TangentMap,
     factorize,
-    solver_for,
     tangent_spectrum,
 )
 
@@ -291,8 +289,7 @@ class _BlockLoop:
         options = self.options
         if not options.damping:
             return 0.0
-        solver = solver_for(options.solver, tangent.n_outputs)
-        shared = solver.forms(Shape.of(tangent)) == "K̄"
+        shared = options.forms(tangent) == "K̄"
         return options.damping * mean_diagonal(tangent, shared=shared)
 
     def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:

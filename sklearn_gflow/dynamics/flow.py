@@ -26,11 +26,8 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    Shape,
     TangentFactor,
-    TangentMap,
     factorize,
-    solver_for,
 )
 from sklearn_gflow.geometry.vectors import norm
 
@@ -83,7 +80,7 @@ def flow(
         progress=Progress(
             norm(point.residual), point.loss, cost.least(point.outputs), options
         ),
-        hold_gram=hung.uses_gram and _forms(point.tangent, options) == "G",
+        hold_gram=hung.uses_gram and options.forms(point.tangent) == "G",
     )  # fmt: skip
     del point  # or its activations would stay in memory while the flow goes on
     try:
@@ -92,11 +89,6 @@ def flow(
         hung.end(trajectory)
     trajectory.selected = hung.best
     return trajectory
-
-
-def _forms(tangent: TangentMap, options: FlowOptions) -> str:
-    """Which matrix the solver forms at a point."""
-    return solver_for(options.solver, tangent.n_outputs).forms(Shape.of(tangent))
 
 
 def _rounding(outputs: Tensor) -> float:
@@ -181,7 +173,7 @@ class _Loop:
         """
         options = self.options
         many = needs_eigenvectors(self.cost, options.alpha, damped=self.ridge > 0)
-        return many or (options.alpha < 1 and _forms(self.point.tangent, options) == "K̄")
+        return many or (options.alpha < 1 and options.forms(self.point.tangent) == "K̄")
 
     def _stepper(self, point: Point, factor: TangentFactor) -> Stepper:
         return Stepper(

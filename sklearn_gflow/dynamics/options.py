@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sklearn_gflow.geometry import Solver, TangentMap
+from sklearn_gflow.geometry import Shape, Solver, TangentMap, solver_for
 
 __all__ = ["FlowOptions", "mean_diagonal", "metric_scale"]
 
@@ -50,6 +50,10 @@ class FlowOptions:
     max_iter: int = 500
     n_iter_no_change: int = 10
     store_path: bool = False
+
+    def forms(self, tangent: TangentMap) -> str:
+        """Which matrix the solver forms at a point, see `Solver.forms`."""
+        return solver_for(self.solver, tangent.n_outputs).forms(Shape.of(tangent))
 
 
 def metric_scale(start: TangentMap, options: FlowOptions) -> float:

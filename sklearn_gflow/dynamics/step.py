@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -86,14 +87,14 @@ class Stepper:
     distance: float
     ridge: float = 0.0
     accepts: Callable[[Point, Point], bool] | None = None
-    frozen: FrozenFlow = field(init=False)
 
-    def __post_init__(self) -> None:
-        frozen = FrozenFlow(
+    @cached_property
+    def frozen(self) -> FrozenFlow:
+        """The flow with D held fixed at the point."""
+        return FrozenFlow(
             self.factor, self.cost, self.point.outputs, self.point.residual,
             self.alpha, self.scale, self.ridge, self.limit,
         )  # fmt: skip
-        object.__setattr__(self, "frozen", frozen)
 
     @property
     def order(self) -> int:

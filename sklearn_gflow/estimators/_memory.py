@@ -87,9 +87,7 @@ def _cures(demand: Demand, available: int) -> list[str]:
     cures = []
     if forced:
         cures.append("set store_gram=False")
-    if demand.solver.working_bytes(demand.shape, demand.itemsize) > SOLVERS["auto"].working_bytes(
-        demand.shape, demand.itemsize
-    ):
+    if working > SOLVERS["auto"].working_bytes(demand.shape, demand.itemsize):
         cures.append("set solver='auto'")
     if demand.itemsize == torch.float64.itemsize:
         cures.append("set dtype='float32'")

@@ -129,7 +129,7 @@ def _progress(occasion: Occasion) -> Callback | None:
 
 
 def _deviation(occasion: Occasion) -> Callback | None:
-    """Only the squared error has a line: its limit is the same from everywhere."""
+    """Only a cost that is linear in x has a line: its limit is the same from everywhere."""
     if not (occasion.whole and occasion.cost.linear):
         return None
     return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)

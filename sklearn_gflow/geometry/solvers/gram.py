@@ -20,16 +20,23 @@ from sklearn_gflow.geometry.spectrum import relative_threshold
 __all__ = ["AUTO", "CHOLESKY", "EIGH"]
 
 
-class _RowSide(TangentFactor):
-    """Through G = DDᵀ, for Q·N ≤ K."""
+class _Side(TangentFactor):
+    """Through one symmetric matrix, whose factor knows rank and condition."""
 
-    def __init__(self, tangent: TangentMap, factor: SymmetricFactor, *, damped: bool) -> None:
-        self.tangent, self.factor, self.damped = tangent, factor, damped
-        self.rank = factor.rank
+    def __init__(self, factor: SymmetricFactor, *, damped: bool) -> None:
+        self.factor, self.rank, self.damped = factor, factor.rank, damped
 
     @property
     def condition(self) -> float:
         return self.factor.condition
+
+
+class _RowSide(_Side):
+    """Through G = DDᵀ, for Q·N ≤ K."""
+
+    def __init__(self, tangent: TangentMap, factor: SymmetricFactor, *, damped: bool) -> None:
+        super().__init__(factor, damped=damped)
+        self.tangent = tangent
 
     @property
     def solver(self) -> str:
@@ -56,16 +63,12 @@ class _RowSide(TangentFactor):
         return self.factor.project(r)
 
 
-class _ParameterSide(TangentFactor):
+class _ParameterSide(_Side):
     """Through DᵀD, for K < Q·N: Dᵀ f(DDᵀ) = f(DᵀD) Dᵀ."""
 
     def __init__(self, D: Tensor, factor: SymmetricFactor, *, damped: bool) -> None:
-        self.D, self.factor, self.damped = D, factor, damped
-        self.rank = factor.rank
-
-    @property
-    def condition(self) -> float:
-        return self.factor.condition
+        super().__init__(factor, damped=damped)
+        self.D = D
 
     @property
     def solver(self) -> str:
