@@ -4,6 +4,7 @@ Estimators and transformers import it, and it imports nothing of them.
 """
 
 from sklearn_gflow.contract.checks import (
+    HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
@@ -17,6 +18,7 @@ from sklearn_gflow.contract.state import FittedState
 
 __all__ = [
     "FittedState",
+    "HasMethods",
     "Interval",
     "RealNotInt",
     "StrOptions",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
+from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -32,14 +33,15 @@ from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
-    check_fitted_data,
     check_weights,
     hold_out,
-    validate_data,
 )
 from sklearn_gflow.geometry import Loss, Shape
 
 __all__ = ["BaseAdaptedFlow"]
+
+# How far a flow goes that rescales the inputs of the next.
+_LOOKED_AT = 0.95
 
 
 class BaseAdaptedFlow(
@@ -51,6 +53,7 @@ class BaseAdaptedFlow(
     n_iter_: int
     n_outputs_: int
     _coding: Any
+    _inputs: FittedInputs
     _metric_scale: float
     _network: FittedNetwork
 
@@ -113,10 +116,10 @@ class BaseAdaptedFlow(
         """
         check_is_fitted(self)
         device = check_device(self.device)
-        first = self._network.linearize(check_fitted_data(self, X), device)
+        first = self._network.linearize(self._inputs.read(self, X), device)
         if Y is None:
             return to_numpy(first.gram())
-        other = self._network.linearize(check_fitted_data(self, Y), device)
+        other = self._network.linearize(self._inputs.read(self, Y), device)
         return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------
@@ -132,6 +135,9 @@ class BaseAdaptedFlow(
     ) -> Self:
         """Fit; a search hands over the decomposition of the Gram at the same start."""
         problem = self._validate(X, y, sample_weight, X_val, y_val)
+        if not self._continues():
+            for _ in range(self.rescalings):
+                problem = self._rescaled(problem)
         training = self._build(problem)
         trained, left_out = self._flow(training, problem, decomposed)
         return self._write(self._expose(Ended(problem, training, trained, left_out)))
@@ -148,6 +154,14 @@ class BaseAdaptedFlow(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
         """Check the arguments of ``fit``."""
+
+    def _rescaled(self, problem: Problem) -> Problem:
+        """Columns stretched by what a flow to t = 0.95 makes of them."""
+        training = self._build(problem)
+        training = training.at(training.settings.alpha, _LOOKED_AT)
+        trained = training.until(_LOOKED_AT)
+        warn(incomplete(trained), stacklevel=5)
+        return problem.stretched(training.factors(trained.trajectory.theta))
 
     def _build(self, problem: Problem) -> Training:
         """The training on some rows, from a new start or from the last solution."""
@@ -216,26 +230,19 @@ class BaseAdaptedFlow(
         # scikit-learn writes the number and the names of the columns onto the estimator that it
         # checks for. A copy stands in, since this fit may still fail.
         stand_in = copy.copy(self)
-        X, y = validate_data(
-            stand_in,
-            X,
-            y,
-            dtype=[np.float64, np.float32],
-            order="C",
-            ensure_min_samples=1 if further_chunk else 2,
-            reset=not further_chunk,
-            **check_y,
+        X, y = checked_rows(
+            stand_in, X, y, reset=not further_chunk, least=1 if further_chunk else 2, **check_y
         )
         learnt = ("n_features_in_", "feature_names_in_")
-        inputs = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
+        described = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
         weights = check_weights(sample_weight, X)
         rows = Rows(X, y, weights)
-        return rows if weights is None or weights.all() else rows.take(weights > 0), inputs
+        return rows if weights is None or weights.all() else rows.take(weights > 0), described
 
     def _split(
         self,
         rows: Rows,
-        inputs: Mapping[str, Any],
+        described: Mapping[str, Any],
         X_val: Any,
         y_val: Any,
         labels: np.ndarray | None,
@@ -247,7 +254,7 @@ class BaseAdaptedFlow(
             if not by_split:
                 return rows, None
             training, held_out = hold_out(
-                len(rows.X), self.validation_fraction, self.random_state, labels
+                len(rows.y), self.validation_fraction, self.random_state, labels
             )
             return rows.take(training), rows.take(held_out)
         if X_val is None or y_val is None:
@@ -258,12 +265,29 @@ class BaseAdaptedFlow(
                 f"{self.early_stopping!r}; set early_stopping=True or leave them out"
             )
         like_training = copy.copy(self)
-        like_training.__dict__.update(inputs)
-        X_val, y_val = validate_data(
-            like_training, X_val, y_val, dtype=[np.float64, np.float32], order="C", reset=False,
-            **check_y,
-        )  # fmt: skip
+        like_training.__dict__.update(described)
+        X_val, y_val = checked_rows(like_training, X_val, y_val, reset=False, least=1, **check_y)
         return rows, Rows(X_val, y_val, None)
+
+    def _as_columns(
+        self, rows: Rows, held_out: Rows | None, target_type: str, *, chunk: bool = False
+    ) -> tuple[FittedInputs, Rows, Rows | None]:
+        """Rows as columns of the network, and what makes them; that of the last fit, if it goes on."""
+        if self._continues(chunk=chunk):
+            inputs = self._inputs
+            X = inputs.of_rows(rows.X)
+        else:
+            # A linear network is to be linear in X, and a user's module may be made for it.
+            plain = self.module is not None or not np.size(self.hidden_layer_sizes)
+            scale = not plain if isinstance(self.scale_inputs, str) else bool(self.scale_inputs)
+            inputs, X = FittedInputs.learnt(
+                rows, scale=scale, encoding=self.encoding, target_type=target_type,
+                seed=seed_of(copy.deepcopy(self.random_state)),
+            )  # fmt: skip
+        rows = replace(rows, X=X)
+        if held_out is not None:
+            held_out = replace(held_out, X=inputs.of_rows(held_out.X))
+        return inputs, rows, held_out
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""
@@ -305,7 +329,7 @@ class BaseAdaptedFlow(
     def _model(self, X: ArrayLike) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        return self._network.model(check_fitted_data(self, X), check_device(self.device))
+        return self._network.model(self._inputs.read(self, X), check_device(self.device))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""
@@ -315,5 +339,12 @@ class BaseAdaptedFlow(
                 "staged predictions need the parameters along the path; set store_path=True "
                 "before fit"
             )
-        checked, device = check_fitted_data(self, X), check_device(self.device)
+        checked, device = self._inputs.read(self, X), check_device(self.device)
         return self._network.models(checked, device, self._network.path)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags

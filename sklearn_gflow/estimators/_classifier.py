@@ -29,6 +29,7 @@ from sklearn_gflow.estimators._attributes import (
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._exposure import class_attributes
+from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -122,32 +123,32 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             If the Gram of a block would not fit into memory.
         """
         self._check_chunk()
-        rows, inputs = self._labelled_rows(X, y, sample_weight, chunk=True)
+        rows, described = self._labelled_rows(X, y, sample_weight, chunk=True)
         known = self._known_classes(classes)
         if len(unknown := np.setdiff1d(rows.y, known)):
             raise ValueError(
                 f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
                 "them to classes in the first call of partial_fit"
             )
-        weights = self._emphasised(rows, known, chunk=True)
-        return self._fit_chunk(self._problem(rows, weights, known, inputs, chunk=True))
+        inputs, rows, _ = self._as_columns(rows, None, "auto", chunk=True)
+        return self._fit_chunk(self._problem(rows, known, described, inputs, chunk=True))
 
     # -- validate --------------------------------------------------------------------------------
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
-        rows, inputs = self._labelled_rows(X, y, sample_weight)
+        rows, described = self._labelled_rows(X, y, sample_weight)
         classes = self._classes_of(rows.y)
-        rows, held_out = self._split(rows, inputs, X_val, y_val, labels=rows.y)
-        weights = self._emphasised(rows, classes)
-        problem = self._problem(rows, weights, classes, inputs)
-        if held_out is None:
-            return problem
-        if len(unknown := np.setdiff1d(held_out.y, classes)):
+        rows, held_out = self._split(rows, described, X_val, y_val, labels=rows.y)
+        if held_out is not None and len(unknown := np.setdiff1d(held_out.y, classes)):
             raise ValueError(
                 f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
             )
+        inputs, rows, held_out = self._as_columns(rows, held_out, "auto")
+        problem = self._problem(rows, classes, described, inputs)
+        if held_out is None:
+            return problem
         coding = problem.coding
         assert isinstance(coding, CodedLabels)
         judging = coding.data(held_out, self._emphasised(held_out, classes))
@@ -163,15 +164,18 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     def _problem(
         self,
         rows: Rows,
-        weights: np.ndarray | None,
         classes: np.ndarray,
-        inputs: dict[str, Any],
+        described: dict[str, Any],
+        inputs: FittedInputs,
         *,
         chunk: bool = False,
     ) -> Problem:
+        weights = self._emphasised(rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
         data, index = coding.data(rows, weights), coding.index(rows.y)
-        return Problem(data, coding, coding.loss.loss, inputs, index=index, chunk=chunk)
+        return Problem(
+            data, coding, coding.loss.loss, described, inputs, index=index, chunk=chunk
+        )
 
     def _learnt_coding(
         self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool

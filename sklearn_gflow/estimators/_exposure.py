@@ -29,7 +29,8 @@ __all__ = ["class_attributes", "fitted_attributes", "joined"]
 
 def _known_before(ended: Ended) -> dict[str, Any]:
     """What describes X and y."""
-    return {**ended.problem.inputs, **ended.problem.coding.attributes()}
+    problem = ended.problem
+    return {**problem.described, "_inputs": problem.inputs, **problem.coding.attributes()}
 
 
 def _left_out(ended: Ended) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
-from sklearn_gflow.estimators._validation import Interval, StrOptions
+from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
 from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss, Solver
 
 __all__ = [
@@ -80,6 +81,36 @@ class NetworkParameters:
         better conditioned G, which follows the straight line more closely and in fewer steps.
         "auto": 0.3, and 1.0 in the full batch at ``alpha=1``; in a search 0.3 for all values of α,
         which have one start. Not with ``module``.
+        """,
+    )
+    encoding: Any = parameter(
+        None,
+        [StrOptions(set(ENCODINGS)), HasMethods(["fit", "transform"]), None],
+        '{"piecewise", "periodic"}, transformer or None',
+        """
+        Functions of the columns of numbers, which stand beside them: `PiecewiseLinearEncoder`,
+        `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
+        then bends sharply in single columns.
+        """,
+    )
+    scale_inputs: str | bool = parameter(
+        "auto",
+        ["boolean", StrOptions({"auto"})],
+        '"auto" or bool',
+        """
+        Whether columns are scaled by `SmoothRobustScaler` before they are encoded, so that X needs
+        no scaling. "auto": True, but False with ``module``, which may be made for X as it is, and
+        in a linear network, which is to be linear in X.
+        """,
+    )
+    rescalings: int = parameter(
+        0,
+        [Interval(Integral, 0, None, closed="left")],
+        "int",
+        """
+        How often the flow starts anew, at its own start again, with its input columns stretched
+        by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
+        has found. Columns that the network learnt to use then count for more from the start.
         """,
     )
     module: Any = parameter(

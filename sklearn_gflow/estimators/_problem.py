@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
@@ -28,8 +29,10 @@ class Problem:
         How y became targets.
     loss : Loss
         ℓ of a row.
-    inputs : dict
+    described : dict
         Fitted attributes that describe X.
+    inputs : FittedInputs
+        How X became columns of the network.
     held_out : TrainingData or None
         Rows to stop by.
     index : ndarray of int or None
@@ -41,10 +44,21 @@ class Problem:
     data: TrainingData
     coding: CodedNumbers | CodedLabels
     loss: Loss
-    inputs: dict[str, Any]
+    described: dict[str, Any]
+    inputs: FittedInputs
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+
+    def stretched(self, factors: np.ndarray) -> Problem:
+        """The same with the columns of the network multiplied by factors."""
+        held_out = self.held_out
+        return replace(
+            self,
+            data=self.data.stretched(factors),
+            inputs=self.inputs.stretched(factors),
+            held_out=None if held_out is None else held_out.stretched(factors),
+        )
 
 
 @dataclass(frozen=True)

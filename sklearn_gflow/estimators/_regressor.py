@@ -26,11 +26,12 @@ from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._tensors import check_device
-from sklearn_gflow.estimators._validation import _fit_context, check_fitted_data, check_weights
+from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
 
 _CHECK_Y = {"multi_output": True, "y_numeric": True}
+_TARGET = "continuous"  # of the target means of categories
 
 
 @described(PATH, KERNEL, LAYERS, TARGETS, START, INPUTS)
@@ -111,30 +112,37 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
             If the Gram of a block would not fit into memory.
         """
         self._check_chunk()
-        rows, inputs = self._checked_rows(X, y, sample_weight, chunk=True, **_CHECK_Y)
+        rows, described = self._checked_rows(X, y, sample_weight, chunk=True, **_CHECK_Y)
         coding = self._learnt_coding(rows, chunk=True)
-        return self._fit_chunk(Problem(coding.data(rows), coding, coding.loss, inputs, chunk=True))
+        inputs, rows, _ = self._as_columns(rows, None, _TARGET, chunk=True)
+        return self._fit_chunk(
+            Problem(coding.data(rows), coding, coding.loss, described, inputs, chunk=True)
+        )
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
-        rows, inputs = self._checked_rows(X, y, sample_weight, **_CHECK_Y)
-        rows, held_out = self._split(rows, inputs, X_val, y_val, labels=None, **_CHECK_Y)
+        rows, described = self._checked_rows(X, y, sample_weight, **_CHECK_Y)
+        rows, held_out = self._split(rows, described, X_val, y_val, labels=None, **_CHECK_Y)
         coding = self._learnt_coding(rows)
-        data = coding.data(rows)
-        if held_out is None:
-            return Problem(data, coding, coding.loss, inputs)
+        if held_out is not None:
+            self._check_held_out(rows, held_out)
+        inputs, rows, held_out = self._as_columns(rows, held_out, _TARGET)
+        judging = None if held_out is None else coding.data(held_out)
+        return Problem(coding.data(rows), coding, coding.loss, described, inputs, judging)
+
+    @staticmethod
+    def _check_held_out(rows: Rows, held_out: Rows) -> None:
         if held_out.y.shape[1:] != rows.y.shape[1:]:
             raise ValueError(
                 f"y_val must have the outputs of y, shape (n, *{rows.y.shape[1:]}); got shape "
                 f"{held_out.y.shape}"
             )
-        if len(held_out.X) < 2:
+        if len(held_out.y) < 2:
             raise ValueError(
                 "early_stopping=True needs at least 2 rows to score; raise validation_fraction, "
                 "or hand over more rows in X_val and y_val"
             )
-        return Problem(data, coding, coding.loss, inputs, coding.data(held_out))
 
     def _learnt_coding(self, rows: Rows, *, chunk: bool = False) -> CodedNumbers:
         """Units of the targets; those of the last fit where it is continued."""
@@ -199,7 +207,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
             )
         errors = self._kept.expected_errors(
-            self._network, check_fitted_data(self, X), model, check_device(self.device)
+            self._network, self._inputs.read(self, X), model, check_device(self.device)
         )
         return predicted, coding.shaped((coding.target_scale * errors).astype(model.dtype))
 

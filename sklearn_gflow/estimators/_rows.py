@@ -5,18 +5,27 @@ A table may be mapped from disk, and is then never copied whole. Notation: docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import _safe_indexing
 from torch import Tensor
 
 from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
-__all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
+__all__ = [
+    "Rows",
+    "TableRows",
+    "TrainingData",
+    "TransformedRows",
+    "is_on_disk",
+    "row_chunks",
+    "subsample",
+]
 
 # So many rows are evaluated at once.
 _CHUNK = 8192
@@ -27,21 +36,56 @@ _HELD_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of positive weight as the user gave them."""
+    """Rows of positive weight as the user gave them: an array of numbers, or a table."""
 
-    X: np.ndarray
+    X: Any
     y: np.ndarray
     weights: np.ndarray | None
 
     @property
     def total_weight(self) -> float:
         """Number of the rows, or the sum of their weights."""
-        return float(len(self.X) if self.weights is None else self.weights.sum())
+        return float(len(self.y) if self.weights is None else self.weights.sum())
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
-        return Rows(self.X[index], self.y[index], weights)
+        index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
+        return Rows(_safe_indexing(self.X, index), self.y[index], weights)
+
+
+class TransformedRows:
+    """The rows of an array as columns of the network, made when they are asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        May be mapped from disk.
+    transform : callable
+        Makes columns of the network of some rows.
+    n_columns : int
+        How many.
+    """
+
+    def __init__(
+        self, X: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], n_columns: int
+    ) -> None:
+        self.X, self.transform = X, transform
+        self.shape, self.dtype = (len(X), n_columns), X.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.shape[0] * self.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.transform(np.asarray(self.X[rows]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -72,6 +116,16 @@ class TrainingData:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
         return TrainingData(self.X[rows], self.targets[rows], weights, self.start)
+
+    def stretched(self, factors: np.ndarray) -> TrainingData:
+        """The same with the columns multiplied by factors."""
+        if isinstance(self.X, TransformedRows):
+            transform = self.X.transform
+            X: Any = TransformedRows(
+                self.X.X, lambda X: transform(X) * factors.astype(X.dtype), self.X.shape[1]
+            )
+            return replace(self, X=X)
+        return replace(self, X=self.X * factors.astype(self.X.dtype))
 
     def distinct(self) -> TrainingData:
         """Each row once, with the weight of all its copies."""
@@ -118,7 +172,7 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        held = not _on_disk(data.X) and data.X.size * reference.element_size() <= _HELD_BYTES
+        held = not is_on_disk(data.X) and data.X.size * reference.element_size() <= _HELD_BYTES
         self.X = self._tensor(data.X) if held else None
         chunks = row_chunks(len(data.X))
         self.offset = (
@@ -150,9 +204,9 @@ class TableRows:
         return to_tensor(array, self.dtype, self.device)
 
 
-def _on_disk(array: np.ndarray) -> bool:
-    """Whether an array, or what it is a view of, is a map of a file."""
-    owner: Any = array
+def is_on_disk(array: np.ndarray) -> bool:
+    """Whether an array, or what it is a view or a transform of, is a map of a file."""
+    owner: Any = array.X if isinstance(array, TransformedRows) else array
     while owner is not None and not isinstance(owner, np.memmap):
         owner = getattr(owner, "base", None)
     return owner is not None

@@ -30,6 +30,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
@@ -218,6 +219,14 @@ class Training:
     def whole(self, data: TrainingData) -> tuple[OutputMap, Cost]:
         """The output map of rows and the cost on it, in the precision of the user."""
         return self.rows(data, self.settings.dtype).block(slice(None))
+
+    def factors(self, theta: Tensor) -> np.ndarray:
+        """Factors of the columns, from the gradients of the network in its inputs at θ."""
+        squares, variances = mean_squared_gradient(
+            self.family, theta, self.data, self.settings.dtype,
+            n_rows=_PROBE_ROWS, seed=self.settings.seed,
+        )  # fmt: skip
+        return stretch(squares, variances)
 
     # -- the full batch ------------------------------------------------------------------------
 

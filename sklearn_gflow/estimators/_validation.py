@@ -9,22 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
-from sklearn_gflow.contract import Interval, StrOptions, _fit_context, check_weights, validate_data
+from sklearn_gflow.contract import HasMethods, Interval, StrOptions, _fit_context, check_weights
 
 __all__ = [
+    "HasMethods",
     "Interval",
     "StrOptions",
     "_fit_context",
     "check_alpha",
-    "check_fitted_data",
     "check_schedule",
     "check_weights",
     "hold_out",
-    "validate_data",
 ]
 
 
@@ -79,11 +76,3 @@ def hold_out(
             "early_stopping='loo', which needs no split"
         ) from error
     return np.sort(training), np.sort(held_out)
-
-
-def check_fitted_data(estimator: BaseEstimator, X: ArrayLike) -> np.ndarray:
-    """X for a fitted estimator: numbers, two axes, the features of ``fit``."""
-    checked: np.ndarray = validate_data(
-        estimator, X, dtype=[np.float64, np.float32], order="C", reset=False
-    )
-    return checked

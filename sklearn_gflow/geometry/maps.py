@@ -8,6 +8,7 @@ A `Family` gives f_θ(X) and a `Linearization` of it, on arrays of shape (n_samp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -69,6 +70,27 @@ class Linearization(ABC):
         return torch.stack([self.pull(row.view_as(self.outputs)) for row in rows])
 
 
+def gradients_of_rows(f: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+    """∂f/∂x at each row of X of a function that treats rows apart, by one pass back an output.
+
+    Parameters
+    ----------
+    f : callable
+        (n_samples, n_features) ↦ (n_samples, n_outputs).
+    X : Tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_outputs, n_features)
+    """
+    X = X.detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = f(X)
+        sums = outputs.sum(dim=0).unbind()
+    passes = [torch.autograd.grad(total, X, retain_graph=True)[0] for total in sums]
+    return torch.stack(passes, dim=1)
+
+
 class Family(ABC):
     """A family of functions f_θ: ℝᴹ → ℝ^Q (2.1).
 
@@ -110,6 +132,10 @@ class Family(ABC):
         """f_θ(X) with its first derivative in θ."""
 
     # -- what an estimator asks besides; a family overrides what it has an answer to ---------------
+
+    def input_gradients(self, theta: Tensor, X: Tensor) -> Tensor:
+        """∂f_θ/∂x at each row of X, shape (n_samples, n_outputs, n_features)."""
+        return gradients_of_rows(lambda x: self.outputs(theta, x), X)
 
     @property
     def signature(self) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
-from sklearn_gflow.geometry.maps import Family, Linearization
+from sklearn_gflow.geometry.maps import Family, Linearization, gradients_of_rows
 
 __all__ = ["ModuleFamily", "ModuleLinearization"]
 
@@ -101,6 +101,10 @@ class ModuleFamily(Family):
         """f_θ(X), shape (n_samples, n_outputs)."""
         with torch.no_grad():
             return self.call(theta, X)
+
+    def input_gradients(self, theta: Tensor, X: Tensor) -> Tensor:
+        """∂f_θ/∂x at each row of X, shape (n_samples, n_outputs, n_features)."""
+        return gradients_of_rows(lambda x: self.call(theta, x), X)
 
     def linearize(self, theta: Tensor, X: Tensor) -> ModuleLinearization:
         """f_θ(X) with its Jacobian products."""

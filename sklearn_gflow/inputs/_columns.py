@@ -5,6 +5,7 @@ Frames of pandas and polars are told by what they can do; neither library is imp
 
 from __future__ import annotations
 
+import re
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -15,8 +16,10 @@ from sklearn.base import BaseEstimator
 from sklearn_gflow.contract import validate_data
 from sklearn_gflow.inputs._numbers import too_large
 
-__all__ = ["Column", "read_columns"]
+__all__ = ["Column", "origins_of", "read_columns"]
 
+_DIGITS = 9
+_NUMBER = re.compile(rf"\d{{{_DIGITS}}}")
 _CATEGORIES = ("categor", "enum")  # "category" in pandas, "Categorical" and "Enum" in polars
 
 
@@ -138,6 +141,17 @@ def _of_array(estimator: BaseEstimator, X: ArrayLike, *, reset: bool) -> list[Co
         estimator, X, dtype=object if nested else None, ensure_all_finite=False, reset=reset
     )
     return [Column(f"x{j}", column, False) for j, column in enumerate(checked.T)]
+
+
+def origins_of(transformer: Any, n_features: int) -> np.ndarray:
+    """The column that each column of a fitted transformer's output is made of.
+
+    Read off the names of the output, in which scikit-learn's transformers repeat those of the input
+    that they are given; the first of several.
+    """
+    numbers = np.array([f"{j:0{_DIGITS}d}" for j in range(n_features)], dtype=object)
+    names = transformer.get_feature_names_out(numbers)
+    return np.array([int(_NUMBER.search(name).group()) for name in names])
 
 
 def _is_missing(value: Any) -> bool:

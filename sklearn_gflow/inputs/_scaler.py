@@ -40,7 +40,9 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
     With z = (x − median)/s a column becomes z/√(1 + (z/clip)²), which is z near zero and stays
     within ±clip [1]_. s is the interquartile range over that of a normal distribution of variance
     one; where it is zero, the standard deviation; and 1 where that is zero too. A standardised
-    normal column comes out nearly as it was. NaN are disregarded in ``fit`` and stay.
+    normal column comes out nearly as it was. Of a column of two values, as indicators are, the
+    lower is the centre and their distance the scale: they become 0 and 1, bent to 0.95. NaN are
+    disregarded in ``fit`` and stay.
 
     See Also
     --------
@@ -154,6 +156,9 @@ def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]
     if not present.any():
         return 0.0, 1.0
     x, weights = x[present], weights[present]
+    least, most = float(x.min()), float(x.max())
+    if least < most and ((x == least) | (x == most)).all():
+        return least, min(most - least, np.finfo(np.float64).max)
     low, median, high = quantiles(x, weights, np.array([0.25, 0.5, 0.75]))
     width = float(high) - float(low)
     if np.isinf(width):

@@ -28,7 +28,7 @@ from sklearn_gflow.contract import (
     parameter,
 )
 from sklearn_gflow.inputs._beside import FEATURES
-from sklearn_gflow.inputs._columns import Column, read_columns
+from sklearn_gflow.inputs._columns import Column, origins_of, read_columns
 
 __all__ = ["TableEncoder"]
 
@@ -208,6 +208,13 @@ class TableEncoder(FittedState, TransformerMixin, BaseEstimator):
         names = _check_feature_names_in(self, input_features)
         parts = [piece.get_feature_names_out(names[place]) for piece, place, _ in self._pieces()]
         return np.concatenate(parts).astype(object)
+
+    @property
+    def origins(self) -> np.ndarray:
+        """The column of X that each column that comes out is made of."""
+        check_is_fitted(self)
+        parts = [place[origins_of(piece, len(place))] for piece, place, _ in self._pieces()]
+        return np.concatenate(parts)
 
     def _fit(self, X: ArrayLike, y: Any) -> list[Column]:
         """Fit all pieces, writing attributes one after the other, and return the columns of X."""

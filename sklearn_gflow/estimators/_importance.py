@@ -1,0 +1,44 @@
+"""What a network makes of its columns: the average gradient outer product, of which the diagonal.
+
+Its roots stretch the inputs of the flow that follows, as in recursive feature machines [1]_.
+
+.. [1] Radhakrishnan, Beaglehole, Pandit, Belkin, "Mechanism for feature learning in neural networks
+   and backpropagation-free machine learning models", Science 383, 2024.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from sklearn_gflow.estimators._rows import TrainingData, subsample
+from sklearn_gflow.estimators._tensors import generator_of, to_numpy, to_tensor
+from sklearn_gflow.geometry import Family
+
+__all__ = ["mean_squared_gradient", "stretch"]
+
+
+def mean_squared_gradient(
+    family: Family, theta: Tensor, data: TrainingData, dtype: str, *, n_rows: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column over some rows, and the variance of the column there."""
+    rows = np.sort(subsample(len(data.X), n_rows, generator_of(seed)))
+    some = data.take(rows)
+    gradients = to_numpy(family.input_gradients(theta, to_tensor(some.X, dtype, theta.device)))
+    squares = np.average((gradients**2).sum(axis=1), axis=0, weights=some.weights)
+    mean = np.average(some.X, axis=0, weights=some.weights)
+    return squares, np.average((some.X - mean) ** 2, axis=0, weights=some.weights)
+
+
+def stretch(squares: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Factors gⱼ^¼ of the columns, under which the sum of their variances stays as it is.
+
+    Half of what makes the network equally steep in all columns: the gradients are those of a
+    network that is not yet what it will be.
+    """
+    factors = np.sqrt(np.sqrt(squares))
+    total = (factors**2 * variances).sum()
+    if not total > 0:  # a network that does not depend on its inputs
+        return np.ones_like(factors)
+    stretched: np.ndarray = factors * np.sqrt(variances.sum() / total)
+    return stretched

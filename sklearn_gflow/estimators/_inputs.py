@@ -1,0 +1,212 @@
+"""What the columns of X become before the network sees them, and what a fit keeps of that.
+
+A table is read (`TableEncoder`), scaled (`SmoothRobustScaler`) and encoded, in this order, and its
+columns may then be stretched by factors of their own. Everything is learnt from training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_X_y
+from sklearn.utils.validation import has_fit_parameter
+
+from sklearn_gflow.contract import validate_data
+from sklearn_gflow.estimators._rows import Rows, TransformedRows, is_on_disk
+from sklearn_gflow.estimators._tensors import generator_of
+from sklearn_gflow.inputs import (
+    PeriodicEncoder,
+    PiecewiseLinearEncoder,
+    SmoothRobustScaler,
+    TableEncoder,
+)
+
+__all__ = ["ENCODINGS", "FittedInputs", "checked_rows"]
+
+ENCODINGS: Mapping[str, Callable[[int], Any]] = {
+    "piecewise": lambda seed: PiecewiseLinearEncoder(),
+    "periodic": lambda seed: PeriodicEncoder(random_state=seed),
+}
+"""Encodings by name, made with a seed."""
+
+# Medians and quantiles are learnt from at most so many random rows.
+_LEARNT_FROM = 50_000
+# Arrays of which the columns of the network take more bytes are transformed block by block.
+_HELD_BYTES = 2**28
+_FLOATS = [np.float64, np.float32]
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def checked_rows(
+    estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, least: int, **check_y: Any
+) -> tuple[Any, np.ndarray]:
+    """X and y by scikit-learn's rules; `estimator` remembers the columns, or holds them against X.
+
+    Frames, and arrays with anything but numbers, are left to `TableEncoder`. Gaps are allowed.
+
+    Raises
+    ------
+    ValueError
+        If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
+    """
+    if not _is_table(X):
+        X, y = validate_data(
+            estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
+            ensure_min_samples=least, reset=reset, **check_y,
+        )  # fmt: skip
+        return X, y
+    X = _as_table(estimator, X, reset=reset)
+    stand_in = np.zeros((len(X), 1))
+    _, y = check_X_y(stand_in, y, ensure_min_samples=least, estimator=estimator, **check_y)
+    return X, y
+
+
+def _is_frame(X: Any) -> bool:
+    """Whether X is a frame of pandas or polars, told by what it can do."""
+    return hasattr(X, "iloc") or hasattr(X, "get_column")
+
+
+def _is_table(X: Any) -> bool:
+    """Whether X is a frame, or an array or a list of rows with strings in it."""
+    if _is_frame(X):
+        return True
+    if isinstance(X, list | tuple):
+        return any(isinstance(value, str) for row in X if isinstance(row, list | tuple) for value in row)
+    kind = getattr(getattr(X, "dtype", None), "kind", None)
+    if kind == "O" and isinstance(X, np.ndarray):
+        return any(isinstance(value, str) for value in X.ravel())
+    return kind in ("U", "S", "T")
+
+
+def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+    """A frame as it is, anything else as an array of objects; with two axes."""
+    if not _is_frame(X) and not isinstance(X, np.ndarray):
+        X = np.array(X, dtype=object)
+    X = validate_data(estimator, X, skip_check_array=True, reset=reset)
+    if len(X.shape) != 2 or 0 in X.shape:
+        raise ValueError(
+            f"X has shape {tuple(X.shape)}; a table needs at least one row and one column"
+        )
+    return X
+
+
+def _has_gaps(X: np.ndarray) -> bool:
+    # The sum is no number where one of its terms is none, and is quicker than to look at each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
+
+
+# -- transforming ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FittedInputs:
+    """What makes columns of the network from those of X.
+
+    Attributes
+    ----------
+    table : TableEncoder or None
+        Reads frames, fills gaps.
+    scaler : SmoothRobustScaler or None
+        Scales all columns.
+    encoder : transformer or None
+        Puts functions of columns beside them.
+    n_encoded : int
+        How many columns are the encoder's: those of numbers, which come first.
+    factors : ndarray of shape (n_columns,) or None
+        Factors of the network's columns.
+    """
+
+    table: TableEncoder | None = None
+    scaler: SmoothRobustScaler | None = None
+    encoder: Any = None
+    n_encoded: int = 0
+    factors: np.ndarray | None = None
+
+    @classmethod
+    def learnt(
+        cls, rows: Rows, *, scale: bool, encoding: Any, target_type: str, seed: int
+    ) -> tuple[Self, Any]:
+        """From training rows, with what these become.
+
+        Target means of categories are made of the targets of other rows, as training needs it.
+        """
+        X, table = rows.X, None
+        if _is_table(X) or _has_gaps(X):
+            table = TableEncoder(target_type=target_type, random_state=seed)
+            X = table.fit_transform(X, rows.y)
+        n_numbers = X.shape[1] if table is None else len(table.numeric_)
+        sample, weights = _sample(X, rows.weights, seed)
+        scaler = SmoothRobustScaler().fit(sample, sample_weight=weights) if scale else None
+        found = cls(None, scaler)
+        encoder = _encoder_of(encoding, seed)
+        if encoder is not None and n_numbers:
+            sample = found._transformed(sample)[:, :n_numbers]
+            weighted = {"sample_weight": weights} if has_fit_parameter(encoder, "sample_weight") else {}
+            found = replace(found, encoder=encoder.fit(sample, **weighted), n_encoded=n_numbers)
+        return replace(found, table=table), found.applied(X)
+
+    def stretched(self, factors: np.ndarray) -> Self:
+        """The same, with the network's columns multiplied by further factors."""
+        return replace(self, factors=factors if self.factors is None else self.factors * factors)
+
+    def read(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
+        """X, checked for a fitted estimator, as columns of the network.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in ``fit``, or what is no number, or gaps that ``fit`` had
+            not.
+        """
+        if self.table is not None:
+            return self.applied(self.table.transform(_as_table(estimator, X, reset=False)))
+        checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
+        return self.applied(checked)
+
+    def of_rows(self, X: Any) -> Any:
+        """Rows that were checked as columns of the network."""
+        return self.applied(X if self.table is None else self.table.transform(X))
+
+    def applied(self, X: np.ndarray) -> Any:
+        """Numbers without gaps as columns of the network; lazily, where these would take much."""
+        if self.scaler is None and self.encoder is None and self.factors is None:
+            return X
+        first = self._transformed(X[:1])
+        if is_on_disk(X) or len(X) * first.nbytes > _HELD_BYTES:
+            return TransformedRows(X, self._transformed, first.shape[1])
+        return self._transformed(X)
+
+    def _transformed(self, X: np.ndarray) -> np.ndarray:
+        if self.scaler is not None:
+            X = self.scaler.transform(X)
+        if self.encoder is not None:
+            encoded = np.asarray(self.encoder.transform(X[:, : self.n_encoded]), dtype=X.dtype)
+            X = np.hstack([encoded, X[:, self.n_encoded :]])
+        return X if self.factors is None else X * self.factors.astype(X.dtype)
+
+
+def _encoder_of(encoding: Any, seed: int) -> Any:
+    """A transformer that is not fitted yet, or None."""
+    if encoding is None:
+        return None
+    encoder = ENCODINGS[encoding](seed) if isinstance(encoding, str) else clone(encoding)
+    if isinstance(encoder, PeriodicEncoder) and encoder.random_state is None:
+        encoder.set_params(random_state=seed)
+    # The columns have no names here, and a frame would be made of them for nothing.
+    return encoder.set_output(transform="default") if hasattr(encoder, "set_output") else encoder
+
+
+def _sample(X: Any, weights: Any, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows to learn quantiles from: all, or some of many."""
+    if len(X) <= _LEARNT_FROM:
+        return X, weights
+    chosen = np.sort(np.random.RandomState(seed).choice(len(X), _LEARNT_FROM, replace=False))
+    return X[chosen], None if weights is None else weights[chosen]
