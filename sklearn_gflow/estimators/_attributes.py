@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CALIBRATION",
     "CLASSES",
     "INPUTS",
     "KERNEL",
@@ -201,23 +202,46 @@ CLASSES: Final[Group] = {
     ),
 }
 
+CALIBRATION: Final[Group] = {
+    "temperature_": (
+        "float",
+        """
+        T of the probabilities softmax(x/T) of outputs x, of least log-loss on the rows held out.
+        """,
+    ),
+}
+
 SEARCH: Final[Group] = {
-    "alpha_": ("float", "α of the best pair; between equal scores that of the lower loss."),
-    "t_end_": ("float", "Stopping time of the best pair."),
+    "encoding_": ("str, transformer or None", "Encoding of the best candidate."),
+    "init_scale_": ("float", "Scale of its first layer at the start."),
+    "rescalings_": ("int", "How often its inputs were stretched."),
+    "alpha_": ("float", "Its α."),
+    "t_end_": ("float", "Its stopping time; between equal scores that of the lower loss."),
     "best_score_": (
         "float",
-        "What ``score`` gives for the best pair: R², D² or accuracy, the mean over the folds.",
+        """
+        Its score on rows held out: with ``cv=None`` of all of them together, else the mean over
+        the folds.
+        """,
     ),
     "best_estimator_": (
         "estimator",
-        "The estimator without the search, fitted on all rows with the best pair.",
+        "The estimator without the search, fitted on all rows as the best candidate.",
     ),
+    "estimators_": (
+        "list of estimators",
+        "All members of the ensemble, fitted on all rows, ``best_estimator_`` the first.",
+    ),
+    "ensemble_weights_": ("ndarray of shape (n_members,)", "Their weights, with the sum 1."),
     "cv_results_": (
         "dict",
         """
-        As in `sklearn.model_selection.GridSearchCV`: "params", "param_alpha", "param_t_end",
-        "split0_test_score", …, "mean_test_score", "std_test_score", "rank_test_score"; also
-        "mean_test_loss", C (2.48) of the predictions.
+        As in `sklearn.model_selection.GridSearchCV`, a row for each candidate and time: "params",
+        "param_encoding", "param_init_scale", "param_rescalings", "param_alpha", "param_t_end",
+        "mean_test_score", "rank_test_score", with a splitter "split0_test_score", … and
+        "std_test_score"; also "mean_test_loss", C of the predictions of rows held out, and with
+        ``cv=None`` "loo_loss", C of the leave-one-out predictions by the kernel of the start.
+        Scores of candidates that were not followed are NaN.
         """,
     ),
 }

@@ -10,7 +10,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +18,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import FittedState
-from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork
@@ -29,7 +28,7 @@ from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
-from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
+from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
@@ -39,9 +38,6 @@ from sklearn_gflow.estimators._validation import (
 from sklearn_gflow.geometry import Loss, Shape
 
 __all__ = ["BaseAdaptedFlow"]
-
-# How far a flow goes that rescales the inputs of the next.
-_LOOKED_AT = 0.95
 
 
 class BaseAdaptedFlow(
@@ -55,6 +51,7 @@ class BaseAdaptedFlow(
     _coding: Any
     _inputs: FittedInputs
     _metric_scale: float
+    _target_type: ClassVar[str]  # of the target means of categories
     _network: FittedNetwork
 
     _doc_link_module = "sklearn_gflow"
@@ -131,18 +128,18 @@ class BaseAdaptedFlow(
         sample_weight: ArrayLike | None,
         X_val: Any,
         y_val: Any,
-        decomposed: LeaveOneOut | None = None,
     ) -> Self:
-        """Fit; a search hands over the decomposition of the Gram at the same start."""
         problem = self._validate(X, y, sample_weight, X_val, y_val)
-        if not self._continues():
-            for _ in range(self.rescalings):
-                problem = self._rescaled(problem)
+        return self._fit_problem(problem)
+
+    def _fit_problem(self, problem: Problem) -> Self:
+        problem = self._prepared(problem)
         training = self._build(problem)
-        trained, left_out = self._flow(training, problem, decomposed)
+        trained, left_out = self._flow(training, problem)
         return self._write(self._expose(Ended(problem, training, trained, left_out)))
 
     def _fit_chunk(self, problem: Problem) -> Self:
+        problem = self._prepared(problem)
         training = self._build(problem)
         trained = training.over_chunk()
         warn(incomplete(trained), stacklevel=4)
@@ -155,11 +152,29 @@ class BaseAdaptedFlow(
     ) -> Problem:
         """Check the arguments of ``fit``."""
 
+    @abstractmethod
+    def _checked(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
+    ) -> tuple[Rows, dict[str, Any]]:
+        """X, y and weights without the rows whose weight is zero, and what describes X."""
+
+    @abstractmethod
+    def _problem(
+        self,
+        rows: Rows,
+        held_out: Rows | None,
+        described: dict[str, Any],
+        classes: np.ndarray | None = None,
+        *,
+        chunk: bool = False,
+    ) -> Problem:
+        """What a fit on some rows is about; nothing is encoded yet."""
+
     def _rescaled(self, problem: Problem) -> Problem:
         """Columns stretched by what a flow to t = 0.95 makes of them."""
         training = self._build(problem)
-        training = training.at(training.settings.alpha, _LOOKED_AT)
-        trained = training.until(_LOOKED_AT)
+        training = training.at(training.settings.alpha, LOOKED_AT)
+        trained = training.until(LOOKED_AT)
         warn(incomplete(trained), stacklevel=5)
         return problem.stretched(training.factors(trained.trajectory.theta))
 
@@ -200,13 +215,13 @@ class BaseAdaptedFlow(
         )  # fmt: skip
 
     def _flow(
-        self, training: Training, problem: Problem, decomposed: LeaveOneOut | None
+        self, training: Training, problem: Problem
     ) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out = None
         if training.settings.by_leave_one_out:
             judge = problem.coding.judge
-            trained, left_out = stopped_by_leave_one_out(training, judge, decomposed)
+            trained, left_out = stopped_by_leave_one_out(training, judge)
         elif problem.held_out is not None:
             best = judged_by(training, problem.held_out, problem.coding.judge)
             trained = training.until(training.settings.t_end, [best], MARKS)
@@ -270,9 +285,9 @@ class BaseAdaptedFlow(
         return rows, Rows(X_val, y_val, None)
 
     def _as_columns(
-        self, rows: Rows, held_out: Rows | None, target_type: str, *, chunk: bool = False
+        self, rows: Rows, held_out: Rows | None, *, chunk: bool = False
     ) -> tuple[FittedInputs, Rows, Rows | None]:
-        """Rows as columns of the network, and what makes them; that of the last fit, if it goes on."""
+        """Rows as columns of the network, and what makes them: that of the last fit, if it goes on."""
         if self._continues(chunk=chunk):
             inputs = self._inputs
             X = inputs.of_rows(rows.X)
@@ -281,13 +296,25 @@ class BaseAdaptedFlow(
             plain = self.module is not None or not np.size(self.hidden_layer_sizes)
             scale = not plain if isinstance(self.scale_inputs, str) else bool(self.scale_inputs)
             inputs, X = FittedInputs.learnt(
-                rows, scale=scale, encoding=self.encoding, target_type=target_type,
-                seed=seed_of(copy.deepcopy(self.random_state)),
-            )  # fmt: skip
+                rows, scale=scale, target_type=self._target_type, seed=self._inputs_seed()
+            )
         rows = replace(rows, X=X)
         if held_out is not None:
             held_out = replace(held_out, X=inputs.of_rows(held_out.X))
         return inputs, rows, held_out
+
+    def _inputs_seed(self) -> int:
+        """A seed for folds of target means and for frequencies; no draw of a generator is used up."""
+        return seed_of(copy.deepcopy(self.random_state))
+
+    def _prepared(self, problem: Problem) -> Problem:
+        """With encoded and stretched columns, which a fit that goes on has already."""
+        if self._continues(chunk=problem.chunk):
+            return problem
+        problem = problem.encoded(self.encoding, self._inputs_seed())
+        for _ in range(self.rescalings):
+            problem = self._rescaled(problem)
+        return problem
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""

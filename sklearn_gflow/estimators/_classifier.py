@@ -29,7 +29,6 @@ from sklearn_gflow.estimators._attributes import (
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._exposure import class_attributes
-from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -75,6 +74,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     >>> bool(flow.score(X, y) > 0.95)
     True
     """
+
+    _target_type = "auto"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -123,58 +124,56 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             If the Gram of a block would not fit into memory.
         """
         self._check_chunk()
-        rows, described = self._labelled_rows(X, y, sample_weight, chunk=True)
+        rows, described = self._checked(X, y, sample_weight, chunk=True)
         known = self._known_classes(classes)
         if len(unknown := np.setdiff1d(rows.y, known)):
             raise ValueError(
                 f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
                 "them to classes in the first call of partial_fit"
             )
-        inputs, rows, _ = self._as_columns(rows, None, "auto", chunk=True)
-        return self._fit_chunk(self._problem(rows, known, described, inputs, chunk=True))
+        return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
 
     # -- validate --------------------------------------------------------------------------------
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
-        rows, described = self._labelled_rows(X, y, sample_weight)
+        rows, described = self._checked(X, y, sample_weight)
         classes = self._classes_of(rows.y)
         rows, held_out = self._split(rows, described, X_val, y_val, labels=rows.y)
         if held_out is not None and len(unknown := np.setdiff1d(held_out.y, classes)):
             raise ValueError(
                 f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
             )
-        inputs, rows, held_out = self._as_columns(rows, held_out, "auto")
-        problem = self._problem(rows, classes, described, inputs)
-        if held_out is None:
-            return problem
-        coding = problem.coding
-        assert isinstance(coding, CodedLabels)
-        judging = coding.data(held_out, self._emphasised(held_out, classes))
-        return replace(problem, held_out=judging)
+        return self._problem(rows, held_out, described, classes)
 
-    def _labelled_rows(
+    def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
-        rows, inputs = self._checked_rows(X, y, sample_weight, chunk=chunk)
+        rows, described = self._checked_rows(X, y, sample_weight, chunk=chunk)
         check_classification_targets(rows.y)
-        return replace(rows, y=column_or_1d(rows.y, warn=True)), inputs
+        return replace(rows, y=column_or_1d(rows.y, warn=True)), described
 
     def _problem(
         self,
         rows: Rows,
-        classes: np.ndarray,
+        held_out: Rows | None,
         described: dict[str, Any],
-        inputs: FittedInputs,
+        classes: np.ndarray | None = None,
         *,
         chunk: bool = False,
     ) -> Problem:
+        if classes is None:
+            classes = self._classes_of(rows.y)
         weights = self._emphasised(rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
+        inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
+        judging = None
+        if held_out is not None:
+            judging = coding.data(held_out, self._emphasised(held_out, classes, chunk=chunk))
         data, index = coding.data(rows, weights), coding.index(rows.y)
         return Problem(
-            data, coding, coding.loss.loss, described, inputs, index=index, chunk=chunk
+            data, coding, coding.loss.loss, described, inputs, judging, index=index, chunk=chunk
         )
 
     def _learnt_coding(
@@ -193,9 +192,9 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             n_seen += before.n_seen if chunk else 0.0
             return CodedLabels(loss, classes, codes, before.start, n_seen)
         targets = codes[np.searchsorted(classes, rows.y)]
-        if chunk:
+        if chunk or len(np.unique(rows.y)) < len(classes):
             # One sample spread over the classes is added, as in predict_proba: without it a class
-            # that the first chunk lacks would start at a logit of −∞.
+            # that the first chunk, or a fold, lacks would start at a logit of −∞.
             targets = np.vstack([targets, codes.mean(axis=0)])
             weights = np.append(np.ones(len(rows.y)) if weights is None else weights, 1.0)
         start = loss.start(np.average(targets, axis=0, weights=weights))

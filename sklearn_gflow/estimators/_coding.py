@@ -127,6 +127,17 @@ class CodedNumbers:
         )
         return self.shaped(predicted.astype(model.dtype))
 
+    def readings(self, model: np.ndarray) -> np.ndarray:
+        """Predictions in units of y, shape (n_samples, n_outputs), from f_θ − f_θ₀."""
+        return columns(self.predictions(model))
+
+    def read_outputs(self, readings: np.ndarray) -> np.ndarray:
+        """Outputs of a network whose predictions these are."""
+        outputs = (readings - self.target_mean) / self.target_scale
+        if self.loss.link == "log":
+            return np.log(np.maximum(outputs, np.finfo(outputs.dtype).tiny))
+        return outputs
+
     def shaped(self, values: np.ndarray) -> np.ndarray:
         """Values of all outputs in the shape that y had."""
         return values[:, 0] if self.ndim == 1 else values
@@ -180,6 +191,20 @@ class CodedLabels:
     def scores(self, model: np.ndarray) -> np.ndarray:
         """Scores that decide on a class, from f_θ − f_θ₀."""
         return self.loss.scores((model + self.start).astype(model.dtype))
+
+    def readings(self, model: np.ndarray) -> np.ndarray:
+        """Outputs, shape (n_samples, n_outputs), from f_θ − f_θ₀."""
+        return model + self.start
+
+    def read_outputs(self, readings: np.ndarray) -> np.ndarray:
+        """The same."""
+        return readings
+
+    def by_class(self, readings: np.ndarray) -> np.ndarray:
+        """A column for each class, also where one output stands for two."""
+        if readings.shape[1] == len(self.classes):
+            return readings
+        return np.hstack([1 - readings, readings])
 
     def labels(self, scores: np.ndarray) -> np.ndarray:
         """The class that scores decide on."""

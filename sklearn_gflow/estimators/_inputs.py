@@ -7,7 +7,7 @@ columns may then be stretched by factors of their own. Everything is learnt from
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -116,25 +116,23 @@ class FittedInputs:
         Reads frames, fills gaps.
     scaler : SmoothRobustScaler or None
         Scales all columns.
+    n_numbers : int
+        How many columns are numbers and no indicators of levels; they come first.
     encoder : transformer or None
-        Puts functions of columns beside them.
-    n_encoded : int
-        How many columns are the encoder's: those of numbers, which come first.
+        Puts functions of these beside them.
     factors : ndarray of shape (n_columns,) or None
         Factors of the network's columns.
     """
 
     table: TableEncoder | None = None
     scaler: SmoothRobustScaler | None = None
+    n_numbers: int = 0
     encoder: Any = None
-    n_encoded: int = 0
     factors: np.ndarray | None = None
 
     @classmethod
-    def learnt(
-        cls, rows: Rows, *, scale: bool, encoding: Any, target_type: str, seed: int
-    ) -> tuple[Self, Any]:
-        """From training rows, with what these become.
+    def learnt(cls, rows: Rows, *, scale: bool, target_type: str, seed: int) -> tuple[Self, Any]:
+        """From training rows, with what these become; nothing is encoded yet.
 
         Target means of categories are made of the targets of other rows, as training needs it.
         """
@@ -143,15 +141,25 @@ class FittedInputs:
             table = TableEncoder(target_type=target_type, random_state=seed)
             X = table.fit_transform(X, rows.y)
         n_numbers = X.shape[1] if table is None else len(table.numeric_)
-        sample, weights = _sample(X, rows.weights, seed)
-        scaler = SmoothRobustScaler().fit(sample, sample_weight=weights) if scale else None
-        found = cls(None, scaler)
+        found = cls(table, None, n_numbers)
+        if scale:
+            sample, weights = _sample(X, rows.weights, seed)
+            found = replace(found, scaler=SmoothRobustScaler().fit(sample, sample_weight=weights))
+        return found, found.applied(X)
+
+    def encoded(
+        self, encoding: Any, X: Any, weights: np.ndarray | None, seed: int
+    ) -> tuple[Self, Any]:
+        """The same with an encoder, learnt from columns X of training rows; and these, encoded."""
         encoder = _encoder_of(encoding, seed)
-        if encoder is not None and n_numbers:
-            sample = found._transformed(sample)[:, :n_numbers]
-            weighted = {"sample_weight": weights} if has_fit_parameter(encoder, "sample_weight") else {}
-            found = replace(found, encoder=encoder.fit(sample, **weighted), n_encoded=n_numbers)
-        return replace(found, table=table), found.applied(X)
+        if encoder is None or not self.n_numbers:
+            return self, X
+        sample, weights = _sample(X, weights, seed)
+        weighted = {}
+        if weights is not None and has_fit_parameter(encoder, "sample_weight"):
+            weighted["sample_weight"] = weights
+        found = replace(self, encoder=encoder.fit(sample[:, : self.n_numbers], **weighted))
+        return found, found.encode(X)
 
     def stretched(self, factors: np.ndarray) -> Self:
         """The same, with the network's columns multiplied by further factors."""
@@ -179,18 +187,32 @@ class FittedInputs:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
         if self.scaler is None and self.encoder is None and self.factors is None:
             return X
-        first = self._transformed(X[:1])
-        if is_on_disk(X) or len(X) * first.nbytes > _HELD_BYTES:
-            return TransformedRows(X, self._transformed, first.shape[1])
-        return self._transformed(X)
+        return _held_or_lazy(X, self._transformed)
+
+    def encode(self, X: Any) -> Any:
+        """Scaled columns with those of the encoder, not stretched yet."""
+        return X if self.encoder is None else _held_or_lazy(X, self._encoded)
 
     def _transformed(self, X: np.ndarray) -> np.ndarray:
         if self.scaler is not None:
             X = self.scaler.transform(X)
         if self.encoder is not None:
-            encoded = np.asarray(self.encoder.transform(X[:, : self.n_encoded]), dtype=X.dtype)
-            X = np.hstack([encoded, X[:, self.n_encoded :]])
+            X = self._encoded(X)
         return X if self.factors is None else X * self.factors.astype(X.dtype)
+
+    def _encoded(self, X: np.ndarray) -> np.ndarray:
+        numbers = np.asarray(self.encoder.transform(X[:, : self.n_numbers]), dtype=X.dtype)
+        return np.hstack([numbers, X[:, self.n_numbers :]])
+
+
+def _held_or_lazy(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
+    first = transform(X[:1])
+    if isinstance(X, TransformedRows):
+        before = X.transform
+        return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
+    if is_on_disk(X) or len(X) * first.nbytes > _HELD_BYTES:
+        return TransformedRows(X, transform, first.shape[1])
+    return transform(X)
 
 
 def _encoder_of(encoding: Any, seed: int) -> Any:

@@ -71,28 +71,6 @@ class NetworkParameters:
         'Of all hidden layers. The theory asks for a Lipschitz D, which "relu" has not.',
     )
     _: KW_ONLY
-    init_scale: str | float = parameter(
-        "auto",
-        [StrOptions({"auto"}), _POSITIVE_NUMBER],
-        '"auto" or float',
-        """
-        Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
-        network starts as a smooth function and bends where the data ask for it. 1.0: a
-        better conditioned G, which follows the straight line more closely and in fewer steps.
-        "auto": 0.3, and 1.0 in the full batch at ``alpha=1``; in a search 0.3 for all values of α,
-        which have one start. Not with ``module``.
-        """,
-    )
-    encoding: Any = parameter(
-        None,
-        [StrOptions(set(ENCODINGS)), HasMethods(["fit", "transform"]), None],
-        '{"piecewise", "periodic"}, transformer or None',
-        """
-        Functions of the columns of numbers, which stand beside them: `PiecewiseLinearEncoder`,
-        `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
-        then bends sharply in single columns.
-        """,
-    )
     scale_inputs: str | bool = parameter(
         "auto",
         ["boolean", StrOptions({"auto"})],
@@ -101,16 +79,6 @@ class NetworkParameters:
         Whether columns are scaled by `SmoothRobustScaler` before they are encoded, so that X needs
         no scaling. "auto": True, but False with ``module``, which may be made for X as it is, and
         in a linear network, which is to be linear in X.
-        """,
-    )
-    rescalings: int = parameter(
-        0,
-        [Interval(Integral, 0, None, closed="left")],
-        "int",
-        """
-        How often the flow starts anew, at its own start again, with its input columns stretched
-        by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start.
         """,
     )
     module: Any = parameter(
@@ -128,8 +96,39 @@ class NetworkParameters:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class PathParameters:
-    """Which flow, how far, and over which rows; a search decides on these itself."""
+    """From which start, which flow, how far, and over which rows; a search decides on these."""
 
+    init_scale: str | float = parameter(
+        "auto",
+        [StrOptions({"auto"}), _POSITIVE_NUMBER],
+        '"auto" or float',
+        """
+        Scale of the first layer's weights at the start, N(0, init_scale²/n_features). Small: the
+        network starts as a smooth function and bends where the data ask for it. 1.0: a
+        better conditioned G, which follows the straight line more closely and in fewer steps.
+        "auto": 0.3, and 1.0 in the full batch at ``alpha=1``. Not with ``module``.
+        """,
+    )
+    encoding: Any = parameter(
+        None,
+        [StrOptions(set(ENCODINGS)), HasMethods(["fit", "transform"]), None],
+        '{"piecewise", "periodic"}, transformer or None',
+        """
+        Functions of the columns of numbers, which stand beside them: `PiecewiseLinearEncoder`,
+        `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
+        then bends sharply in single columns.
+        """,
+    )
+    rescalings: int = parameter(
+        0,
+        [Interval(Integral, 0, None, closed="left")],
+        "int",
+        """
+        How often the flow starts anew, at its own start again, with its input columns stretched
+        by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
+        has found. Columns that the network learnt to use then count for more from the start.
+        """,
+    )
     alpha: float = parameter(
         0.5,
         [Interval(Real, 0, 1, closed="both")],
@@ -226,25 +225,64 @@ class PathParameters:
 class SearchParameters:
     """The grid, and what it is scored by."""
 
+    encodings: Any = parameter(
+        "auto",
+        [StrOptions({"auto", *ENCODINGS}), HasMethods(["fit", "transform"]), "array-like", None],
+        '"auto" or sequence of str, transformer or None',
+        """
+        Encodings of the columns of numbers. "auto": None, ramps over 6 and over 24 bins, cosines
+        at frequencies of scale 0.4 and 1; None alone with ``module``.
+        """,
+    )
+    init_scales: Any = parameter(
+        "auto",
+        [StrOptions({"auto"}), "array-like"],
+        '"auto" or sequence of float',
+        'Scales of the first layer\'s weights at the start. "auto": 0.3.',
+    )
     alphas: Any = parameter(
-        (0.0, 0.1, 0.5, 0.7, 1.0),
-        ["array-like"],
-        "sequence of float",
-        "Values of α in [0, 1].",
+        "auto",
+        [StrOptions({"auto"}), "array-like"],
+        '"auto" or sequence of float',
+        """
+        Values of α in [0, 1]. "auto": 0.1 and 0.5 where leave-one-out judges, of which the better
+        is followed for each network; else 0.5.
+        """,
     )
     t_ends: Any = parameter(
         None,
         ["array-like", None],
         "sequence of float or None",
-        "Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12.",
+        """
+        Stopping times in (0, 1]. None: 19 times along the whole path, t = 0.05 … 1 − 7e-12; over
+        blocks, where each costs a flow of its own, 0.95 and 0.99.
+        """,
     )
     cv: Any = parameter(
         None,
         ["cv_object"],
         "int, splitter, iterable or None",
         """
-        None: leave-one-out in closed form with the squared error, and five folds with other
-        losses, for which there is none. Otherwise as in `sklearn.model_selection.GridSearchCV`.
+        None: leave-one-out in closed form, then four folds for the best, in which copies of a
+        row stay together. Otherwise as in `sklearn.model_selection.GridSearchCV`.
+        """,
+    )
+    scoring: Any = parameter(
+        None,
+        [str, callable, None],
+        "str, callable or None",
+        """
+        What rows held out are scored by, as in `sklearn.model_selection.GridSearchCV`. None: R²,
+        or D² of the loss; of a classifier minus the log-loss of calibrated probabilities.
+        """,
+    )
+    ensemble: bool = parameter(
+        True,
+        ["boolean"],
+        "bool",
+        """
+        Whether others join the best candidate where the mean of their predictions of rows held out
+        has a lower loss. False: the best alone.
         """,
     )
 

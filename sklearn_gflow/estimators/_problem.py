@@ -50,6 +50,21 @@ class Problem:
     index: np.ndarray | None = None
     chunk: bool = False
 
+    def take(self, index: np.ndarray) -> Problem:
+        """About some of the rows to train on."""
+        labels = None if self.index is None else self.index[index]
+        return replace(self, data=self.data.take(index), index=labels)
+
+    def encoded(self, encoding: Any, seed: int) -> Problem:
+        """The same with functions of the columns of numbers beside them."""
+        if encoding is None:
+            return self
+        data, held_out = self.data, self.held_out
+        inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
+        if held_out is not None:
+            held_out = replace(held_out, X=inputs.encode(held_out.X))
+        return replace(self, data=replace(data, X=X), inputs=inputs, held_out=held_out)
+
     def stretched(self, factors: np.ndarray) -> Problem:
         """The same with the columns of the network multiplied by factors."""
         held_out = self.held_out

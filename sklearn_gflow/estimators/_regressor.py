@@ -31,7 +31,6 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 __all__ = ["AdaptedFlowRegressor"]
 
 _CHECK_Y = {"multi_output": True, "y_numeric": True}
-_TARGET = "continuous"  # of the target means of categories
 
 
 @described(PATH, KERNEL, LAYERS, TARGETS, START, INPUTS)
@@ -71,6 +70,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
     >>> bool(flow.loss_ <= 1e-20), flow.ntk_rank_
     (True, 442)
     """
+
+    _target_type = "continuous"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -112,24 +113,38 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
             If the Gram of a block would not fit into memory.
         """
         self._check_chunk()
-        rows, described = self._checked_rows(X, y, sample_weight, chunk=True, **_CHECK_Y)
-        coding = self._learnt_coding(rows, chunk=True)
-        inputs, rows, _ = self._as_columns(rows, None, _TARGET, chunk=True)
-        return self._fit_chunk(
-            Problem(coding.data(rows), coding, coding.loss, described, inputs, chunk=True)
-        )
+        rows, described = self._checked(X, y, sample_weight, chunk=True)
+        return self._fit_chunk(self._problem(rows, None, described, chunk=True))
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
-        rows, described = self._checked_rows(X, y, sample_weight, **_CHECK_Y)
+        rows, described = self._checked(X, y, sample_weight)
         rows, held_out = self._split(rows, described, X_val, y_val, labels=None, **_CHECK_Y)
-        coding = self._learnt_coding(rows)
         if held_out is not None:
             self._check_held_out(rows, held_out)
-        inputs, rows, held_out = self._as_columns(rows, held_out, _TARGET)
+        return self._problem(rows, held_out, described)
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
+    ) -> tuple[Rows, dict[str, Any]]:
+        return self._checked_rows(X, y, sample_weight, chunk=chunk, **_CHECK_Y)
+
+    def _problem(
+        self,
+        rows: Rows,
+        held_out: Rows | None,
+        described: dict[str, Any],
+        classes: np.ndarray | None = None,
+        *,
+        chunk: bool = False,
+    ) -> Problem:
+        coding = self._learnt_coding(rows, chunk=chunk)
+        inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None if held_out is None else coding.data(held_out)
-        return Problem(coding.data(rows), coding, coding.loss, described, inputs, judging)
+        return Problem(
+            coding.data(rows), coding, coding.loss, described, inputs, judging, chunk=chunk
+        )
 
     @staticmethod
     def _check_held_out(rows: Rows, held_out: Rows) -> None:

@@ -1,7 +1,7 @@
-"""The searches: α and the stopping time chosen together, from one start.
+"""The searches: the network, α and the stopping time chosen together, and a small ensemble.
 
-The grid and its judgement are in `_grid` and `_stopping`. Here it is decided whether pairs are
-judged by leave-one-out or by folds, and the best pair is fitted. Notation: docs/notation.md.
+How candidates are judged and chosen is in `_selection`. Here it is decided which rows are held out,
+and what was chosen is fitted and used. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state, indexable
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import FittedState, described
-from sklearn_gflow.diagnostics import LeaveOneOut
-from sklearn_gflow.estimators._attributes import INPUTS, LABELS, SEARCH
+from sklearn_gflow.estimators._attributes import CALIBRATION, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._calibration import calibrated
+from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
-from sklearn_gflow.estimators._grid import Grid, judge_held_out
+from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
+from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
     FlowParameters,
@@ -31,111 +33,61 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
-from sklearn_gflow.estimators._settings import SMOOTH_START
-from sklearn_gflow.estimators._stopping import judge_left_out
+from sklearn_gflow.estimators._rows import Rows
+from sklearn_gflow.estimators._selection import Choice, Judged, Search
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
-_FOLDS = 5  # by default, for losses whose leave-one-out has no closed form
-# A patience that is never used up: in folds every time of the grid is to be scored.
-_WITHOUT_END = 2**31
-
+# Leave-one-out judges by at most so many random rows; its price grows with their cube.
+_JUDGED_ROWS = 600
+# Beyond so many rows, or outputs, a single part is held out.
+_ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
+# From three outputs on, a kernel of more outputs is factorised block by block.
+_AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
+_LARGEST_SEED = 2**31 - 1
 
 _HOW = """
-By leave-one-out (``cv=None``) every pair (α, t) is scored from one eigendecomposition of the Gram
-at the start, in closed form: predictions of the linearised flow on the other rows, copies of a row
-left out together. With a splitter there is one flow for each fold and α, scored on the rows held
-out at all times of its path. The winner is fitted on all rows, in the full batch or in blocks as
-``batch_size="auto"`` has it.
+With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
+eigendecomposition of the Gram at the start of each network (of at most 600 rows). The best three
+networks, and that of the plain columns, are then followed over four folds, or with one part held
+out beyond 2,000 rows, the best of them once more with ``rescalings=1``, and judged on the rows held
+out at all times of their paths. With a splitter, or a loss other than the squared error, all
+candidates are followed. The best one and those that join it are fitted on all rows.
 """
 
 
 class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
-    """Search over (α, t): score the grid, fit the winner."""
+    """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
     best_estimator_: Any
+    estimators_: list[Any]
+    ensemble_weights_: np.ndarray
     _doc_link_module = "sklearn_gflow"
 
-    def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
-        """Score the grid by leave-one-out or by a splitter, and fit the best of it."""
-        grid = Grid.of(self.alphas, self.t_ends)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        decomposed = None
-        plain = self._plain(seed, early_stopping="loo")
-        problem = plain._validate(X, y, sample_weight, None, None)
-        by_leave_one_out = self.cv is None and problem.loss.squared
-        if by_leave_one_out:
-            judged, decomposed = self._judge_left_out(plain, problem, grid)
-        else:
-            judged = self._judge_folds(seed, X, y, sample_weight, grid)
-        found = grid.results(judged)
-        stopping = "loo" if by_leave_one_out else False
-        best = self._plain(
-            seed, alpha=found["alpha_"], t_end=found["t_end_"], early_stopping=stopping
-        )
-        found["best_estimator_"] = best._fit(X, y, sample_weight, None, None, decomposed)
-        names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
-        return self._write(
-            {**found, **{name: getattr(best, name) for name in names if hasattr(best, name)}}
-        )
-
-    def _plain(self, seed: int, **parameters: Any) -> BaseAdaptedFlow:
-        """The estimator without the search; one seed for the scores and for the fit."""
-        shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
-        own = {name: getattr(self, name) for name in shared}
-        own.update(random_state=seed, **parameters)
-        if own["init_scale"] == "auto":  # all values of α have one start
-            own["init_scale"] = SMOOTH_START
-        plain: BaseAdaptedFlow = self._estimator_class(**own)
-        return plain
-
-    def _judge_left_out(
-        self, plain: BaseAdaptedFlow, problem: Problem, grid: Grid
-    ) -> tuple[np.ndarray, LeaveOneOut]:
-        """(score, loss), shape (1, n_alphas, n_times, 2), and what they were made of."""
-        training = plain._build(problem)
-        judged, decomposed = judge_left_out(training, problem.coding.judge, grid.alphas, grid.times)
-        return judged[None, ..., :2], decomposed  # the loss of training is not used here
-
-    def _judge_folds(
-        self, seed: int, X: Any, y: Any, sample_weight: ArrayLike | None, grid: Grid
-    ) -> np.ndarray:
-        """(score, loss) of every fold, shape (n_folds, n_alphas, n_times, 2)."""
-        X, y = indexable(X, y)
-        weights = None if sample_weight is None else check_weights(sample_weight, X)
-        cv = _FOLDS if self.cv is None else self.cv
-        splitter = check_cv(cv, y, classifier=isinstance(self, ClassifierMixin))
-        judging = self._plain(seed, early_stopping=True)
-        # Without early stopping, so that the ridge is the one that the best pair is fitted with.
-        fitting = self._plain(seed, n_iter_no_change=_WITHOUT_END)
-        judged = []
-        for train, test in splitter.split(X, y):
-            problem = judging._validate(
-                _safe_indexing(X, train),
-                _safe_indexing(y, train),
-                None if weights is None else weights[train],
-                _safe_indexing(X, test),
-                _safe_indexing(y, test),
-            )
-            judged.append(judge_held_out(fitting._build(problem), problem, grid))
-        return np.array(judged)
-
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Score the grid and fit the best of it.
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Judge the candidates, and fit the best of them.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
             sorted.
         sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence. Rows held out by
-            a splitter count alike in the scores.
+            A weight of k counts as k copies of the row, zero as its absence.
+        groups : array-like of shape (n_samples,), optional
+            Rows of a group are held out together; for the splitter, if there is one.
 
         Returns
         -------
@@ -149,27 +101,127 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        return self._search(X, y, sample_weight)
+        seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
+        plain = self._plain(seed)
+        rows, about = plain._checked(X, y, sample_weight)
+        whole = plain._problem(rows, None, about)
+        plain.set_params(batch_size=_batch_size(whole))
+        folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
+        search = self._over(plain, whole, folds, rows, seed)
+        if self._closed_form(whole):
+            drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
+            judged = search.best_followed(whole.take(np.sort(drawn)))
+        else:
+            judged = search.all_followed()
+        choice = search.choice(judged, ensemble=self.ensemble)
+        members = [
+            self._member(plain, candidate, t_end=t, random_state=(seed + k) % _LARGEST_SEED)
+            for k, (candidate, t) in enumerate(choice.members)
+        ]
+        for member in members:
+            member._fit_problem(whole)
+        return self._write(self._found(search, judged, choice, members))
 
-    def predict(self, X: ArrayLike) -> Any:
-        """Predict with the estimator that was chosen.
+    def _plain(self, seed: int) -> BaseAdaptedFlow:
+        """The estimator without the search; one seed for the scores and for the fit."""
+        shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
+        own = {name: getattr(self, name) for name in shared}
+        plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
+        return plain
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs.
+    @staticmethod
+    def _member(plain: BaseAdaptedFlow, candidate: Candidate, **parameters: Any) -> BaseAdaptedFlow:
+        """The estimator of a candidate."""
+        given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
+        return type(plain)(**{**given, **candidate.parameters(), **parameters})
 
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        """
+    def _closed_form(self, whole: Problem) -> bool:
+        return self.cv is None and whole.loss.squared
+
+    def _over(
+        self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, seed: int
+    ) -> Search:
+        """The search over folds."""
+        classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
+        problems = [
+            plain._problem(rows.take(training), rows.take(held_out), {}, classes)
+            for training, held_out in folds
+        ]
+        held_out = np.concatenate([held_out for _, held_out in folds])
+        grid = Grid.of(
+            self,
+            closed_form=self._closed_form(whole),
+            in_blocks=plain._build(whole).settings.in_blocks,
+        )
+        return Search(
+            grid,
+            lambda candidate, problem: self._member(plain, candidate)._build(problem),
+            problems,
+            Judgement(whole.coding, rows.take(held_out), self.scoring),
+            by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
+            seed=seed,
+        )
+
+    def _folds(
+        self, rows: Rows, whole: Problem, groups: Any, given: tuple[Any, Any, Any], seed: int
+    ) -> Folds:
+        """Rows to train on and rows held out, among those of positive weight."""
+        X, y, sample_weight = given
+        weights = check_weights(sample_weight, X)
+        present = np.ones(len(rows.y), bool) if weights is None else weights > 0
+        classify = is_classifier(self)
+        if self.cv is None:
+            some = None if groups is None else np.asarray(groups)[present]
+            n_rows, n_outputs = whole.data.targets.shape
+            once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
+            return default_folds(
+                whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
+            )
+        places = np.cumsum(present) - 1
+        folds = folds_of(self.cv, X, y, groups, classify=classify)
+        return [(places[a[present[a]]], places[b[present[b]]]) for a, b in folds]
+
+    def _found(
+        self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
+    ) -> dict[str, Any]:
+        """Fitted attributes."""
+        candidate, t_end = choice.members[0]
+        best = members[0]
+        found = {
+            **{f"{name}_": value for name, value in candidate.parameters().items()},
+            "t_end_": t_end,
+            "best_score_": choice.score,
+            "cv_results_": search.results(judged),
+            "best_estimator_": best,
+            "estimators_": members,
+            "ensemble_weights_": choice.weights,
+            "_coding": best._coding,
+        }
+        names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
+        return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
+
+    def _readings(self, X: Any) -> np.ndarray:
+        """Weighted mean of what the members predict, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        return self.best_estimator_.predict(X)
+        weighted = (
+            weight * member._coding.readings(member._model(X))
+            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
+        )
+        return sum(weighted, start=np.float64(0.0))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = self._estimator_class is AdaptedFlowRegressor
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
         return tags
+
+
+def _batch_size(whole: Problem) -> Any:
+    """Blocks for several outputs, whose common Gram would be dear; the same in folds and fits."""
+    n_rows, n_outputs = whole.data.targets.shape
+    return _BLOCK_ROWS if n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS else "auto"
 
 
 @described(SEARCH, INPUTS, extended=_HOW)
@@ -188,8 +240,8 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     >>> from sklearn_gflow import AdaptedFlowRegressorCV
     >>> X, y = load_diabetes(return_X_y=True)
     >>> search = AdaptedFlowRegressorCV((32, 32), random_state=0).fit(scale(X), y)
-    >>> bool(search.best_score_ > 0.47), len(search.cv_results_["params"])
-    (True, 95)
+    >>> bool(search.best_score_ > 0.47), len(search.estimators_) > 1
+    (True, True)
     """
 
     _estimator_class = AdaptedFlowRegressor
@@ -210,8 +262,15 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        check_is_fitted(self)
-        return self.best_estimator_.predict(X, return_std=return_std)
+        predicted = self._coding.shaped(self._readings(X))
+        if not return_std:
+            return predicted
+        # The square error of a mean is at most the mean of the square errors.
+        squares = (
+            weight * member.predict(X, return_std=True)[1] ** 2
+            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
+        )
+        return predicted, np.sqrt(sum(squares, start=np.float64(0.0)))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.
@@ -231,10 +290,14 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
             As `AdaptedFlowRegressor.score`: R², or D² of the loss that was trained on.
         """
         check_is_fitted(self)
-        return float(self.best_estimator_.score(X, y, sample_weight))
+        if self._coding.loss.squared:
+            return float(super().score(X, y, sample_weight))
+        checked = check_array(y, ensure_2d=False, dtype=np.float64)
+        rows = Rows(X, checked, check_weights(sample_weight, checked))
+        return Judgement(self._coding, rows).score(self._readings(X))
 
 
-@described(SEARCH, LABELS, INPUTS, extended=_HOW)
+@described(SEARCH, LABELS, CALIBRATION, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with α and the stopping time chosen from one start.
@@ -255,6 +318,13 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """
 
     _estimator_class = AdaptedFlowClassifier
+    temperature_: ClassVar[float]
+
+    def _found(
+        self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
+    ) -> dict[str, Any]:
+        found = super()._found(search, judged, choice, members)
+        return found | {"temperature_": 1 / search.judgement.beta(choice.readings)}
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores of the classes, of the estimator that was chosen.
@@ -268,8 +338,23 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        check_is_fitted(self)
-        return self.best_estimator_.decision_function(X)
+        scores: np.ndarray = self._coding.loss.scores(self._readings(X))
+        return scores
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        labels: np.ndarray = self._coding.labels(self.decision_function(X))
+        return labels
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Class probabilities, of the estimator that was chosen.
@@ -283,8 +368,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
-        return self.best_estimator_.predict_proba(X)
+        outputs = self._coding.by_class(self._readings(X))
+        return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of ``predict_proba``.

@@ -76,9 +76,7 @@ class LeftOut:
         return {"loo_times_": self.times, "loo_scores_": scores, "loo_losses_": losses}
 
 
-def stopped_by_leave_one_out(
-    training: Training, judge: Judge, decomposed: LeaveOneOut | None = None
-) -> tuple[TrainedFlow, LeftOut]:
+def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedFlow, LeftOut]:
     """Follow the flow to the time with the best leave-one-out predictions.
 
     The scores come from the start alone, so that the flow need not go further than this. Where
@@ -87,7 +85,7 @@ def stopped_by_leave_one_out(
     """
     settings = training.settings
     times = [0.0, *_times_to_try(training)]
-    (judged,), _ = judge_left_out(training, judge, [settings.alpha], times, decomposed)
+    (judged,) = judge_left_out(training, judge, [settings.alpha], times)
     left_out = LeftOut(np.array(times), judged)
     if not np.isfinite(judged[:, 0]).any():
         raise failure(0.0, "no time has a leave-one-out score that is a number", "")
@@ -118,12 +116,11 @@ def judge_left_out(
     judge: Judge,
     alphas: Sequence[float],
     times: Sequence[float],
-    decomposed: LeaveOneOut | None = None,
-) -> tuple[np.ndarray, LeaveOneOut]:
-    """What the linearised flows score, shape (n_alphas, n_times, 3), and by what.
+) -> np.ndarray:
+    """What the linearised flows score, shape (n_alphas, n_times, 3).
 
     Score and loss of their leave-one-out predictions, copies of a row left out together, and
-    the loss of training. The decomposition at this very start may be handed over.
+    the loss of training.
 
     Raises
     ------
@@ -136,11 +133,10 @@ def judge_left_out(
     data, options = training.data.distinct(), settings.options
     start = Point.at(*training.whole(data), 0.0, training.start)
     shared = settings.left_out_solver.forms(Shape.of(start.tangent)) == "K̄"
-    if decomposed is None:
-        try:
-            decomposed = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
-        except FactorizationError as error:
-            raise failure(0.0, "the Gram could not be factorised", str(error)) from error
+    try:
+        decomposed = LeaveOneOut.at(start, shared=shared, rcond=options.rcond)
+    except FactorizationError as error:
+        raise failure(0.0, "the Gram could not be factorised", str(error)) from error
     scale, unit = metric_scale(start.tangent, options), mean_diagonal(start.tangent)
     of_outputs, taus, judged = judge(data), tau_from_t(times).tolist(), []
     for alpha in alphas:
@@ -150,7 +146,7 @@ def judge_left_out(
             residuals = to_numpy(decomposed.residuals(*flow_of))
             score, loss = of_outputs(data.targets - residuals)
             judged.append((score, loss, decomposed.training_loss(*flow_of)))
-    return np.array(judged).reshape(len(alphas), len(taus), 3), decomposed
+    return np.array(judged).reshape(len(alphas), len(taus), 3)
 
 
 def _check_left_out(training: Training) -> None:

@@ -44,10 +44,12 @@ from sklearn_gflow.geometry import (
     solver_for,
 )
 
-__all__ = ["CALLBACKS", "MARKS", "Occasion", "TrainedFlow", "Training", "is_small_gram"]
+__all__ = ["CALLBACKS", "LOOKED_AT", "MARKS", "Occasion", "TrainedFlow", "Training", "is_small_gram"]
 
 # Times τ at which a path is scored besides its own steps, so dense that the best is not missed.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
+# How far a flow goes that says by what the inputs of the next are stretched.
+LOOKED_AT = 0.95
 # Momentum of blocks, chosen together with their ridge.
 _BLOCK_MOMENTUM = 0.5
 # Longest step over a chunk. These steps do not decay, and their noise grows with their length.
@@ -184,15 +186,24 @@ class Training:
         return replace(self, settings=self.settings.at(alpha, t_end))
 
     def until(
-        self, t_end: float, callbacks: Sequence[Callback] = (), marks: Sequence[float] = ()
+        self,
+        t_end: float,
+        callbacks: Sequence[Callback] = (),
+        marks: Sequence[float] = (),
+        *,
+        bare: bool = False,
     ) -> TrainedFlow:
         """Follow the flow up to a time, in the full batch or in blocks.
 
-        The marks are times τ at which callbacks look at the full batch, besides its steps.
+        The marks are times τ at which callbacks look at the full batch, besides its steps. Without
+        the callbacks of every flow (``bare``) its record has the columns that cost nothing.
         """
         if self.settings.batch_rows is None:
-            return self._at_once(t_end, callbacks, marks)
-        return self._in_blocks(self.settings.epochs(t_end), self.settings.options, t_end, callbacks)
+            return self._at_once(t_end, callbacks, marks, bare=bare)
+        settings = self.settings
+        return self._in_blocks(
+            settings.epochs(t_end), settings.options, t_end, callbacks, bare=bare
+        )
 
     def over_chunk(self) -> TrainedFlow:
         """One pass over the blocks of a chunk, in steps as long as the first of a fit, or ½.
@@ -231,11 +242,17 @@ class Training:
     # -- the full batch ------------------------------------------------------------------------
 
     def _at_once(
-        self, t_end: float, callbacks: Sequence[Callback], marks: Sequence[float]
+        self,
+        t_end: float,
+        callbacks: Sequence[Callback],
+        marks: Sequence[float],
+        *,
+        bare: bool,
     ) -> TrainedFlow:
         settings = self.settings
         output_map, cost = self.whole(self.data)
-        callbacks = [*self._own_callbacks(output_map, cost, whole=True), *callbacks]
+        own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
+        callbacks = [*own, *callbacks]
         times = settings.times_until(t_end)
         method = settings.given["method"]
         if method == "exponential":
@@ -274,6 +291,7 @@ class Training:
         callbacks: Sequence[Callback],
         *,
         chunk: bool = False,
+        bare: bool = False,
     ) -> TrainedFlow:
         settings, data, n_outputs = self.settings, self.data, self.family.n_outputs
         generator = settings.generator()
@@ -281,6 +299,7 @@ class Training:
         output_map, cost = self.whole(data.take(rows))
         kernel_rows = np.arange(min(len(rows), _kernel_size(n_outputs)))
         source = self.rows(data, settings.block_dtype)
+        own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
         trajectory = block_flow(
             source,
             self.start,
@@ -289,8 +308,8 @@ class Training:
             self._block_options(),
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
-            kernel=None if chunk else output_map.plain(torch.from_numpy(kernel_rows)),
-            callbacks=[*self._own_callbacks(output_map, cost, whole=False), *callbacks],
+            kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
+            callbacks=[*own, *callbacks],
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 

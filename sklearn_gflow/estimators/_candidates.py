@@ -1,0 +1,166 @@
+"""What a search chooses among: networks, α and stopping times.
+
+Notation: docs/notation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from sklearn_gflow.dynamics import t_from_tau
+from sklearn_gflow.estimators._inputs import ENCODINGS
+from sklearn_gflow.estimators._settings import SMOOTH_START
+from sklearn_gflow.estimators._training import MARKS
+from sklearn_gflow.inputs import PeriodicEncoder, PiecewiseLinearEncoder
+
+__all__ = ["Candidate", "Grid"]
+
+# By default, where a ridge can be taken: with it all α between the ends generalise alike, and the
+# steps of these two are few.
+_ALPHAS = (0.1, 0.5)
+# The only one where every candidate is followed and the steps of a loss that is not linear are dear.
+_ONE_ALPHA = (0.5,)
+_BLOCK_TIMES = (0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and an α: one path, which passes all stopping times.
+
+    Attributes
+    ----------
+    encoding : str, transformer or None
+        As the parameter.
+    init_scale, alpha : float
+        As the parameters.
+    rescalings : int
+        As the parameter.
+    """
+
+    encoding: Any
+    init_scale: float
+    alpha: float
+    rescalings: int = 0
+
+    def parameters(self) -> dict[str, Any]:
+        """As keyword arguments of an estimator."""
+        return {
+            "alpha": self.alpha,
+            "encoding": self.encoding,
+            "init_scale": self.init_scale,
+            "rescalings": self.rescalings,
+        }
+
+    def rescaled(self) -> Candidate:
+        """The same with columns that the network has stretched."""
+        return replace(self, rescalings=self.rescalings + 1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All that is searched.
+
+    Attributes
+    ----------
+    encodings : list
+        Encodings.
+    init_scales, alphas, times : list of float
+        Starts, values of α, and times t in increasing order.
+    """
+
+    encodings: list[Any]
+    init_scales: list[float]
+    alphas: list[float]
+    times: list[float]
+
+    @classmethod
+    def of(
+        cls, parameters: Any, *, closed_form: bool, in_blocks: bool
+    ) -> Grid:
+        """The grid that the parameters of a search name.
+
+        Parameters
+        ----------
+        parameters : estimator
+            With ``encodings``, ``init_scales``, ``alphas`` and ``t_ends``.
+        closed_form : bool
+            Whether leave-one-out judges first, so that many candidates cost little.
+        in_blocks : bool
+            Whether every stopping time costs a flow of its own.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of range, or there is none.
+        """
+        alphas, scales = parameters.alphas, parameters.init_scales
+        default = _ALPHAS if closed_form else _ONE_ALPHA
+        return cls(
+            _encodings(parameters.encodings, layered=parameters.module is None),
+            [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf),
+            list(default) if isinstance(alphas, str) else _numbers(alphas, "alphas", 1.0, least=0.0),
+            _times(parameters.t_ends, in_blocks=in_blocks),
+        )
+
+    def candidates(self) -> list[Candidate]:
+        """All paths."""
+        return [
+            Candidate(encoding, scale, alpha)
+            for encoding in self.encodings
+            for scale in self.init_scales
+            for alpha in self.alphas
+        ]
+
+
+def _encodings(encodings: Any, *, layered: bool) -> list[Any]:
+    if isinstance(encodings, str):
+        if encodings in ENCODINGS:
+            return [encodings]
+        if not layered:  # a user's module may be made for the columns as they are
+            return [None]
+        return [
+            None,
+            "piecewise",
+            PiecewiseLinearEncoder(n_bins=24),
+            PeriodicEncoder(scale=0.4),
+            "periodic",
+        ]
+    found = list(encodings) if isinstance(encodings, Iterable) else [encodings]
+    for encoding in found:
+        known = encoding is None or encoding in ENCODINGS if isinstance(encoding, str | None) else hasattr(encoding, "fit")
+        if not known:
+            raise ValueError(
+                f"encodings must hold None, names among {sorted(ENCODINGS)} or transformers; got "
+                f"{encoding!r}"
+            )
+    if not found:
+        raise ValueError("encodings must hold at least one encoding, such as None")
+    return found
+
+
+def _numbers(values: Any, name: str, most: float, least: float | None = None) -> list[float]:
+    try:
+        found = np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    low = found >= least if least is not None else found > 0
+    if found.ndim != 1 or not len(found) or not (low & (found <= most) & np.isfinite(found)).all():
+        span = f"[{least:g}, {most:g}]" if least is not None else "(0, ∞)"
+        raise ValueError(f"{name} must hold numbers in {span}, at least one; got {values!r}")
+    return [float(value) for value in found]
+
+
+def _times(t_ends: Any, *, in_blocks: bool) -> list[float]:
+    if t_ends is None:
+        return list(_BLOCK_TIMES) if in_blocks else t_from_tau(MARKS).tolist()
+    times = np.unique(np.atleast_1d(np.asarray(t_ends, dtype=float)))
+    if times.ndim != 1 or not len(times) or not ((times > 0) & (times <= 1)).all():
+        raise ValueError(
+            f"t_ends must hold times in (0, 1], at least one, or be None; got {t_ends}"
+        )
+    return [float(t) for t in times]

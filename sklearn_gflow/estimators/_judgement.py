@@ -1,0 +1,136 @@
+"""What predictions of rows held out are worth: scores and losses.
+
+By default numbers are scored by R², or D² of the loss, and labels by the log-loss of calibrated
+probabilities, in which all outputs count. Else by any scorer of scikit-learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import check_scoring, r2_score
+
+from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
+from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._rows import Rows
+
+__all__ = ["Judgement"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Judges readings (see `Path`) of given rows.
+
+    Attributes
+    ----------
+    coding : CodedNumbers or CodedLabels
+        Of all rows.
+    rows : Rows
+        Those that were held out, with the weights of the user.
+    scoring : str, callable or None
+        As in scikit-learn.
+    """
+
+    coding: CodedNumbers | CodedLabels
+    rows: Rows
+    scoring: Any = None
+
+    @cached_property
+    def _outputs(self) -> Any:
+        rows, coding = self.rows, self.coding
+        if isinstance(coding, CodedLabels):
+            return coding.judge(coding.data(rows, rows.weights))
+        return coding.judge(coding.data(rows))
+
+    def loss(self, readings: np.ndarray) -> float:
+        """C of the rows."""
+        if not np.isfinite(readings).all():
+            return np.inf
+        return float(self._outputs(self.coding.read_outputs(readings))[1])
+
+    def beta(self, readings: np.ndarray) -> float:
+        """Inverse temperature of a classifier's probabilities."""
+        assert isinstance(self.coding, CodedLabels)
+        index = self.coding.index(self.rows.y)
+        return inverse_temperature(self.coding.by_class(readings), index, self.rows.weights)
+
+    def score(self, readings: np.ndarray, beta: float | None = None) -> float:
+        """The higher, the better; −∞ of what is not finite.
+
+        Parameters
+        ----------
+        readings : ndarray of shape (n_samples, n_outputs)
+        beta : float, optional
+            Of the probabilities; by default that of these very rows.
+        """
+        if not np.isfinite(readings).all():
+            return -np.inf
+        if self.scoring is not None:
+            return self._by_scorer(readings, beta)
+        y, weights = self.rows.y, self.rows.weights
+        if isinstance(self.coding, CodedLabels):
+            beta = self.beta(readings) if beta is None else beta
+            p = calibrated(self.coding.by_class(readings), beta, self.coding.n_seen)
+            return -log_loss_of(p, self.coding.index(y), weights)
+        if self.coding.loss.squared:
+            return float(r2_score(y, readings.reshape(np.shape(y)), sample_weight=weights))
+        return float(self._outputs(self.coding.read_outputs(readings))[0])
+
+    def _by_scorer(self, readings: np.ndarray, beta: float | None) -> float:
+        if isinstance(self.coding, CodedLabels):
+            beta = self.beta(readings) if beta is None else beta
+            stand_in: Any = _Labels(self.coding, readings, beta)
+        else:
+            stand_in = _Numbers(self.coding, readings)
+        scorer = check_scoring(stand_in, scoring=self.scoring)
+        places = np.arange(len(readings))[:, None]
+        weighted = {} if self.rows.weights is None else {"sample_weight": self.rows.weights}
+        return float(scorer(stand_in, places, self.rows.y, **weighted))
+
+    def take(self, index: np.ndarray) -> Judgement:
+        """Of some of the rows."""
+        return Judgement(self.coding, self.rows.take(index), self.scoring)
+
+
+class _Numbers(RegressorMixin, BaseEstimator):
+    """Predictions that are known, for scorers: X holds their places."""
+
+    def __init__(self, coding: CodedNumbers, readings: np.ndarray) -> None:
+        self.coding, self.readings = coding, readings
+
+    def fit(self, X: Any, y: Any) -> _Numbers:
+        """Nothing is left to learn."""
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The predictions at these places."""
+        return self.coding.shaped(self.readings[X[:, 0]])
+
+
+class _Labels(ClassifierMixin, BaseEstimator):
+    """Outputs of a classifier that are known, for scorers: X holds their places."""
+
+    def __init__(self, coding: CodedLabels, readings: np.ndarray, beta: float) -> None:
+        self.coding, self.readings, self.beta = coding, readings, beta
+        self.classes_ = coding.classes
+
+    def fit(self, X: Any, y: Any) -> _Labels:
+        """Nothing is left to learn."""
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Scores at these places."""
+        return self.coding.loss.scores(self.readings[X[:, 0]])
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Labels at these places."""
+        return self.coding.labels(self.decision_function(X))
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities at these places."""
+        by_class = self.coding.by_class(self.readings[X[:, 0]])
+        return calibrated(by_class, self.beta, self.coding.n_seen)
