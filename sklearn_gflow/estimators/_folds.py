@@ -24,7 +24,7 @@ __all__ = ["Folds", "default_folds", "folds_of"]
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """Rows to train on and rows held out, a pair a fold."""
 
-_FOLDS = 4
+_FOLDS = 3
 # Fewer distinct rows are left out one by one.
 _ONE_BY_ONE = 8
 # Where a single part is held out: this share of the rows, and at most so many.

@@ -22,7 +22,7 @@ __all__ = ["Path", "follow"]
 
 # A path is left where its loss on the rows held out is so many times the least that it had, and not
 # before this time τ: early on the loss may rise before it falls.
-_LOST, _NOT_BEFORE = 1.3, 2.0
+_LOST, _NOT_BEFORE = 1.15, 2.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
+from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
@@ -135,6 +136,15 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
         return type(plain)(**{**given, **candidate.parameters(), **parameters})
 
+    def _judged_training(
+        self, plain: BaseAdaptedFlow, candidate: Candidate, problem: Problem
+    ) -> Training:
+        """A training that is only to be judged, in float32 where a ridge drowns the rounding."""
+        training = self._member(plain, candidate)._build(problem)
+        if self.cv is not None or training.settings.quick_dtype == plain.dtype:
+            return training
+        return self._member(plain, candidate, dtype=training.settings.quick_dtype)._build(problem)
+
     def _closed_form(self, whole: Problem) -> bool:
         return self.cv is None and whole.loss.squared
 
@@ -155,7 +165,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         )
         return Search(
             grid,
-            lambda candidate, problem: self._member(plain, candidate)._build(problem),
+            lambda candidate, problem: self._judged_training(plain, candidate, problem),
             problems,
             Judgement(whole.coding, rows.take(held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,

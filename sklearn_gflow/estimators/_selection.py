@@ -30,7 +30,7 @@ from sklearn_gflow.estimators._training import Training
 __all__ = ["Choice", "Judged", "Search"]
 
 # So many networks are followed, of those that the kernel judged best.
-_FOLLOWED = 3
+_FOLLOWED = 2
 # Rounds in which others join the best.
 _ROUNDS = 12
 

@@ -170,7 +170,16 @@ class Settings:
     @property
     def block_dtype(self) -> str:
         """Of the steps over blocks; θ itself stays in the precision of the user."""
-        harmless = self.block_damping >= _SINGLE_PRECISION_DAMPING and self.any_precision
+        return self._single(self.block_damping)
+
+    @property
+    def quick_dtype(self) -> str:
+        """Of a training that is judged and not kept."""
+        return self._single(self.damping)
+
+    def _single(self, damping: float) -> str:
+        """float32 where its rounding is small beside the ridge."""
+        harmless = damping >= _SINGLE_PRECISION_DAMPING and self.any_precision
         return "float32" if harmless else self.dtype
 
     @property

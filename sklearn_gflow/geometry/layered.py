@@ -178,6 +178,14 @@ class LayeredNetwork(Family):
         outputs = torch.addmm(b, inputs[-1], W)
         return LayeredLinearization(self, layers, inputs, slopes, outputs)
 
+    def input_gradients(self, theta: Tensor, X: Tensor) -> Tensor:
+        """∂f_θ/∂x = δ₁W₁ᵀ at each row of X, shape (n_samples, n_outputs, n_features)."""
+        linearization = self.linearize(theta, X)
+        first = linearization.layers[0][0]
+        if not linearization.slopes:
+            return first.mT.expand(len(X), -1, -1)
+        return linearization.sensitivities()[0] @ first.mT
+
 
 @dataclass(frozen=True)
 class LayeredLinearization(Linearization):
