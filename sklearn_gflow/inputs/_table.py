@@ -81,7 +81,7 @@ class TableEncoder(FittedState, TransformerMixin, BaseEstimator):
     """
 
     max_categories: int = parameter(
-        20,
+        100,
         [Interval(Integral, 2, None, closed="left")],
         "int",
         "Levels up to which a category becomes indicators, and the most that it becomes.",
