@@ -272,7 +272,8 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        predicted = self._coding.shaped(self._readings(X))
+        readings = self._readings(X)
+        predicted = self._coding.shaped(readings)
         if not return_std:
             return predicted
         # The square error of a mean is at most the mean of the square errors.
@@ -348,7 +349,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        scores: np.ndarray = self._coding.loss.scores(self._readings(X))
+        readings = self._readings(X)
+        scores: np.ndarray = self._coding.loss.scores(readings)
         return scores
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -363,7 +365,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples,)
         """
-        labels: np.ndarray = self._coding.labels(self.decision_function(X))
+        scores = self.decision_function(X)
+        labels: np.ndarray = self._coding.labels(scores)
         return labels
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -378,7 +381,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        outputs = self._coding.by_class(self._readings(X))
+        readings = self._readings(X)
+        outputs = self._coding.by_class(readings)
         return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:

@@ -8,11 +8,12 @@ A `Family` gives f_θ(X) and a `Linearization` of it, on arrays of shape (n_samp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from sklearn_gflow.geometry.gradients import gradients_of_rows
 
 __all__ = ["DifferentiableMap", "Family", "Linearization", "OutputSpace", "TangentMap"]
 
@@ -68,27 +69,6 @@ class Linearization(ABC):
         size = self.outputs.numel()
         rows = torch.eye(size, dtype=self.outputs.dtype, device=self.outputs.device)
         return torch.stack([self.pull(row.view_as(self.outputs)) for row in rows])
-
-
-def gradients_of_rows(f: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
-    """∂f/∂x at each row of X of a function that treats rows apart, by one pass back an output.
-
-    Parameters
-    ----------
-    f : callable
-        (n_samples, n_features) ↦ (n_samples, n_outputs).
-    X : Tensor of shape (n_samples, n_features)
-
-    Returns
-    -------
-    Tensor of shape (n_samples, n_outputs, n_features)
-    """
-    X = X.detach().requires_grad_()
-    with torch.enable_grad():
-        outputs = f(X)
-        sums = outputs.sum(dim=0).unbind()
-    passes = [torch.autograd.grad(total, X, retain_graph=True)[0] for total in sums]
-    return torch.stack(passes, dim=1)
 
 
 class Family(ABC):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
-from sklearn_gflow.geometry.maps import Family, Linearization, gradients_of_rows
+from sklearn_gflow.geometry.gradients import gradients_of_rows
+from sklearn_gflow.geometry.maps import Family, Linearization
 
 __all__ = ["ModuleFamily", "ModuleLinearization"]
 
