@@ -95,9 +95,7 @@ class BaseAdaptedFlow(
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
-    def ntk(
-        self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution"
-    ) -> np.ndarray:
+    def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
         """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
 
         Parameters

@@ -17,6 +17,7 @@ __all__ = [
     "PALE",
     "axes",
     "drawn_with",
+    "in_first_column",
     "legend",
     "logarithmic",
     "option",
@@ -49,10 +50,10 @@ def _pyplot() -> Any:
     return plt
 
 
-def axes(ax: Any) -> Any:
+def axes(ax: Any, *, layout: str = "constrained") -> Any:
     """The Axes to draw on: those handed over, or those of a new figure."""
     plt = _pyplot()
-    return plt.subplots(figsize=_SIZE, layout="constrained")[1] if ax is None else ax
+    return plt.subplots(figsize=_SIZE, layout=layout)[1] if ax is None else ax
 
 
 def panels(ax: Any, n: int) -> list[Any]:
@@ -81,7 +82,7 @@ def row_of_panels(n: int) -> list[Any]:
     plt = _pyplot()
     if n == 1:
         return [axes(None)]
-    n_columns = min(n, _MOST_IN_A_ROW)
+    n_columns = 2 if n == 4 else min(n, _MOST_IN_A_ROW)
     n_rows = -(-n // n_columns)
     size = (_PANEL[0] * n_columns, _PANEL[1] * n_rows)
     figure, grid = plt.subplots(
@@ -94,6 +95,12 @@ def row_of_panels(n: int) -> list[Any]:
     for above in grid.flat[n - n_columns : n]:
         above.xaxis.set_tick_params(labelbottom=True)
     return list(grid.flat[:n])
+
+
+def in_first_column(ax: Any) -> bool:
+    """Whether no panel stands to the left of this one."""
+    spec = ax.get_subplotspec()
+    return spec is None or bool(spec.is_first_col())
 
 
 def ramp(n: int) -> list[Any]:
@@ -112,12 +119,14 @@ def legend(ax: Any) -> None:
 
 def logarithmic(ax: Any) -> None:
     """A logarithmic axis, with plain numbers where it spans few powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    if np.log10(high / low) < _FEW_POWERS:
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    powers = np.log10(high / low)
+    if powers < _FEW_POWERS:
+        plain = MaxNLocator(5) if powers < 1 else LogLocator(subs=(1.0, 2.0, 5.0))
+        ax.yaxis.set_major_locator(plain)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 

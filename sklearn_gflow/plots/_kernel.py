@@ -169,7 +169,7 @@ class KernelDisplay:
         ImportError
             Without matplotlib.
         """
-        ax = axes(ax)
+        ax = axes(ax, layout="compressed")  # a square picture leaves room at its sides
         self.ax_, self.figure_ = ax, ax.figure
         y = self.y if sort else None
         unsorted = np.arange(len(self.kernel))
@@ -181,7 +181,7 @@ class KernelDisplay:
         self.colorbar_ = None
         if colorbar:
             self.colorbar_ = ax.figure.colorbar(
-                self.image_, ax=ax, label=_SCALES[normalize], extend="both", shrink=0.8
+                self.image_, ax=ax, label=_SCALES[normalize], extend="both", fraction=0.05, pad=0.03
             )
         if y is None:
             ax.set(xlabel="row", ylabel="row")
@@ -213,7 +213,7 @@ def _label_by_target(ax: Any, ascending: np.ndarray) -> None:
     words = [f"{value:.3g}" for value in ascending[at]]
     ax.set_yticks(at, words)
     ax.set_xticks(at, words)
-    ax.set(xlabel="rows, by target", ylabel="target")
+    ax.set(xlabel="target, of rows in its order")
 
 
 def _gram(found: FittedFlow, X: Any) -> np.ndarray:

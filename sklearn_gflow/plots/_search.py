@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.dynamics import t_from_tau, tau_from_t
-from sklearn_gflow.plots._axes import ACCENT, panels, ramp
+from sklearn_gflow.plots._axes import ACCENT, in_first_column, panels, ramp
 
 __all__ = ["SearchDisplay"]
 
@@ -21,8 +21,8 @@ _TIME_TICKS: Final = (0.05, 0.2, 0.5, 0.9, 0.9999)
 # Times up to here are drawn as they are; beyond, where a path ends in ever smaller steps of t,
 # against the logarithm of τ.
 _LATE: Final = 0.96
-# So much of the best scores' range is shown below the median.
-_DEPTH: Final = 2.0
+# So many times the distance of the median from the best score is shown.
+_DEPTH: Final = 3.0
 _MOST_LETTERS: Final = 30
 
 
@@ -183,7 +183,6 @@ class SearchDisplay:
             self._draw_panel(panel, np.flatnonzero(of_panel == k), name)
             for k, (panel, name) in enumerate(zip(self.axes_, names, strict=True))
         ]
-        self.ax_.set_ylabel(f"mean {self.score_name}")
         (self.chosen_line_,) = self.axes_[of_panel[self.chosen]].plot(
             self._across()[self.chosen], self.score[self.chosen],
             **_CHOSEN, label=f"chosen: {self._describe(self.chosen)}",
@@ -205,32 +204,33 @@ class SearchDisplay:
 
     def _draw_panel(self, ax: Any, rows: np.ndarray, name: str) -> list[Any]:
         across, families = self._across(), self._families()
-        values = np.unique(families)
+        values, (lowest, highest) = np.unique(families), self._range()
         lines = []
         for k, (value, color) in enumerate(zip(values, ramp(len(values)), strict=True)):
             of_line = rows[families[rows] == value]
             of_line = of_line[np.argsort(across[of_line], kind="stable")]
             label = f"α = {value:g}" if families is self.alpha else "score"
+            label += "" if self.score[families == value].max() > lowest else " (below)"
             style = _STYLES[(len(values) - 1 - k) % len(_STYLES)]
             lines += ax.plot(
                 across[of_line], self.score[of_line], color=color, linestyle=style, label=label,
                 marker=None if len(of_line) > 5 else "o", markersize=4,
             )  # fmt: skip
         ax.set(xlabel="α" if self.t_end is None else "stopping time $t$")
+        if in_first_column(ax):
+            ax.set_ylabel(f"mean {self.score_name}")
         ax.set_title("\n".join(map(_shortened, name.split("\n"))), fontsize="small")
         ax.grid(visible=True, alpha=0.25)
-        ax.set_ylim(*self._range())
+        ax.set_ylim(lowest, highest)
         if self.t_end is not None and across.max() > _LATE:
             _stretch_the_end(ax)
         return lines
 
     def _range(self) -> tuple[float, float]:
-        """The best scores of every line; the worst may lie far below and press all together."""
-        known = np.isfinite(self.score)
-        scores, families = self.score[known], self._families()[known]
+        """The better scores: the worst may lie far below, and would press all together."""
+        scores = self.score[np.isfinite(self.score)]
         best, median = scores.max(), np.median(scores)
-        least_best = min(scores[families == value].max() for value in np.unique(families))
-        lowest = max(scores.min(), min(best - _DEPTH * (best - median), least_best))
+        lowest = max(scores.min(), best - _DEPTH * (best - median))
         margin = 0.08 * (best - lowest) or 0.05
         return lowest - margin, best + 2 * margin
 

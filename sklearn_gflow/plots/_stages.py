@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_gflow.plots._axes import DARK, axes, legend, panels, ramp
+from sklearn_gflow.plots._axes import DARK, axes, in_first_column, legend, panels, ramp
 from sklearn_gflow.plots._fitted import FittedFlow, fitted_flow
 
 __all__ = ["StagesDisplay"]
@@ -194,12 +194,16 @@ class StagesDisplay:
         low, high = self.stages.min(), self.stages.max()
         for panel, stage, t in zip(self.axes_, self.stages, self.t, strict=True):
             self.surfaces_.append(
-                panel.pcolormesh(*self.grid, stage, cmap=cmap, vmin=low, vmax=high, shading="auto")
+                panel.pcolormesh(
+                    *self.grid, stage, cmap=cmap, vmin=low, vmax=high, shading="gouraud"
+                )
             )
             panel.set_title(f"t = {t:.2g}")
             self._draw_points(panel, cmap, low, high)
-        for k, panel in enumerate(self.axes_):
-            panel.set(xlabel=self._feature(0), ylabel=self._feature(1) if k % 3 == 0 else "")
+        for panel in self.axes_:
+            panel.set_xlabel(self._feature(0))
+            if in_first_column(panel):
+                panel.set_ylabel(self._feature(1))
         self.figure_.colorbar(self.surfaces_[0], ax=self.axes_, label=self.response)
 
     def _draw_points(self, panel: Any, cmap: str, low: float, high: float) -> None:
