@@ -24,6 +24,7 @@ __all__ = [
     "panels",
     "ramp",
     "row_of_panels",
+    "whole_numbers",
 ]
 
 # One colour, and greys: told apart by lightness alone.
@@ -125,10 +126,19 @@ def logarithmic(ax: Any) -> None:
     low, high = ax.get_ylim()
     powers = np.log10(high / low)
     if powers < _FEW_POWERS:
-        plain = MaxNLocator(5) if powers < 1 else LogLocator(subs=(1.0, 2.0, 5.0))
+        plain = (
+            MaxNLocator(5, steps=[1, 2, 5, 10]) if powers < 1 else LogLocator(subs=(1.0, 2.0, 5.0))
+        )
         ax.yaxis.set_major_locator(plain)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def whole_numbers(ax: Any) -> None:
+    """Ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def option(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -180,9 +180,12 @@ class KernelDisplay:
         self.image_ = ax.imshow(drawn, cmap=cmap, vmin=low, vmax=high)
         self.colorbar_ = None
         if colorbar:
+            # The picture stays at the left of its place: a layout that counts on the room which
+            # a square leaves there would cut off names of classes.
             self.colorbar_ = ax.figure.colorbar(
-                self.image_, ax=ax, label=_SCALES[normalize], extend="both", fraction=0.05, pad=0.03
-            )
+                self.image_, ax=ax, label=_SCALES[normalize], extend="both", fraction=0.05,
+                pad=0.03, panchor=(0.0, 0.5),
+            )  # fmt: skip
         if y is None:
             ax.set(xlabel="row", ylabel="row")
         elif self.labels:

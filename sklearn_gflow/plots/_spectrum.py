@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
 from sklearn_gflow.geometry import gram_spectrum
-from sklearn_gflow.plots._axes import ACCENT, DARK, axes, legend, logarithmic, option
+from sklearn_gflow.plots._axes import ACCENT, DARK, axes, legend, logarithmic, option, whole_numbers
 from sklearn_gflow.plots._fitted import FittedFlow, fitted_flow
 
 __all__ = ["SpectrumDisplay"]
@@ -165,8 +165,7 @@ class SpectrumDisplay:
         else:
             (self.line_,) = ax.plot(self.t, column, color=DARK, marker="o", markersize=3.5)
             ax.set(xlabel="time $t$ of the flow", ylabel=f"{kind} of the kernel")
-            if kind == "condition":
-                logarithmic(ax)
+            logarithmic(ax) if kind == "condition" else whole_numbers(ax)
         ax.grid(visible=True, alpha=0.25)
         return self
 

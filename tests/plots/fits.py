@@ -19,7 +19,7 @@ from sklearn_gflow.plots import (
 from tests.estimators.data import classes, classifier, regressor, small, table
 
 NUMBERS = table(30, 2)
-NAMES = np.array(["one", "three", "two"])
+NAMES = np.array(["one", "three thousand", "two"])
 LABELS = classes(30, 2)[0], NAMES[classes(30, 2)[1]]
 FLOW_GRID = {"alpha": [0.1, 0.5], "t_end": [0.3, 0.6, 0.9]}
 

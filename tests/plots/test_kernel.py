@@ -58,7 +58,7 @@ class TestPicture:
         expected = display.kernel[np.ix_(display.order_, display.order_)]
         np.testing.assert_array_equal(display.image_.get_array(), expected)
         names = [text.get_text() for text in display.ax_.get_yticklabels()]
-        assert names == ["one", "three", "two"]
+        assert names == ["one", "three thousand", "two"]
 
     def test_is_sorted_by_target(self):
         _, y = NUMBERS
