@@ -126,7 +126,8 @@ class SearchDisplay:
         Raises
         ------
         ValueError
-            If there is no such score, or neither α nor the stopping time was searched over.
+            If there is no such score, none that is a number, or neither α nor the stopping time
+            was searched over.
         """
         column = f"mean_test_{metric}"
         if column not in cv_results:
@@ -142,10 +143,15 @@ class SearchDisplay:
                 "SearchDisplay shows scores over alpha and t_end, and neither of them was searched "
                 f"over, but {', '.join(searched) or 'nothing'}"
             )
+        score = np.asarray(cv_results[column], dtype=float)
+        if not np.isfinite(score).any():
+            raise ValueError(
+                f"no score in {column} is a number; fit with error_score='raise' to see why"
+            )
         rank = np.asarray(cv_results[f"rank_test_{metric}"])
         loss = np.asarray(cv_results.get("mean_test_loss", np.zeros(len(rank))))
         return cls(
-            score=np.asarray(cv_results[column], dtype=float),
+            score=score,
             alpha=alpha,
             t_end=t_end,
             candidate=_in_words(searched),
@@ -192,13 +198,18 @@ class SearchDisplay:
 
     def _across(self) -> np.ndarray:
         """What is on the horizontal axis: the time, or α where all have one time."""
-        across = self.alpha if self.t_end is None else self.t_end
+        across = self.t_end if self._over_time() else self.alpha
         assert across is not None
         return across
 
+    def _over_time(self) -> bool:
+        if self.alpha is None or self.t_end is None:
+            return self.alpha is None
+        return len(np.unique(self.t_end)) > 1
+
     def _families(self) -> np.ndarray:
         """What tells the lines of a panel apart: α, where the time is on the axis."""
-        if self.alpha is None or self.t_end is None:
+        if self.alpha is None or not self._over_time():
             return np.zeros(len(self.score))
         return self.alpha
 
@@ -210,19 +221,19 @@ class SearchDisplay:
             of_line = rows[families[rows] == value]
             of_line = of_line[np.argsort(across[of_line], kind="stable")]
             label = f"α = {value:g}" if families is self.alpha else "score"
-            label += "" if self.score[families == value].max() > lowest else " (below)"
+            label += "" if (self.score[families == value] > lowest).any() else " (below)"
             style = _STYLES[(len(values) - 1 - k) % len(_STYLES)]
             lines += ax.plot(
                 across[of_line], self.score[of_line], color=color, linestyle=style, label=label,
                 marker=None if len(of_line) > 5 else "o", markersize=4,
             )  # fmt: skip
-        ax.set(xlabel="α" if self.t_end is None else "stopping time $t$")
+        ax.set(xlabel="stopping time $t$" if self._over_time() else "α")
         if in_first_column(ax):
             ax.set_ylabel(f"mean {self.score_name}")
         ax.set_title("\n".join(map(_shortened, name.split("\n"))), fontsize="small")
         ax.grid(visible=True, alpha=0.25)
         ax.set_ylim(lowest, highest)
-        if self.t_end is not None and across.max() > _LATE:
+        if self._over_time() and across.max() > _LATE:
             _stretch_the_end(ax)
         return lines
 

@@ -231,9 +231,9 @@ class _Shown:
             column = flow.classes_.tolist().index(label)
             return cls(flow, column, f"probability of {label}")
         n_outputs = flow.n_outputs_
-        if n_outputs > 1 and target not in range(n_outputs):
+        if target not in range(n_outputs) and not (target is None and n_outputs == 1):
             raise ValueError(
-                f"target must say which of {n_outputs} outputs to show, 0 to {n_outputs - 1}; "
+                f"target must say which output to show, one of {list(range(n_outputs))}; "
                 f"got {target!r}"
             )
         return cls(flow, target or 0, "prediction" if target is None else f"prediction {target}")

@@ -143,6 +143,17 @@ class TestScores:
             SearchDisplay.from_data(results(mean_test_score=missing)).plot().ax_.get_ylim()
         ).all()
 
+    def test_none_of_which_is_a_number_are_refused(self):
+        with pytest.raises(ValueError, match="no score in mean_test_score is a number; fit with"):
+            SearchDisplay.from_data(results(mean_test_score=np.full(6, np.nan)))
+
+    def test_of_one_time_are_drawn_against_alpha(self):
+        alphas = np.linspace(0, 1, 6)
+        columns = results(param_alpha=alphas, param_t_end=np.full(6, 0.5))
+        display = SearchDisplay.from_data(columns).plot()
+        np.testing.assert_array_equal(display.lines_[0][0].get_xdata(), alphas)
+        assert display.ax_.get_xlabel() == "α"
+
     def test_ties_go_to_the_lower_loss(self):
         columns = results(rank_test_score=np.ones(6), mean_test_loss=np.arange(6)[::-1])
         assert SearchDisplay.from_data(columns).chosen == 5

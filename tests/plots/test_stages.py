@@ -58,8 +58,10 @@ class TestOneFeature:
         expected = flow.predict(display.grid[0][:, None])[:, 1]
         np.testing.assert_allclose(display.stages[-1], expected)
         np.testing.assert_array_equal(display.y, -Y)
-        with pytest.raises(ValueError, match="target must say which of 2 outputs to show"):
+        with pytest.raises(ValueError, match=r"which output to show, one of \[0, 1\]; got None"):
             StagesDisplay.from_estimator(flow, X)
+        with pytest.raises(ValueError, match=r"which output to show, one of \[0\]; got 1"):
+            StagesDisplay.from_estimator(regressor(**STORED).fit(X, Y), X, target=1)
 
 
 class TestTwoFeatures:
