@@ -23,7 +23,6 @@ __all__ = [
     "option",
     "panels",
     "ramp",
-    "row_of_panels",
     "whole_numbers",
 ]
 
@@ -68,7 +67,7 @@ def panels(ax: Any, n: int) -> list[Any]:
     if n == 1 and ax is not None and not np.iterable(ax):
         return [ax]
     if ax is None:
-        return row_of_panels(n)
+        return _new_panels(n)
     given = np.asarray(ax, dtype=object).ravel().tolist()
     if len(given) != n:
         raise ValueError(
@@ -78,7 +77,7 @@ def panels(ax: Any, n: int) -> list[Any]:
     return given
 
 
-def row_of_panels(n: int) -> list[Any]:
+def _new_panels(n: int) -> list[Any]:
     """n Axes of a new figure, at most three in a row."""
     plt = _pyplot()
     if n == 1:
