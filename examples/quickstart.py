@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.plots import FlowDisplay
 
 ALPHAS = (0.0, 0.01, 0.1, 0.5, 1.0)
 T_ENDS = (0.3, 0.6, 0.9)
@@ -92,21 +93,14 @@ def compare(
 
 def draw_losses(ax: Axes, title: str, flow: BaseEstimator, X: np.ndarray, y: np.ndarray) -> None:
     """Training loss along the flow for several alpha, with the law (1 − t)² of alpha = 1."""
-    t = np.linspace(0, PICTURE_TIMES[-1], 200)
-    ax.plot(t, (1 - t) ** 2, color="0.75", linewidth=6, label="law $(1-t)^2$", zorder=1)
     colors = ("#3b0f70", "#c03a76", "#fe9f6d", "#000000")
     for alpha, color in zip(PICTURE_ALPHAS, colors, strict=True):
         model = in_pipeline(flow).set_params(
             model__alpha=alpha, model__t_end=PICTURE_TIMES[-1], model__schedule=PICTURE_TIMES
         )
-        fitted = model.fit(X, y)["model"]
-        loss = np.array(fitted.loss_curve_) / fitted.loss_curve_[0]
-        style = {"linestyle": "none", "marker": "o", "markersize": 4} if alpha == 1 else {}
-        ax.plot(fitted.history_["t"], loss, color=color, label=rf"$\alpha$ = {alpha:g}", **style)
-    ax.set(
-        title=title, xlabel="time $t$ of the flow", yscale="log", xlim=(0, 1), ylim=(1.5e-3, 1.3)
-    )
-    ax.grid(visible=True, alpha=0.25)
+        style = {"linestyle": "none"} if alpha == 1 else {"marker": ""}
+        FlowDisplay.from_estimator(model.fit(X, y)).plot(ax, line_kw={"color": color, **style})
+    ax.set(title=title, xlim=(0, 1), ylim=(1.5e-3, 1.3))
 
 
 def main() -> None:
@@ -140,8 +134,8 @@ def run(output: str) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     draw_losses(left, "breast_cancer, classifier", classifier, cancer[0], cancer[2])
     draw_losses(right, "diabetes, regressor", regressor, diabetes[0], diabetes[2])
-    left.set_ylabel("training loss, relative to the start")
-    right.legend(loc="lower left", framealpha=0.95)
+    left.get_legend().remove()
+    right.set_ylabel("")
     figure.suptitle(
         r"Training loss along the flow: $\alpha = 1$ follows the law, "
         r"smaller $\alpha$ take the large modes first"

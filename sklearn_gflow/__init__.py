@@ -43,7 +43,7 @@ __all__ = [
     "ntk_rank_scorer",
 ]
 
-_ROOMS = ("geometry", "dynamics", "diagnostics", "inputs", "estimators", "exceptions")
+_ROOMS = ("geometry", "dynamics", "diagnostics", "inputs", "estimators", "plots", "exceptions")
 _INPUTS = ("PeriodicEncoder", "PiecewiseLinearEncoder", "SmoothRobustScaler", "TableEncoder")
 
 

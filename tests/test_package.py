@@ -40,7 +40,9 @@ def test_public_names():
     }
 
 
-@pytest.mark.parametrize("room", ["geometry", "dynamics", "diagnostics", "inputs", "estimators"])
+@pytest.mark.parametrize(
+    "room", ["geometry", "dynamics", "diagnostics", "inputs", "estimators", "plots"]
+)
 def test_public_names_of_a_room(room):
     module = importlib.import_module(f"sklearn_gflow.{room}")
     assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))  # fmt: skip # noqa: E501
@@ -123,7 +125,7 @@ def test_estimators_share_their_parameters_and_defaults():
 
 
 def test_kernel_is_documented():
-    assert [p.name for p in FunctionDoc(BaseAdaptedFlow.ntk)["Parameters"]] == ["X", "Y"]
+    assert [p.name for p in FunctionDoc(BaseAdaptedFlow.ntk)["Parameters"]] == ["X", "Y", "at"]
 
 
 def test_import_loads_nothing_until_a_name_is_used():

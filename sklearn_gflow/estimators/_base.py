@@ -95,7 +95,7 @@ class BaseAdaptedFlow(
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
-    def ntk(self, X: ArrayLike, Y: ArrayLike | None = None) -> np.ndarray:
+    def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
         """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
 
         Parameters
@@ -104,19 +104,29 @@ class BaseAdaptedFlow(
             First sample set.
         Y : array-like of shape (m, n_features), optional
             Second sample set; X itself by default.
+        at : {"solution", "start"}, default="solution"
+            Where on the path: at θ of the solution, or at θ₀.
 
         Returns
         -------
         ndarray of shape (n·Q, m·Q)
             Sample-major: rows ``i·Q … (i+1)·Q − 1`` belong to sample i. Q is ``n_outputs_``.
             Outputs are those of the network, in units of the scaled targets.
+
+        Raises
+        ------
+        ValueError
+            If X or Y do not fit what was learnt, or ``at`` is no point of the path.
         """
         check_is_fitted(self)
+        if at not in ("solution", "start"):
+            raise ValueError(f'at must be "solution" or "start"; got {at!r}')
+        theta = self._network.theta if at == "solution" else self._network.reference
         device = check_device(self.device)
-        first = self._network.linearize(self._inputs.read(self, X), device)
+        first = self._network.linearize(self._inputs.read(self, X), device, theta)
         if Y is None:
             return to_numpy(first.gram())
-        other = self._network.linearize(self._inputs.read(self, Y), device)
+        other = self._network.linearize(self._inputs.read(self, Y), device, theta)
         return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------

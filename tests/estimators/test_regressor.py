@@ -125,6 +125,17 @@ class TestFittedAttributes:
         counted = eigenvalues[: model.ntk_rank_]
         assert model.ntk_condition_ == pytest.approx(counted[0] / counted[-1], rel=1e-4)
 
+    def test_kernel_at_the_start(self, fitted):
+        model, targets = fitted
+        unmoved = clone(model).set_params(schedule=[1e-15], t_end=1e-15)
+        unmoved.fit(self.X, targets)  # the same seed: this is θ₀
+        start = model.ntk(self.X, at="start")
+        np.testing.assert_allclose(start, unmoved.ntk_gram_, rtol=1e-8, atol=1e-8)
+        cross = model.ntk(self.X[:4], self.X[4:], at="start")
+        np.testing.assert_allclose(cross, start[:8, 8:], rtol=1e-12)
+        with pytest.raises(ValueError, match='at must be "solution" or "start"; got 0'):
+            model.ntk(self.X, at=0)
+
     def test_kernel_between_two_sets(self, fitted):
         model, _ = fitted
         new = table(4, seed=9)[0]
