@@ -44,7 +44,7 @@ def _origin(runs: pd.DataFrame) -> list[str]:
         "Versions": shown,
         "Rows": f"at most {runs['rows'].max()} to train, {runs['test_rows'].max()} to test",
         "Draws": f"{runs['draw'].nunique()}",
-        "Given to this package": f"{' and '.join(inputs) or 'nothing'} columns",
+        "This package was given": f"{' and '.join(inputs) or 'no'} columns",
         "Command": f"`{command()}`, after the same without `--report`{again}",
     }
     return [f"- {name}: {text}" for name, text in lines.items()]
@@ -60,7 +60,8 @@ def _part(runs: pd.DataFrame, title: str) -> list[str]:
     seconds = _means(runs, "fit_cpu", names, order)
     everywhere = [name for name in order if scores[name].notna().all()]
     lines = [f"## {title}", "", *_ranks(scores, losses, everywhere), ""]
-    lines += [*_pairs(scores, seconds, order), ""]
+    if {CV, DEFAULT} & set(order):
+        lines += [*_pairs(scores, seconds, order), ""]
     lines += [*_loss_pairs(runs, order), ""]
     lines += [*_against_default(scores), ""]
     lines += ["### Test scores (R² or accuracy)", "", *markdown(scores, ".3f"), ""]
