@@ -61,7 +61,7 @@ def _part(runs: pd.DataFrame, title: str) -> list[str]:
     everywhere = [name for name in order if scores[name].notna().all()]
     lines = [f"## {title}", "", *_ranks(scores, losses, everywhere), ""]
     if {CV, DEFAULT} & set(order):
-        lines += [*_pairs(scores, seconds, order), ""]
+        lines += [*_pairs(runs, order), ""]
     lines += [*_loss_pairs(runs, order), ""]
     lines += [*_against_default(scores), ""]
     lines += ["### Test scores (R² or accuracy)", "", *markdown(scores, ".3f"), ""]
@@ -98,8 +98,8 @@ def _ranks(scores: pd.DataFrame, losses: pd.DataFrame, everywhere: list[str]) ->
     return ["### Ranks", "", *markdown(table, ".3f")]
 
 
-def _pairs(scores: pd.DataFrame, seconds: pd.DataFrame, order: list[str]) -> list[str]:
-    """This package against each peer, by the mean scores of the tables that both ran on."""
+def _pairs(runs: pd.DataFrame, order: list[str]) -> list[str]:
+    """This package against each peer, by the means over the draws that both ran on."""
     lines = [
         "### Pairs",
         "",
@@ -108,12 +108,14 @@ def _pairs(scores: pd.DataFrame, seconds: pd.DataFrame, order: list[str]) -> lis
         "| | better on | ties | worse on | mean gain | seconds | ratio |",
         "|---|---|---|---|---|---|---|",
     ]
+    each = runs.pivot(index=["table", "draw"], columns="entrant", values=["score", "fit_cpu"])
     for ours, theirs in _couples(order):
-        gain = (scores[ours] - scores[theirs]).dropna()
-        if not len(gain):
+        both = each.swaplevel(axis=1)[[ours, theirs]].dropna().groupby("table").mean()
+        if not len(both):
             continue
+        gain = both[ours]["score"] - both[theirs]["score"]
         better, worse = (gain > TIE).sum(), (gain < -TIE).sum()
-        a, b = seconds.loc[gain.index, ours].sum(), seconds.loc[gain.index, theirs].sum()
+        a, b = both[ours]["fit_cpu"].sum(), both[theirs]["fit_cpu"].sum()
         lines.append(
             f"| {ours} against {theirs} | {better} | {len(gain) - better - worse} | {worse} | "
             f"{gain.mean():+.4f} | {a:.1f} against {b:.1f} | {a / b:.2f} |"

@@ -3,7 +3,8 @@
 Draws, entrants and figures are those of ``defaults.py``, with 5,000 training rows or as many as
 there are, and 2,000 rows to test.
 
-Runs are kept in files of results; ``--report`` writes the page from them. Run ``python docs/benchmarks/large.py --help``.
+Runs are kept in files of results; ``--report`` writes the page from them. Run
+``python docs/benchmarks/large.py --help``.
 """
 
 from __future__ import annotations
