@@ -21,22 +21,24 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torch-levenberg-marquar
 def header() -> str:
     """Describe machine, versions, threads and command as a Markdown list."""
     lines = {
-        "Processor": f"{_processor()}, {os.cpu_count()} cores, {_memory()} of memory, no GPU used",
+        "Processor": f"{processor()}, {os.cpu_count()} cores, {memory()} of memory, no GPU used",
         "Versions": ", ".join([f"Python {platform.python_version()}", *_versions()]),
         "Threads": f"torch {torch.get_num_threads()}, {_blas_threads()}",
-        "Command": f"`{_command()}`",
+        "Command": f"`{command()}`",
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _memory() -> str:
+def memory() -> str:
+    """Size of the memory."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
@@ -61,15 +63,15 @@ def _blas_threads() -> str:
     return ", ".join(f"{pool['internal_api']} {pool['num_threads']}" for pool in pools)
 
 
-def _command() -> str:
+def command() -> str:
     """As it was called, but for the places of files."""
-    words = iter(sys.argv[1:])
-    given = []
+    words = sys.argv[1:]
+    given, place = [], None
     for word in words:
-        if word in ("--data", "--out"):
-            next(words)
-            given += [word, "DIR"] if word == "--data" else []
-        else:
+        if word.startswith("--"):
+            place = word if word in ("--data", "--out", "--results") else None
+            given += ["--data", "DIR"] if word == "--data" else [] if place else [word]
+        elif place is None:
             given.append(word)
     script = Path(sys.argv[0])
     parts = script.resolve().parts
