@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,13 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
-from sklearn_gflow.estimators._network import Architecture, FittedNetwork
+from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
+from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
@@ -112,12 +113,12 @@ class BaseAdaptedFlow(
             Outputs are those of the network, in units of the scaled targets.
         """
         check_is_fitted(self)
-        device = check_device(self.device)
-        first = self._network.linearize(check_fitted_data(self, X), device)
-        if Y is None:
-            return to_numpy(first.gram())
-        other = self._network.linearize(check_fitted_data(self, Y), device)
-        return to_numpy(first.cross_gram(other))
+        with undisturbed():
+            first = self._network.linearize(check_fitted_data(self, X))
+            if Y is None:
+                return to_numpy(first.gram())
+            other = self._network.linearize(check_fitted_data(self, Y))
+            return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------
 
@@ -131,17 +132,19 @@ class BaseAdaptedFlow(
         decomposed: LeaveOneOut | None = None,
     ) -> Self:
         """Fit; a search hands over the decomposition of the Gram at the same start."""
-        problem = self._validate(X, y, sample_weight, X_val, y_val)
-        training = self._build(problem)
-        trained, left_out = self._flow(training, problem, decomposed)
-        return self._write(self._expose(Ended(problem, training, trained, left_out)))
+        with undisturbed():
+            problem = self._validate(X, y, sample_weight, X_val, y_val)
+            training = self._build(problem)
+            trained, left_out = self._flow(training, problem, decomposed)
+            return self._write(self._expose(Ended(problem, training, trained, left_out)))
 
     def _fit_chunk(self, problem: Problem) -> Self:
-        training = self._build(problem)
-        trained = training.over_chunk()
-        warn(incomplete(trained), stacklevel=4)
-        attributes = self._expose(Ended(problem, training, trained))
-        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+        with undisturbed():
+            training = self._build(problem)
+            trained = training.over_chunk()
+            warn(incomplete(trained), stacklevel=4)
+            attributes = self._expose(Ended(problem, training, trained))
+            return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
     def _validate(
@@ -166,19 +169,21 @@ class BaseAdaptedFlow(
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
         else:
-            former = before.family(device)  # with the buffers of the fit
+            # The same functions as before, with the state of the fit, in the precision of this one.
+            architecture = replace(before.architecture, dtype=architecture.dtype)
+            former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
-                    f"network has {former.n_params} parameters and this one {family.n_params}; "
-                    "keep hidden_layer_sizes and the data's shape, or start anew by fit with "
-                    "warm_start=False"
+                    f"network is another: it has {former.n_params} parameters and this one "
+                    f"{family.n_params}; keep hidden_layer_sizes, activation and the data's shape, "
+                    "or start anew by fit with warm_start=False"
                 )
             family, theta, reference = former, before.theta, before.reference
-        start = to_tensor(theta, settings.dtype, device)
-        family.check_rows(start, to_tensor(data.X[:2], settings.dtype, device))
-        state = {name: to_numpy(value) for name, value in family.state().items()}
-        network = FittedNetwork(architecture, n_features, n_outputs, theta, reference, state)
+            seed = before.seed
+        start, rows = to_tensor(theta, settings.dtype, device), few_rows(data.X)
+        family.check_rows(start, to_tensor(rows, settings.dtype, device))
+        network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
             n_before=None if before is None else self.n_iter_,
@@ -305,7 +310,8 @@ class BaseAdaptedFlow(
     def _model(self, X: ArrayLike) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        return self._network.model(check_fitted_data(self, X), check_device(self.device))
+        with undisturbed():
+            return self._network.model(check_fitted_data(self, X))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""
@@ -315,5 +321,6 @@ class BaseAdaptedFlow(
                 "staged predictions need the parameters along the path; set store_path=True "
                 "before fit"
             )
-        checked, device = check_fitted_data(self, X), check_device(self.device)
-        return self._network.models(checked, device, self._network.path)
+        with undisturbed():
+            checked = check_fitted_data(self, X)
+        return each_undisturbed(self._network.models(checked, self._network.path))

@@ -69,10 +69,10 @@ def _network(ended: Ended) -> dict[str, Any]:
     training, trajectory = ended.training, ended.trained.trajectory
     thetas = trajectory.thetas
     kept = training.settings.options.store_path
-    network = replace(
-        training.network,
-        theta=to_numpy(trajectory.theta),
-        path=np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
+    network = training.network.ended(
+        training.family,
+        trajectory.theta,
+        np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
     return {"_network": network, "n_outputs_": network.n_outputs, **_named(training, network)}
 

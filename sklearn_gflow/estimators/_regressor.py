@@ -25,7 +25,7 @@ from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
-from sklearn_gflow.estimators._tensors import check_device
+from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._validation import _fit_context, check_fitted_data, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
@@ -198,9 +198,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 "return_std reads the network as a Gaussian process, and "
                 f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
             )
-        errors = self._kept.expected_errors(
-            self._network, check_fitted_data(self, X), model, check_device(self.device)
-        )
+        with undisturbed():
+            errors = self._kept.expected_errors(self._network, check_fitted_data(self, X), model)
         return predicted, coding.shaped((coding.target_scale * errors).astype(model.dtype))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

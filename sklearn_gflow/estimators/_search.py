@@ -33,6 +33,7 @@ from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._stopping import judge_left_out
+from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
@@ -60,6 +61,10 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
 
     def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
         """Score the grid by leave-one-out or by a splitter, and fit the best of it."""
+        with undisturbed():
+            return self._searched(X, y, sample_weight)
+
+    def _searched(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
         grid = Grid.of(self.alphas, self.t_ends)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         decomposed = None

@@ -5,7 +5,7 @@ All other files of this room call these functions where an array becomes a tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "ITEMSIZES",
@@ -20,7 +21,6 @@ __all__ = [
     "generator_of",
     "host_tensor",
     "made_with_seed",
-    "placed",
     "seed_of",
     "to_numpy",
     "to_tensor",
@@ -59,19 +59,54 @@ def generator_of(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class _Seeded(TorchDispatchMode):
+    """Hands every random operation of torch in this thread a generator at a seed.
+
+    Seeding torch's global generator and setting it back would disturb whoever draws from it in
+    another thread, and two such fits at once would leave it where neither found it. A dispatch
+    mode is seen by its own thread alone, and the global generator is not touched at all. The
+    numbers are those that the global generator would give at the seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            func = _with_generator(func)
+            takes = any(argument.name == "generator" for argument in func._schema.arguments)
+            if takes and kwargs.get("generator") is None:
+                drawn = args[0].device if args and isinstance(args[0], Tensor) else "cpu"
+                kwargs["generator"] = self._at(torch.device(kwargs.get("device") or drawn))
+        return func(*args, **kwargs)
+
+    def _at(self, device: torch.device) -> torch.Generator | None:
+        if device.type == "meta":  # without values there is nothing to draw
+            return None
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+
+def _with_generator(func: Any) -> Any:
+    """The variant of a random operation that takes a generator, where it has one."""
+    name = func._overloadname
+    sought = "generator" if name == "default" else f"{name}_generator"
+    return getattr(func.overloadpacket, sought, func)
+
+
 def made_with_seed(factory: Callable[[int, int], Any], sizes: tuple[int, int], seed: int) -> Any:
     """What a factory makes from ``sizes``, with reproducible random parameters.
 
-    torch's global generator stays as it was.
+    torch's global generator is neither used nor moved.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _Seeded(seed):
         return factory(*sizes)
-
-
-def placed(module: torch.nn.Module, dtype: str, device: torch.device) -> torch.nn.Module:
-    """The module itself, moved to a device and a precision."""
-    return module.to(device=device, dtype=_DTYPES[dtype])
 
 
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:
