@@ -176,7 +176,7 @@ class BaseAdaptedFlow(
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
-                    f"{family.n_params}; keep hidden_layer_sizes, activation and the data's shape, "
+                    f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and activation, "
                     "or start anew by fit with warm_start=False"
                 )
             family, theta, reference = former, before.theta, before.reference

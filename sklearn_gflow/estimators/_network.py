@@ -27,6 +27,11 @@ __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_width
 
 # So many rows bear witness of what was trained.
 _WITNESSES = 4
+_ANOTHER = (
+    "module makes another network than the one that was trained when it is called again; keep what "
+    "its outputs depend on in parameters, buffers or attributes that are tensors, which a fit "
+    "keeps, and draw random numbers from torch, which a fit seeds"
+)
 
 
 def hidden_widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
@@ -155,12 +160,7 @@ class Witness:
         tolerance = max(float(np.finfo(a.dtype).eps) for a in (outputs, self.outputs)) ** 0.5
         scale = float(np.abs(self.outputs).max(initial=0.0))
         if not np.allclose(outputs, self.outputs, tolerance, tolerance * scale, equal_nan=True):
-            raise ValueError(
-                "module makes another network than the one that was trained when it is called "
-                "again; keep what its outputs depend on in parameters, buffers or attributes that "
-                "are tensors, which a fit keeps, and draw random numbers from torch, which a fit "
-                "seeds"
-            )
+            raise ValueError(_ANOTHER)
 
 
 @dataclass(frozen=True)
@@ -263,6 +263,8 @@ class FittedNetwork:
         """
         device = device or self.device
         made = self.architecture.family(self.n_features, self.n_outputs, device, self.seed)
+        if made.n_params != len(self.theta):
+            raise ValueError(_ANOTHER)
         state = {name: torch.from_numpy(array) for name, array in self.state.items()}
         family = made.restored(state)
         if (witness := self.witness) is not None:

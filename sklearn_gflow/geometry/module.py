@@ -75,9 +75,8 @@ class ModuleFamily(Family):
             If the module cannot be copied, or is none of a family.
         """
         _refuse_layers(module)
-        with _told("cannot be copied"):
-            own = copy.deepcopy(module)
-        own.to(like.device)
+        with _told("cannot be copied, for which its tensors need values and no history"):
+            own = copy.deepcopy(module).to(like.device)
         own = own.double() if like.dtype == torch.float64 else own.float()
         for layer, _, name, value in _plain_attributes(own):
             dtype = like.dtype if value.is_floating_point() else value.dtype
@@ -152,27 +151,25 @@ class ModuleFamily(Family):
                 "features, for instance with StandardScaler, or mend its start"
             )
         super().check_rows(theta, X)
+        generator = torch.Generator().manual_seed(0)
+        v, u = (
+            torch.randn(shape, generator=generator, dtype=theta.dtype).to(theta.device)
+            for shape in (theta.shape, outputs.shape)
+        )
         with _told("can be evaluated, and torch.func cannot differentiate it"):
             tangent = self.linearize(theta, X)
-            generator = torch.Generator().manual_seed(0)
-            v, u = (
-                torch.randn(shape, generator=generator, dtype=theta.dtype).to(theta.device)
-                for shape in (theta.shape, outputs.shape)
-            )
-            pushed, paired = tangent.push(v), torch.dot(tangent.pull(u), v)
-            by_rows = torch.cat([tangent._jacobian_of(rows) @ v for rows in tangent._chunks()])
-        tolerance = torch.finfo(X.dtype).eps ** 0.5 * (pushed.norm() + by_rows.norm())
-        if not (
-            (pushed - by_rows.view_as(pushed)).norm() <= tolerance
-            and (paired - (u * pushed).sum()).abs() <= tolerance * u.norm()
-        ):
+            pulled = tangent.pull(u)
+            rows = [tangent._jacobian_of(chunk) @ v for chunk in tangent._chunks()]
+        pushed = torch.cat(rows).view_as(u)
+        allowed = torch.finfo(X.dtype).eps ** 0.5 * (pulled.norm() * v.norm())
+        if not (torch.dot(pulled, v) - (u * pushed).sum()).abs() <= allowed:
             raise ValueError(
                 "module has other derivatives for a row alone than for rows in company: an "
                 "output must depend on its own input alone"
             )
-        self._check_slope(theta, X, v)
+        self._check_slope(theta, X, v, pushed)
 
-    def _check_slope(self, theta: Tensor, X: Tensor, v: Tensor) -> None:
+    def _check_slope(self, theta: Tensor, X: Tensor, v: Tensor, pushed: Tensor) -> None:
         """Hold D·v to differences of the outputs, where these go straight."""
         eps = torch.finfo(theta.dtype).eps
         step = eps ** (1 / 3) * max(float(theta.square().mean().sqrt()), 1e-3)
@@ -182,7 +179,7 @@ class ModuleFamily(Family):
         noise = 100 * eps * here.abs()
         straight = (ahead - behind).abs() <= 0.1 * (ahead.abs() + behind.abs()) + noise
         measured = ((ahead + behind) / 2)[straight]
-        stated = step * self.linearize(theta, X).push(v)[straight]
+        stated = step * pushed[straight]
         allowed = 0.1 * torch.maximum(measured.norm(), stated.norm()) + noise[straight].norm()
         if not (measured - stated).norm() <= allowed:
             raise ValueError(
@@ -226,8 +223,9 @@ class ModuleLinearization(Linearization):
         # u ↦ Dᵀu is linear, and its own pullback is D: more layers have second derivatives in
         # reverse mode than have a forward mode.
         pullback = vjp(lambda theta: self.family.call(theta, self.X), self.theta)[1]
-        push = vjp(lambda u: pullback(u)[0], torch.zeros_like(self.outputs))[1]
-        pushed: Tensor = push(v)[0]
+        with _told("has a layer without a second derivative, which products with D need"):
+            push = vjp(lambda u: pullback(u)[0], torch.zeros_like(self.outputs))[1]
+            pushed: Tensor = push(v)[0]
         return pushed.detach()
 
     def pull(self, u: Tensor) -> Tensor:
@@ -307,16 +305,16 @@ def _expand(rows: slice, n_outputs: int) -> slice:
 
 def _refuse_layers(module: nn.Module) -> None:
     """Refuse layers that make no family, before anything is asked of them."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            "module is compiled by torch.jit, so that its parameters cannot be replaced; hand over "
+            "the module that it was compiled from"
+        )
     for name, layer in module.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"module has the batch-statistics layer {name!r} ({type(layer).__name__}): an "
                 "output must depend on its own input alone; use LayerNorm or GroupNorm"
-            )
-        if isinstance(layer, torch.jit.ScriptModule):
-            raise ValueError(
-                f"module is compiled by torch.jit, in the layer {name!r}: its parameters cannot be "
-                "replaced; hand over the module that was compiled"
             )
     for name, parameter in [*module.named_parameters(), *module.named_buffers()]:
         if nn.parameter.is_lazy(parameter):
