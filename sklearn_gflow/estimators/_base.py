@@ -162,7 +162,8 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            ridge=problem.loss.ridge, any_precision=family.any_precision, chunk=problem.chunk,
+            ridge=problem.loss.ridge, any_precision=family.any_precision,
+            row_numbers=family.row_numbers, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:
@@ -176,8 +177,8 @@ class BaseAdaptedFlow(
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
-                    f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and activation, "
-                    "or start anew by fit with warm_start=False"
+                    f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and the "
+                    "activation too, or start anew by fit with warm_start=False"
                 )
             family, theta, reference = former, before.theta, before.reference
             seed = before.seed

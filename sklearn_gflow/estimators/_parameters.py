@@ -297,6 +297,15 @@ class FlowParameters:
         "bool",
         "Whether to keep the parameters at every point of the path, for ``staged_predict``.",
     )
+    max_memory: int | None = parameter(
+        None,
+        [_POSITIVE_INTEGER, None],
+        "int or None",
+        """
+        Bytes that training may take. None: what the device has, less where a control group or
+        ``ulimit`` leaves less. What would take more is refused before it is allocated.
+        """,
+    )
     random_state: Any = parameter(
         None,
         ["random_state"],

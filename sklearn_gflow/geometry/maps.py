@@ -116,6 +116,11 @@ class Family(ABC):
         """What two families must share for θ of the one to be θ of the other."""
         return type(self).__name__, self.n_params, self.n_outputs
 
+    @property
+    def row_numbers(self) -> int:
+        """How many numbers a linearization keeps for each row, by which memory is checked."""
+        return self.n_outputs
+
     def check_rows(self, theta: Tensor, X: Tensor) -> None:
         """Hold f_θ to the contract of a family on some rows.
 
