@@ -30,6 +30,7 @@ from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
+from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
@@ -178,6 +179,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     ) -> CodedLabels:
         """Class frequencies, and the number of samples that probabilities rest on."""
         loss = LOSSES[self.loss]
+        check_classes(len(classes), len(rows.y), self.max_memory)
         codes = loss.codes(len(classes), self.label_smoothing)
         # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
         # not count.

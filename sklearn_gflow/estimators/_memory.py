@@ -14,7 +14,7 @@ from sklearn_gflow.estimators._limits import available_bytes
 from sklearn_gflow.exceptions import GramMemoryError
 from sklearn_gflow.geometry import SOLVERS, Shape, Solver
 
-__all__ = ["Demand", "Room", "available_bytes", "check_memory"]
+__all__ = ["Demand", "Room", "available_bytes", "check_classes", "check_memory"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,22 @@ def check_memory(demand: Demand, room: Room) -> Room:
         f"{demand.needed} bytes for {purpose}, and {room.available} bytes are available "
         f"{room.where}; {cures}"
     )
+
+
+def check_classes(n_classes: int, n_samples: int, max_memory: int | None) -> None:
+    """Refuse more classes than there is memory for the codes and targets of.
+
+    Raises
+    ------
+    GramMemoryError
+        Naming the bytes.
+    """
+    # Of a matrix of classes × classes and of one of rows × classes so many are held at once.
+    needed = torch.float64.itemsize * (8 * n_classes**2 + 4 * n_samples * n_classes)
+    Room.on(torch.device("cpu"), max_memory).after(
+        f"y with its {n_classes} classes on {n_samples} rows", needed,
+        "leave out rare classes, or merge them; numbers are for AdaptedFlowRegressor",
+    )  # fmt: skip
 
 
 def _cures(demand: Demand, available: int) -> list[str]:

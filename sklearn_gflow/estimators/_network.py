@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_gflow.estimators._rows import row_chunks
+from sklearn_gflow.estimators._rows import read, row_chunks
 from sklearn_gflow.estimators._tensors import (
     check_device,
     made_with_seed,
@@ -125,7 +125,7 @@ class Architecture:
 def few_rows(X: np.ndarray) -> np.ndarray:
     """Some rows of a table, from its first to its last."""
     places = np.unique(np.linspace(0, len(X) - 1, _WITNESSES).astype(int))
-    return np.array(X[places])
+    return np.array(read(X, places))
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ class FittedNetwork:
         def outputs(theta: np.ndarray) -> np.ndarray:
             at = to_tensor(theta, dtype, device)
             parts = [
-                to_numpy(family.outputs(at, to_tensor(X[rows], dtype, device)))
+                to_numpy(family.outputs(at, to_tensor(read(X, rows), dtype, device)))
                 for rows in row_chunks(len(X))  # X may be mapped from disk
             ]
             return np.concatenate(parts)

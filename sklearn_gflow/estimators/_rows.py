@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from torch import Tensor
 from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
-__all__ = ["Rows", "TableRows", "TrainingData", "row_chunks", "subsample"]
+__all__ = [
+    "Rows",
+    "TableRows",
+    "TrainingData",
+    "check_map",
+    "on_disk",
+    "read",
+    "row_chunks",
+    "subsample",
+]
 
 # So many rows are evaluated at once.
 _CHUNK = 8192
@@ -41,7 +51,7 @@ class Rows:
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
-        return Rows(self.X[index], self.y[index], weights)
+        return Rows(read(self.X, index), self.y[index], weights)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class TrainingData:
     def take(self, rows: np.ndarray) -> TrainingData:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
-        return TrainingData(self.X[rows], self.targets[rows], weights, self.start)
+        return TrainingData(read(self.X, rows), self.targets[rows], weights, self.start)
 
     def distinct(self) -> TrainingData:
         """Each row once, with the weight of all its copies."""
@@ -118,7 +128,7 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        held = not _on_disk(data.X) and data.X.size * reference.element_size() <= _HELD_BYTES
+        held = on_disk(data.X) is None and data.X.size * reference.element_size() <= _HELD_BYTES
         self.X = self._tensor(data.X) if held else None
         chunks = row_chunks(len(data.X))
         self.offset = (
@@ -144,18 +154,53 @@ class TableRows:
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:
             return self.X[rows]
-        return self._tensor(self.data.X[rows if isinstance(rows, slice) else rows.numpy()])
+        return self._tensor(read(self.data.X, rows if isinstance(rows, slice) else rows.numpy()))
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
 
 
-def _on_disk(array: np.ndarray) -> bool:
-    """Whether an array, or what it is a view of, is a map of a file."""
-    owner: Any = array
-    while owner is not None and not isinstance(owner, np.memmap):
-        owner = getattr(owner, "base", None)
-    return owner is not None
+def on_disk(array: Any) -> np.memmap | None:
+    """The map of a file that an array is, or is a view of; None where it is in memory."""
+    found, owner = None, array
+    while isinstance(owner, np.ndarray):
+        found = owner if isinstance(owner, np.memmap) else found
+        owner = owner.base
+    return found
+
+
+def check_map(array: Any) -> None:
+    """Refuse to read a map whose file has become shorter, at which the process would be killed.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the bytes.
+    """
+    mapped = on_disk(array)
+    if mapped is None or not isinstance(mapped.base, mmap):
+        return
+    needed, there = mapped.offset + mapped.nbytes, mapped.base.size()
+    if there < needed:
+        raise ValueError(
+            f"{mapped.filename} has {there} bytes, and the table that is mapped from it needs "
+            f"{needed}; the file was cut while it was in use, map it again when it is whole"
+        )
+
+
+def read(array: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of a table; of one on disk in memory, a chunk at a time and each after a check."""
+    if on_disk(array) is None:
+        return array[rows]
+    check_map(array)
+    if not isinstance(rows, slice):
+        return np.array(array[rows])
+    view = array[rows]
+    found = np.empty(view.shape, view.dtype)
+    for chunk in row_chunks(len(view)):
+        check_map(array)
+        found[chunk] = view[chunk]
+    return found
 
 
 def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:

@@ -31,6 +31,7 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
+from sklearn_gflow.estimators._rows import check_map
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._stopping import judge_left_out
 from sklearn_gflow.estimators._surroundings import undisturbed
@@ -117,6 +118,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         fitting = self._plain(seed, n_iter_no_change=_WITHOUT_END)
         judged = []
         for train, test in splitter.split(X, y):
+            check_map(X)
             problem = judging._validate(
                 _safe_indexing(X, train),
                 _safe_indexing(y, train),

@@ -38,7 +38,7 @@ SMOOTH_START = 0.3
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
-_VECTORS, _STEP_BYTES = 8, 512
+_VECTORS, _STEP_BYTES = 12, 512
 # From this ridge on the rounding of float32 is small beside it.
 _SINGLE_PRECISION_DAMPING = 1e-4
 
@@ -239,7 +239,9 @@ class Settings:
         itemsize = ITEMSIZES[self.dtype]
         if self.by_leave_one_out:
             cure = ("set early_stopping=True (a search: cv=5)",)
-            demand = Demand("leave-one-out", self.shape, self.left_out_solver, itemsize, cure)
+            # It takes the Gram of the outputs, however few parameters there are.
+            shape = replace(self.shape, n_params=max(self.shape.n_params, self.shape.size))
+            demand = Demand("leave-one-out", shape, self.left_out_solver, itemsize, cure)
             check_memory(demand, room)
         if self.batch_rows is None:
             cure = ("set batch_size, to 'auto' for instance",)

@@ -48,7 +48,7 @@ def undisturbed() -> Iterator[None]:
                 raise
             raise GramMemoryError(
                 f"memory ran out on the way: {str(error).splitlines()[0]}; set batch_size or "
-                "solver='krylov', dtype='float32', or lower hidden_layer_sizes"
+                "dtype='float32', lower hidden_layer_sizes, or hand over fewer rows"
             ) from error
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "generator_of",
     "host_tensor",
     "made_with_seed",
+    "readable",
     "seed_of",
     "to_numpy",
     "to_tensor",
@@ -115,6 +116,31 @@ def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Te
         with np.errstate(over="ignore"):  # numbers out of range become infinite, which flows report
             array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
+
+
+def readable(array: Any, name: str) -> Any:
+    """What a user hands over; of a tensor the array.
+
+    Raises
+    ------
+    ValueError
+        If a tensor has to become another before it can be read as an array.
+    """
+    if not isinstance(array, Tensor):
+        return array
+    if array.requires_grad:
+        raise ValueError(
+            f"{name} is a tensor that requires a gradient, which a fit has none of; hand over "
+            f"{name}.detach()"
+        )
+    try:
+        return array.numpy()
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} is a tensor that is no array ({reason}); hand over a dense one of numbers on "
+            f"the host, such as {name}.cpu().double()"
+        ) from error
 
 
 def host_tensor(array: np.ndarray) -> Tensor:

@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import assert_all_finite
 
-from sklearn_gflow.contract import Interval, StrOptions, _fit_context, check_weights, validate_data
+from sklearn_gflow import contract
+from sklearn_gflow.contract import Interval, StrOptions, _fit_context
+from sklearn_gflow.estimators._rows import check_map, on_disk, read, row_chunks
+from sklearn_gflow.estimators._tensors import readable
 
 __all__ = [
     "Interval",
@@ -26,6 +30,37 @@ __all__ = [
     "hold_out",
     "validate_data",
 ]
+
+
+def validate_data(
+    estimator: BaseEstimator, X: Any, y: Any = "no_validation", **options: Any
+) -> Any:
+    """X, or X and y, as scikit-learn checks them; a table on disk is read a chunk at a time.
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers that can be read, or not those of ``fit``.
+    """
+    X, y = readable(X, "X"), readable(y, "y")
+    mapped = on_disk(X) is not None
+    if mapped:
+        check_map(X)
+        options["ensure_all_finite"] = False
+    if on_disk(y) is not None:
+        y = read(y, slice(None))
+    checked = contract.validate_data(estimator, X, y, **options)
+    found = checked[0] if isinstance(checked, tuple) else checked
+    for rows in row_chunks(len(found)) if mapped else ():
+        check_map(found)
+        name = type(estimator).__name__
+        assert_all_finite(found[rows], estimator_name=name, input_name="X")
+    return checked
+
+
+def check_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+    """Sample weights as float64, or None; see `sklearn_gflow.contract.check_weights`."""
+    return contract.check_weights(readable(sample_weight, "sample_weight"), X)
 
 
 def check_alpha(alpha: float) -> float:

@@ -138,7 +138,7 @@ class LayeredNetwork(Family):
     @property
     def row_numbers(self) -> int:
         """Activations and slopes at two points of a flow, and sensitivities of each output."""
-        return (4 + self.n_outputs) * sum(self.sizes[1:-1])
+        return (5 + self.n_outputs) * sum(self.sizes[1:-1])
 
     def fitted_attributes(self, theta: Tensor) -> dict[str, Any]:
         """Weights, biases and the number of layers, by the names of `MLPRegressor`."""

@@ -82,7 +82,7 @@ def test_limit_is_reported(monkeypatch):
 class TestRows:
     def test_auto_is_the_full_batch_while_it_fits(self, monkeypatch):
         shape, given = Shape(30_000, 3, 2000), regressor(solver="krylov").get_params()
-        needed = SOLVERS["krylov"].working_bytes(shape, 8) + 8 * 8 * 2000
+        needed = SOLVERS["krylov"].working_bytes(shape, 8) + 8 * 12 * 2000
         for available, expected in [(needed, None), (needed - 1, 256)]:
             monkeypatch.setattr(_memory, "available_bytes", lambda device, n=available: n)
             assert Settings.of(given, shape, seed=0).batch_rows == expected

@@ -392,7 +392,7 @@ class TestMemory:
 
     def test_enough_is_enough(self, monkeypatch):
         X, y = table(20)
-        layers, vectors = 20 * (4 + 1) * 12, 8 * 61  # of one output, of all parameters
+        layers, vectors = 20 * (5 + 1) * 12, 12 * 61  # of one output, of all parameters
         needed = 24 * 20**2 + 8 * (layers + vectors)
         monkeypatch.setattr(_memory, "available_bytes", lambda device: needed)
         regressor().fit(X, y)
