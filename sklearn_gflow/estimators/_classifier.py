@@ -34,7 +34,7 @@ from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._validation import _fit_context
+from sklearn_gflow.estimators._validation import _fit_context, check_labels
 
 __all__ = ["AdaptedFlowClassifier"]
 
@@ -139,6 +139,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
         rows, inputs = self._labelled_rows(X, y, sample_weight)
+        if y_val is not None:
+            check_labels(y_val, "y_val")
         classes = self._classes_of(rows.y)
         rows, held_out = self._split(rows, inputs, X_val, y_val, labels=rows.y)
         weights = self._emphasised(rows, classes)
@@ -157,6 +159,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     def _labelled_rows(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
+        check_labels(y, "y")
         rows, inputs = self._checked_rows(X, y, sample_weight, chunk=chunk)
         check_classification_targets(rows.y)
         return replace(rows, y=column_or_1d(rows.y, warn=True)), inputs
@@ -215,6 +218,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
 
     def _known_classes(self, classes: ArrayLike | None) -> np.ndarray:
         """The classes of all chunks, sorted."""
+        if classes is not None:
+            check_labels(classes, "classes")
         if not self._is_fitted():
             if classes is None:
                 raise ValueError("classes must be given in the first call of partial_fit")

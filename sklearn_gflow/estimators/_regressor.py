@@ -26,6 +26,7 @@ from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import _fit_context, check_fitted_data, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
@@ -225,6 +226,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """
         check_is_fitted(self)
         coding: CodedNumbers = self._coding
+        y = readable(y, "y")
         if coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)

@@ -126,6 +126,8 @@ def readable(array: Any, name: str) -> Any:
     ValueError
         If a tensor has to become another before it can be read as an array.
     """
+    if isinstance(array, list) and array and isinstance(array[0], Tensor):
+        return [readable(row, name) for row in array]
     if not isinstance(array, Tensor):
         return array
     if array.requires_grad:

@@ -6,6 +6,7 @@ the table, is refused in `_settings`.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "_fit_context",
     "check_alpha",
     "check_fitted_data",
+    "check_labels",
     "check_schedule",
     "check_weights",
     "hold_out",
@@ -51,11 +53,39 @@ def validate_data(
         y = read(y, slice(None))
     checked = contract.validate_data(estimator, X, y, **options)
     found = checked[0] if isinstance(checked, tuple) else checked
+    if options.get("y_numeric"):  # objects become numbers after scikit-learn has looked at them
+        assert_all_finite(checked[1], estimator_name=type(estimator).__name__, input_name="y")
     for rows in row_chunks(len(found)) if mapped else ():
         check_map(found)
         name = type(estimator).__name__
         assert_all_finite(found[rows], estimator_name=name, input_name="X")
     return checked
+
+
+def check_labels(labels: Any, name: str) -> None:
+    """Hold labels to one kind, before numpy makes strings of numbers that stand beside strings.
+
+    Raises
+    ------
+    ValueError
+        If they are missing, or strings and numbers.
+    """
+    labels = readable(labels, name)
+    dtype = getattr(labels, "dtype", None)
+    if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
+        return
+    kinds = sorted({_kind(value) for value in np.array(labels, dtype=object).ravel().tolist()})
+    if len(kinds) > 1 or {"NoneType", "NAType"} & {*kinds}:
+        raise ValueError(
+            f"{name} has labels that are {' and '.join(kinds)}, which have no common order; make "
+            "all of them strings or all of them numbers, and leave out rows without a label"
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Real | np.bool_):
+        return "numbers"
+    return "strings" if isinstance(value, str) else type(value).__name__
 
 
 def check_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
