@@ -78,12 +78,21 @@ class _Seeded(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            func = _with_generator(func)
-            takes = any(argument.name == "generator" for argument in func._schema.arguments)
-            if takes and kwargs.get("generator") is None:
-                drawn = args[0].device if args and isinstance(args[0], Tensor) else "cpu"
-                kwargs["generator"] = self._at(torch.device(kwargs.get("device") or drawn))
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        func = _with_generator(func)
+        into = args[0] if args and isinstance(args[0], Tensor) else None
+        takes = any(argument.name == "generator" for argument in func._schema.arguments)
+        if takes and kwargs.get("generator") is None:
+            device = kwargs.get("device") or ("cpu" if into is None else into.device)
+            kwargs["generator"] = self._at(torch.device(device))
+        # Numbers are drawn in torch's own default precision, so that another default of the
+        # user's rounds them and does not exchange them.
+        default = torch.get_default_dtype()
+        if into is None and kwargs.get("dtype") == default:
+            return func(*args, **{**kwargs, "dtype": torch.float32}).to(default)
+        if into is not None and into.dtype == default and func._schema.is_mutable:
+            return into.copy_(func(into.float(), *args[1:], **kwargs))
         return func(*args, **kwargs)
 
     def _at(self, device: torch.device) -> torch.Generator | None:
