@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from sklearn_gflow.exceptions import GramMemoryError
@@ -23,11 +24,12 @@ _END = object()
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Run a call as if torch were in its ordinary modes.
+    """Run a call as if torch and numpy were in their ordinary modes.
 
     Under ``inference_mode`` no derivative can be taken, ``autocast`` computes in half precision,
-    and a default device would take what belongs on the host. These modes belong to a thread, and so
-    they can be set aside without any other noticing.
+    a default device would take what belongs on the host, and numpy may be told to raise where a
+    number becomes zero. These modes belong to a thread, and so they can be set aside without any
+    other noticing.
 
     Raises
     ------
@@ -36,6 +38,7 @@ def undisturbed() -> Iterator[None]:
     """
     with ExitStack() as modes:
         modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))

@@ -153,7 +153,7 @@ KINDS = {
     "lists": np.ndarray.tolist,
     "other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
     "frames": pd.DataFrame,
-    "nullable frames": lambda a: pd.DataFrame(a).rename(columns="c{}".format).convert_dtypes(),
+    "nullable frames": lambda a: pd.DataFrame(a).convert_dtypes(),
 }
 
 
