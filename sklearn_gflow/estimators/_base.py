@@ -136,7 +136,8 @@ class BaseAdaptedFlow(
             problem = self._validate(X, y, sample_weight, X_val, y_val)
             training = self._build(problem)
             trained, left_out = self._flow(training, problem, decomposed)
-            return self._write(self._expose(Ended(problem, training, trained, left_out)))
+            attributes = self._expose(Ended(problem, training, trained, left_out))
+        return self._write(attributes)
 
     def _fit_chunk(self, problem: Problem) -> Self:
         with undisturbed():
@@ -144,7 +145,7 @@ class BaseAdaptedFlow(
             trained = training.over_chunk()
             warn(incomplete(trained), stacklevel=4)
             attributes = self._expose(Ended(problem, training, trained))
-            return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
     def _validate(

@@ -90,6 +90,7 @@ class NetworkParameters:
         ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
         output must depend on its own input alone. Jacobian rows are then formed in chunks. Or the
         callable returns a `sklearn_gflow.geometry.Family`, which has a Gram of its own.
+        What it returns is copied, and its random numbers come from ``random_state``.
         A callable defined at the top of a module lets the estimator be pickled.
         """,
     )
@@ -313,7 +314,7 @@ class FlowParameters:
         "Seed of the start θ₀.",
     )
     verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
-    device: str = parameter("cpu", [str], "str", "torch device.")
+    device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
     dtype: str = parameter(
         "float64",
         [StrOptions({"float64", "float32"})],

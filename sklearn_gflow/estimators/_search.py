@@ -63,9 +63,11 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
     def _search(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
         """Score the grid by leave-one-out or by a splitter, and fit the best of it."""
         with undisturbed():
-            return self._searched(X, y, sample_weight)
+            found = self._found(X, y, sample_weight)
+        return self._write(found)
 
-    def _searched(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Self:
+    def _found(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> dict[str, Any]:
+        """Fitted attributes."""
         grid = Grid.of(self.alphas, self.t_ends)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         decomposed = None
@@ -83,9 +85,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         )
         found["best_estimator_"] = best._fit(X, y, sample_weight, None, None, decomposed)
         names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
-        return self._write(
-            {**found, **{name: getattr(best, name) for name in names if hasattr(best, name)}}
-        )
+        return {**found, **{name: getattr(best, name) for name in names if hasattr(best, name)}}
 
     def _plain(self, seed: int, **parameters: Any) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""

@@ -37,7 +37,8 @@ def undisturbed() -> Iterator[None]:
         In place of what the allocators of numpy and torch raise.
     """
     with ExitStack() as modes:
-        modes.enter_context(torch.inference_mode(False))
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
         modes.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
