@@ -9,4 +9,7 @@ __all__ = ["ConvergenceWarning", "GramMemoryError", "NotFittedError"]
 
 
 class GramMemoryError(MemoryError):
-    """The Gram would not fit into memory; raised before it is allocated."""
+    """The Gram, or what else a fit needs, would not fit into memory; raised before it is allocated.
+
+    Where the estimate was too low, it stands in for the error of an allocator.
+    """

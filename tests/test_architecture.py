@@ -140,8 +140,9 @@ def test_global_state_of_torch_is_left_alone(name):
     """Seeds go into generators; threads and the default dtype belong to the caller."""
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if name != "estimators/_tensors.py":  # which forks the generator around it
-                assert (node.value.id, node.attr) != ("torch", "manual_seed")
+            if name == "estimators/_surroundings.py" and node.attr == "set_num_threads":
+                continue  # of a forked process, which has none of the threads of its parent
+            assert (node.value.id, node.attr) != ("torch", "manual_seed")
             assert not (node.value.id == "torch" and node.attr.startswith("set_"))
 
 

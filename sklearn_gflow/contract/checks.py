@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import validation
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight
@@ -23,7 +22,22 @@ __all__ = [
     "validate_data",
 ]
 
-validate_data: Callable[..., Any] = validation.validate_data
+
+def validate_data(
+    estimator: BaseEstimator, X: Any = "no_validation", *args: Any, **options: Any
+) -> Any:
+    """`sklearn.utils.validation.validate_data`, after a look at the names of the columns.
+
+    Raises
+    ------
+    ValueError
+        If two columns have one name, so that names do not tell them apart.
+    """
+    names = list(getattr(X, "columns", ()))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"X has more than one column of the name {twice!r}; rename them")
+    return validation.validate_data(estimator, X, *args, **options)
 
 
 def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 
 __all__ = ["Collapse", "NeuralCollapse", "collapse", "neural_collapse"]
 
+# Distances of rows from class means are formed of so many differences at a time.
+_DISTANCE_ENTRIES = 2**22
+
 
 @dataclass(frozen=True)
 class Collapse:
@@ -183,5 +186,7 @@ def _self_duality(W: np.ndarray, centred: np.ndarray) -> float:
 
 
 def _disagreement(h: np.ndarray, means: np.ndarray, predicted: np.ndarray, w: np.ndarray) -> float:
-    nearest = ((h[:, None, :] - means) ** 2).sum(axis=2).argmin(axis=1)
+    step = max(1, _DISTANCE_ENTRIES // max(1, means.size))
+    chunks = [h[start : start + step, None, :] for start in range(0, len(h), step)]
+    nearest = np.concatenate([((c - means) ** 2).sum(axis=2).argmin(axis=1) for c in chunks])
     return float(w[nearest != predicted].sum() / w.sum())

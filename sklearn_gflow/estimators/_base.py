@@ -20,13 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows
-from sklearn_gflow.estimators._network import Architecture, FittedNetwork
+from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
+from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
@@ -122,12 +123,12 @@ class BaseAdaptedFlow(
         if at not in ("solution", "start"):
             raise ValueError(f'at must be "solution" or "start"; got {at!r}')
         theta = self._network.theta if at == "solution" else self._network.reference
-        device = check_device(self.device)
-        first = self._network.linearize(self._inputs.read(self, X), device, theta)
-        if Y is None:
-            return to_numpy(first.gram())
-        other = self._network.linearize(self._inputs.read(self, Y), device, theta)
-        return to_numpy(first.cross_gram(other))
+        with undisturbed():
+            first = self._network.linearize(self._inputs.read(self, X), theta)
+            if Y is None:
+                return to_numpy(first.gram())
+            other = self._network.linearize(self._inputs.read(self, Y), theta)
+            return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------
 
@@ -139,21 +140,27 @@ class BaseAdaptedFlow(
         X_val: Any,
         y_val: Any,
     ) -> Self:
-        problem = self._validate(X, y, sample_weight, X_val, y_val)
-        return self._fit_problem(problem)
+        with undisturbed():
+            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
+        return self._write(attributes)
 
     def _fit_problem(self, problem: Problem) -> Self:
+        """Fit; a search hands over what it has checked."""
+        return self._write(self._fitted(problem))
+
+    def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._build(problem)
         trained, left_out = self._flow(training, problem)
-        return self._write(self._expose(Ended(problem, training, trained, left_out)))
+        return self._expose(Ended(problem, training, trained, left_out))
 
     def _fit_chunk(self, problem: Problem) -> Self:
-        problem = self._prepared(problem)
-        training = self._build(problem)
-        trained = training.over_chunk()
-        warn(incomplete(trained), stacklevel=4)
-        attributes = self._expose(Ended(problem, training, trained))
+        with undisturbed():
+            problem = self._prepared(problem)
+            training = self._build(problem)
+            trained = training.over_chunk()
+            warn(incomplete(trained), stacklevel=4)
+            attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
@@ -198,26 +205,29 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            ridge=problem.loss.ridge, any_precision=family.any_precision, chunk=problem.chunk,
+            ridge=problem.loss.ridge, any_precision=family.any_precision,
+            row_numbers=family.row_numbers, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
         else:
-            former = before.family(device)  # with the buffers of the fit
+            # The same functions as before, with the state of the fit, in the precision of this one.
+            architecture = replace(before.architecture, dtype=architecture.dtype)
+            former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
                 raise ValueError(
                     f"{self._continuing(problem.chunk)} continues from the last fit, but its "
-                    f"network has {former.n_params} parameters and this one {family.n_params}; "
-                    "keep hidden_layer_sizes and the data's shape, or start anew by fit with "
-                    "warm_start=False"
+                    f"network is another: it has {former.n_params} parameters and this one "
+                    f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and the "
+                    "activation too, or start anew by fit with warm_start=False"
                 )
             family, theta, reference = former, before.theta, before.reference
-        start = to_tensor(theta, settings.dtype, device)
-        family.check_rows(start, to_tensor(data.X[:2], settings.dtype, device))
-        state = {name: to_numpy(value) for name, value in family.state().items()}
-        network = FittedNetwork(architecture, n_features, n_outputs, theta, reference, state)
+            seed = before.seed
+        start, rows = to_tensor(theta, settings.dtype, device), few_rows(data.X)
+        family.check_rows(start, to_tensor(rows, settings.dtype, device))
+        network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
             n_before=None if before is None else self.n_iter_,
@@ -366,7 +376,8 @@ class BaseAdaptedFlow(
     def _model(self, X: ArrayLike) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        return self._network.model(self._inputs.read(self, X), check_device(self.device))
+        with undisturbed():
+            return self._network.model(self._inputs.read(self, X))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""
@@ -376,8 +387,9 @@ class BaseAdaptedFlow(
                 "staged predictions need the parameters along the path; set store_path=True "
                 "before fit"
             )
-        checked, device = self._inputs.read(self, X), check_device(self.device)
-        return self._network.models(checked, device, self._network.path)
+        with undisturbed():
+            checked = self._inputs.read(self, X)
+        return each_undisturbed(self._network.models(checked, self._network.path))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -30,10 +30,11 @@ from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
+from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._validation import _fit_context
+from sklearn_gflow.estimators._validation import _fit_context, check_labels
 
 __all__ = ["AdaptedFlowClassifier"]
 
@@ -139,6 +140,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
         rows, described = self._checked(X, y, sample_weight)
+        if y_val is not None:
+            check_labels(y_val, "y_val")
         classes = self._classes_of(rows.y)
         rows, held_out = self._split(rows, described, X_val, y_val, labels=rows.y)
         if held_out is not None and len(unknown := np.setdiff1d(held_out.y, classes)):
@@ -150,6 +153,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
+        check_labels(y, "y")
         rows, described = self._checked_rows(X, y, sample_weight, chunk=chunk)
         check_classification_targets(rows.y)
         return replace(rows, y=column_or_1d(rows.y, warn=True)), described
@@ -181,6 +185,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     ) -> CodedLabels:
         """Class frequencies, and the number of samples that probabilities rest on."""
         loss = LOSSES[self.loss]
+        check_classes(len(classes), len(rows.y), self.max_memory)
         codes = loss.codes(len(classes), self.label_smoothing)
         # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
         # not count.
@@ -216,6 +221,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
 
     def _known_classes(self, classes: ArrayLike | None) -> np.ndarray:
         """The classes of all chunks, sorted."""
+        if classes is not None:
+            check_labels(classes, "classes")
         if not self._is_fitted():
             if classes is None:
                 raise ValueError("classes must be given in the first call of partial_fit")

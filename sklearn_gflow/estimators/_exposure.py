@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_gflow.diagnostics import collapse, neural_collapse
+from sklearn_gflow.diagnostics import Collapse, collapse, neural_collapse
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
@@ -70,10 +70,10 @@ def _network(ended: Ended) -> dict[str, Any]:
     training, trajectory = ended.training, ended.trained.trajectory
     thetas = trajectory.thetas
     kept = training.settings.options.store_path
-    network = replace(
-        training.network,
-        theta=to_numpy(trajectory.theta),
-        path=np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
+    network = training.network.ended(
+        training.family,
+        trajectory.theta,
+        np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
     return {"_network": network, "n_outputs_": network.n_outputs, **_named(training, network)}
 
@@ -143,14 +143,19 @@ def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, 
     assert problem.index is not None
     index = problem.index[trained.rows]
     weights = None if weights is None else weights[trained.rows]
-    path = [to_numpy(trained.output_map.unweigh(x)) for x in trained.trajectory.outputs]
-    splits = [collapse(coding.loss.points(x), index, coding.codes, weights) for x in path]
-    history["within_class"] = np.array([split.within for split in splits])
-    history["between_class"] = np.array([split.between for split in splits])
-    solution = trained.trajectory.solution
+    trajectory, unweigh = trained.trajectory, trained.output_map.unweigh
+
+    def split(outputs: np.ndarray) -> Collapse:
+        return collapse(coding.loss.points(outputs), index, coding.codes, weights)
+
+    # One point after the other: of many classes the outputs of a whole path are large.
+    splits = (split(to_numpy(unweigh(x))) for x in trajectory.outputs)
+    parts = np.array([(one.within, one.between) for one in splits])
+    history["within_class"], history["between_class"] = parts.T
+    outputs = to_numpy(unweigh(trajectory.outputs[trajectory.solution]))
     return {
-        "collapse_": splits[solution],
-        "neural_collapse_": _layers_of_collapse(coding, index, weights, path[solution], trained),
+        "collapse_": split(outputs),
+        "neural_collapse_": _layers_of_collapse(coding, index, weights, outputs, trained),
         "limit_distance_": _limit_distance(trained),
     }
 

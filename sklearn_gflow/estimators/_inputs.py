@@ -16,9 +16,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_gflow.contract import validate_data
-from sklearn_gflow.estimators._rows import Rows, TransformedRows, is_on_disk
-from sklearn_gflow.estimators._tensors import generator_of
+from sklearn_gflow.estimators._rows import Rows, TransformedRows, on_disk, read, row_chunks
+from sklearn_gflow.estimators._tensors import readable
+from sklearn_gflow.estimators._validation import validate_data
 from sklearn_gflow.inputs import (
     PeriodicEncoder,
     PiecewiseLinearEncoder,
@@ -56,6 +56,7 @@ def checked_rows(
     ValueError
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
+    X, y = readable(X, "X"), readable(y, "y")
     if not _is_table(X):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
@@ -100,7 +101,8 @@ def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
 def _has_gaps(X: np.ndarray) -> bool:
     # The sum is no number where one of its terms is none, and is quicker than to look at each.
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
+        chunks = (read(X, rows) for rows in row_chunks(len(X)))
+        return any(np.isnan(chunk.sum()) and np.isnan(chunk).any() for chunk in chunks)
 
 
 # -- transforming ------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ def _held_or_lazy(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
     if isinstance(X, TransformedRows):
         before = X.transform
         return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
-    if is_on_disk(X) or len(X) * first.nbytes > _HELD_BYTES:
+    if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
         return TransformedRows(X, transform, first.shape[1])
     return transform(X)
 
@@ -231,4 +233,4 @@ def _sample(X: Any, weights: Any, seed: int) -> tuple[np.ndarray, np.ndarray | N
     if len(X) <= _LEARNT_FROM:
         return X, weights
     chosen = np.sort(np.random.RandomState(seed).choice(len(X), _LEARNT_FROM, replace=False))
-    return X[chosen], None if weights is None else weights[chosen]
+    return read(X, chosen), None if weights is None else weights[chosen]

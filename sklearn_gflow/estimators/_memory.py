@@ -1,4 +1,4 @@
-"""Memory: what is there, and the refusal of a Gram that would not fit, before it is allocated.
+"""Memory: the refusal of what would not fit, before it is allocated.
 
 How much a back end needs it says itself (`Solver.working_bytes`). Here this is compared with what
 the device has, and the error names what may be changed.
@@ -6,15 +6,54 @@ the device has, and the error names what may be changed.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 
+from sklearn_gflow.estimators._limits import available_bytes
 from sklearn_gflow.exceptions import GramMemoryError
 from sklearn_gflow.geometry import SOLVERS, Shape, Solver
 
-__all__ = ["Demand", "available_bytes", "check_memory"]
+__all__ = ["Demand", "Room", "available_bytes", "check_classes", "check_memory"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory that a fit may still take.
+
+    Attributes
+    ----------
+    available : int
+        Bytes.
+    where : str
+        Of what, for messages.
+    """
+
+    available: int
+    where: str
+
+    @classmethod
+    def on(cls, device: torch.device, max_memory: int | None) -> Room:
+        """What a device has, or the part of it that the user gives."""
+        available = available_bytes(device)
+        if max_memory is not None and max_memory < available:
+            return cls(int(max_memory), f"under max_memory={max_memory}")
+        return cls(available, f"on {device}")
+
+    def after(self, what: str, needed: int, cure: str) -> Room:
+        """What is left when something has been taken.
+
+        Raises
+        ------
+        GramMemoryError
+            If there is not as much.
+        """
+        if needed > self.available:
+            raise GramMemoryError(
+                f"{what} needs {needed} bytes, and {self.available} bytes are available "
+                f"{self.where}; {cure}"
+            )
+        return Room(self.available - needed, self.where)
 
 
 @dataclass(frozen=True)
@@ -58,26 +97,41 @@ class Demand:
         return max(self.solver.working_bytes(self.shape, self.itemsize), self.stored_bytes)
 
 
-def check_memory(demand: Demand, device: torch.device) -> None:
-    """Refuse what would not fit, before anything of its size is allocated.
+def check_memory(demand: Demand, room: Room) -> Room:
+    """Refuse what would not fit, before anything of its size is allocated; tell what is left.
 
     Raises
     ------
     GramMemoryError
         Naming the bytes and the parameters to change.
     """
-    available = available_bytes(device)
-    if demand.needed <= available:
-        return
+    if demand.needed <= room.available:
+        return Room(room.available - demand.needed, room.where)
     purpose = "the Gram and its factorisation"
     if demand.solver.matrix_free and demand.needed > demand.stored_bytes:
         purpose = "columns of the Gram"
-    cures = ", or ".join(_cures(demand, available))
+    cures = ", or ".join(_cures(demand, room.available))
     raise GramMemoryError(
         f"{demand.kind} on {demand.shape.n_samples} rows × {demand.shape.n_outputs} outputs needs "
-        f"{demand.needed} bytes for {purpose}, and {available} bytes are available on {device}; "
-        + cures
+        f"{demand.needed} bytes for {purpose}, and {room.available} bytes are available "
+        f"{room.where}; {cures}"
     )
+
+
+def check_classes(n_classes: int, n_samples: int, max_memory: int | None) -> None:
+    """Refuse more classes than there is memory for the codes and targets of.
+
+    Raises
+    ------
+    GramMemoryError
+        Naming the bytes.
+    """
+    # Of a matrix of classes × classes and of one of rows × classes so many are held at once.
+    needed = torch.float64.itemsize * (8 * n_classes**2 + 4 * n_samples * n_classes)
+    Room.on(torch.device("cpu"), max_memory).after(
+        f"y with its {n_classes} classes on {n_samples} rows", needed,
+        "leave out rare classes, or merge them; numbers are for AdaptedFlowRegressor",
+    )  # fmt: skip
 
 
 def _cures(demand: Demand, available: int) -> list[str]:
@@ -97,19 +151,3 @@ def _cures(demand: Demand, available: int) -> list[str]:
         fitting = (s for s in free if s.working_bytes(demand.shape, demand.itemsize) <= available)
         cures += [f"set solver={solver.name!r}" for solver in fitting]
     return cures
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that can be had on a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # there is such a file on Linux only
-    # Elsewhere the physical memory is the bound.
-    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63 // 4096
-    return pages * 4096

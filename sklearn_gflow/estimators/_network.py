@@ -7,18 +7,31 @@ machines and devices. Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_gflow.estimators._rows import row_chunks
-from sklearn_gflow.estimators._tensors import made_with_seed, placed, to_numpy, to_tensor
+from sklearn_gflow.estimators._rows import read, row_chunks
+from sklearn_gflow.estimators._tensors import (
+    check_device,
+    made_with_seed,
+    to_numpy,
+    to_tensor,
+)
 from sklearn_gflow.geometry import Family, LayeredNetwork, Linearization, ModuleFamily
 
-__all__ = ["Architecture", "FittedNetwork", "hidden_widths"]
+__all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_widths"]
+
+# So many rows bear witness of what was trained.
+_WITNESSES = 4
+_ANOTHER = (
+    "module makes another network than the one that was trained when it is called again; keep what "
+    "its outputs depend on in parameters, buffers or attributes that are tensors, which a fit "
+    "keeps, and draw random numbers from torch, which a fit seeds"
+)
 
 
 def hidden_widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
@@ -62,8 +75,20 @@ class Architecture:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Architecture:
-        """What the parameters of an estimator name."""
+        """What the parameters of an estimator name.
+
+        Raises
+        ------
+        ValueError
+            If ``module`` is itself a module, and so a callable of another kind.
+        """
         module = parameters["module"]
+        if isinstance(module, torch.nn.Module):
+            raise ValueError(
+                "module must be a callable (n_features, n_outputs) -> torch.nn.Module, and is a "
+                f"{type(module).__name__} itself; hand over module=lambda n_features, n_outputs: "
+                "net, which trains a copy of it, or the class"
+            )
         hidden = () if module is not None else hidden_widths(parameters["hidden_layer_sizes"])
         return cls(hidden, parameters["activation"], module, parameters["dtype"])
 
@@ -83,7 +108,7 @@ class Architecture:
             return LayeredNetwork((n_features, *self.hidden, n_outputs), self.activation)
         made = made_with_seed(self.module, (n_features, n_outputs), seed)
         if isinstance(made, torch.nn.Module):
-            return ModuleFamily(placed(made, self.dtype, device), n_outputs)
+            return ModuleFamily.copied(made, n_outputs, to_tensor([], self.dtype, device))
         if not isinstance(made, Family):
             raise TypeError(
                 "module must be a callable (n_features, n_outputs) -> torch.nn.Module or "
@@ -95,6 +120,47 @@ class Architecture:
                 f"{made.n_outputs}"
             )
         return made
+
+
+def few_rows(X: np.ndarray) -> np.ndarray:
+    """Some rows of a table, from its first to its last."""
+    places = np.unique(np.linspace(0, len(X) - 1, _WITNESSES).astype(int))
+    return np.array(read(X, places))
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Outputs of a network on a few rows, by which it is known again.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        The rows.
+    outputs : ndarray of shape (n_rows, n_outputs)
+        f_θ of them.
+    """
+
+    X: np.ndarray
+    outputs: np.ndarray
+
+    @classmethod
+    def of(cls, family: Family, theta: torch.Tensor, X: np.ndarray, dtype: str) -> Witness:
+        """What a family says of rows."""
+        return cls(X, to_numpy(family.outputs(theta, to_tensor(X, dtype, theta.device))))
+
+    def check(self, outputs: np.ndarray) -> None:
+        """Hold outputs for the same rows to these.
+
+        Raises
+        ------
+        ValueError
+            If they differ by more than what another machine may round otherwise.
+        """
+        # A fit that goes on may do so in another precision.
+        tolerance = max(float(np.finfo(a.dtype).eps) for a in (outputs, self.outputs)) ** 0.5
+        scale = float(np.abs(self.outputs).max(initial=0.0))
+        if not np.allclose(outputs, self.outputs, tolerance, tolerance * scale, equal_nan=True):
+            raise ValueError(_ANOTHER)
 
 
 @dataclass(frozen=True)
@@ -113,6 +179,12 @@ class FittedNetwork:
         What the family depends on besides, such as buffers of a module.
     path : ndarray of shape (n_points, K) or None
         θ along the path, where it was kept.
+    seed : int
+        With which a callable of the user's makes the family again.
+    trained_on : str
+        The device of the fit.
+    witness : Witness or None
+        What the trained family of a user's callable says of a few rows, at ``theta``.
     """
 
     architecture: Architecture
@@ -122,47 +194,110 @@ class FittedNetwork:
     reference: np.ndarray
     state: dict[str, np.ndarray] = field(default_factory=dict)
     path: np.ndarray | None = None
+    seed: int = 0
+    trained_on: str = "cpu"
+    witness: Witness | None = None
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        family: Family,
+        start: torch.Tensor,
+        reference: np.ndarray,
+        rows: np.ndarray,
+        seed: int,
+    ) -> FittedNetwork:
+        """The network at the start of a fit; rows bear witness where a callable makes it.
+
+        Raises
+        ------
+        ValueError
+            If a callable of the user's makes another network the second time.
+        """
+        state = {name: to_numpy(value) for name, value in family.state().items()}
+        network = cls(
+            architecture, rows.shape[1], family.n_outputs, to_numpy(start), reference, state,
+            seed=seed, trained_on=str(start.device),
+            witness=None if architecture.module is None else Witness(rows, np.empty(0)),
+        )  # fmt: skip
+        return network.ended(family, start)
+
+    def ended(
+        self, family: Family, theta: torch.Tensor, path: np.ndarray | None = None
+    ) -> FittedNetwork:
+        """The same with the θ that a family has come to, and its word for it.
+
+        Raises
+        ------
+        ValueError
+            If a callable of the user's makes another network now.
+        """
+        ended = replace(self, theta=to_numpy(theta), path=path)
+        if self.witness is None:
+            return ended
+        ended = replace(ended, witness=Witness.of(family, theta, self.witness.X, self.dtype))
+        ended.family()
+        return ended
+
+    @property
+    def device(self) -> torch.device:
+        """That of the fit; the CPU on a machine without it."""
+        try:
+            return check_device(self.trained_on)
+        except ValueError:
+            return torch.device("cpu")
 
     @property
     def dtype(self) -> str:
         """Of the computation and of predictions."""
         return self.architecture.dtype
 
-    def family(self, device: torch.device) -> Family:
-        """The functions f_θ, as they were trained."""
-        family = self.architecture.family(self.n_features, self.n_outputs, device)
-        return family.restored({name: torch.from_numpy(a) for name, a in self.state.items()})
+    def family(self, device: torch.device | None = None) -> Family:
+        """The functions f_θ, as they were trained; by default on the device of the fit.
+
+        Raises
+        ------
+        ValueError
+            If a callable of the user's makes others now.
+        """
+        device = device or self.device
+        made = self.architecture.family(self.n_features, self.n_outputs, device, self.seed)
+        if made.n_params != len(self.theta):
+            raise ValueError(_ANOTHER)
+        state = {name: torch.from_numpy(array) for name, array in self.state.items()}
+        family = made.restored(state)
+        if (witness := self.witness) is not None:
+            theta = to_tensor(self.theta, self.dtype, device)
+            witness.check(Witness.of(family, theta, witness.X, self.dtype).outputs)
+        return family
 
     def linearize(
-        self,
-        X: np.ndarray,
-        device: torch.device,
-        theta: np.ndarray | None = None,
-        dtype: str | None = None,
+        self, X: np.ndarray, theta: np.ndarray | None = None, dtype: str | None = None
     ) -> Linearization:
         """f_θ(X) to first order, by default at the solution in the precision of the fit."""
-        dtype = dtype or self.dtype
+        dtype, device = dtype or self.dtype, self.device
         at = to_tensor(self.theta if theta is None else theta, dtype, device)
         return self.family(device).linearize(at, to_tensor(X, dtype, device))
 
-    def exact_dtype(self, device: torch.device) -> str:
+    @property
+    def exact_dtype(self) -> str:
         """The precision for small eigenvalues: float64, where the family is not tied to another."""
-        return "float64" if self.family(device).any_precision else self.dtype
+        return "float64" if self.family().any_precision else self.dtype
 
-    def model(self, X: np.ndarray, device: torch.device) -> np.ndarray:
+    def model(self, X: np.ndarray) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
-        return next(self.models(X, device, self.theta[None]))
+        return next(self.models(X, self.theta[None]))
 
-    def models(
-        self, X: np.ndarray, device: torch.device, thetas: np.ndarray
-    ) -> Iterator[np.ndarray]:
+    def models(self, X: np.ndarray, thetas: np.ndarray) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) for several θ."""
-        family, dtype = self.family(device), self.dtype
+        device, dtype = self.device, self.dtype
+        family = self.family(device)
 
         def outputs(theta: np.ndarray) -> np.ndarray:
             at = to_tensor(theta, dtype, device)
             parts = [
-                to_numpy(family.outputs(at, to_tensor(X[rows], dtype, device)))
+                to_numpy(family.outputs(at, to_tensor(read(X, rows), dtype, device)))
                 for rows in row_chunks(len(X))  # X may be mapped from disk
             ]
             return np.concatenate(parts)

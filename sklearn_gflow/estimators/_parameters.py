@@ -89,6 +89,7 @@ class NetworkParameters:
         ``(n_features, n_outputs) -> torch.nn.Module`` in place of the layered network; each
         output must depend on its own input alone. Jacobian rows are then formed in chunks. Or the
         callable returns a `sklearn_gflow.geometry.Family`, which has a Gram of its own.
+        What it returns is copied, and its random numbers come from ``random_state``.
         A callable defined at the top of a module lets the estimator be pickled.
         """,
     )
@@ -366,6 +367,15 @@ class FlowParameters:
         "bool",
         "Whether to keep the parameters at every point of the path, for ``staged_predict``.",
     )
+    max_memory: int | None = parameter(
+        None,
+        [_POSITIVE_INTEGER, None],
+        "int or None",
+        """
+        Bytes that training may take. None: what the device has, less where a control group or
+        ``ulimit`` leaves less. What would take more is refused before it is allocated.
+        """,
+    )
     random_state: Any = parameter(
         None,
         ["random_state"],
@@ -373,7 +383,7 @@ class FlowParameters:
         "Seed of the start θ₀.",
     )
     verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
-    device: str = parameter("cpu", [str], "str", "torch device.")
+    device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
     dtype: str = parameter(
         "float64",
         [StrOptions({"float64", "float32"})],

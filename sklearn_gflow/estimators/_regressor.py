@@ -25,7 +25,8 @@ from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
-from sklearn_gflow.estimators._tensors import check_device
+from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowRegressor"]
@@ -221,9 +222,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 "return_std reads the network as a Gaussian process, and "
                 f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
             )
-        errors = self._kept.expected_errors(
-            self._network, self._inputs.read(self, X), model, check_device(self.device)
-        )
+        with undisturbed():
+            errors = self._kept.expected_errors(self._network, self._inputs.read(self, X), model)
         return predicted, coding.shaped((coding.target_scale * errors).astype(model.dtype))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -249,6 +249,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """
         check_is_fitted(self)
         coding: CodedNumbers = self._coding
+        y = readable(y, "y")
         if coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)

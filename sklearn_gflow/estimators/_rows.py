@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ __all__ = [
     "TableRows",
     "TrainingData",
     "TransformedRows",
-    "is_on_disk",
+    "check_map",
+    "on_disk",
+    "read",
     "row_chunks",
     "subsample",
 ]
@@ -51,7 +54,8 @@ class Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
         index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
-        return Rows(_safe_indexing(self.X, index), self.y[index], weights)
+        X = read(self.X, index) if isinstance(self.X, np.ndarray) else _safe_indexing(self.X, index)
+        return Rows(X, self.y[index], weights)
 
 
 class TransformedRows:
@@ -82,7 +86,7 @@ class TransformedRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.transform(np.asarray(self.X[rows]))
+        return self.transform(read(self.X, rows))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
@@ -115,7 +119,7 @@ class TrainingData:
     def take(self, rows: np.ndarray) -> TrainingData:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
-        return TrainingData(self.X[rows], self.targets[rows], weights, self.start)
+        return TrainingData(read(self.X, rows), self.targets[rows], weights, self.start)
 
     def stretched(self, factors: np.ndarray) -> TrainingData:
         """The same with the columns multiplied by factors."""
@@ -172,7 +176,7 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        held = not is_on_disk(data.X) and data.X.size * reference.element_size() <= _HELD_BYTES
+        held = on_disk(data.X) is None and data.X.size * reference.element_size() <= _HELD_BYTES
         self.X = self._tensor(data.X) if held else None
         chunks = row_chunks(len(data.X))
         self.offset = (
@@ -198,18 +202,53 @@ class TableRows:
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:
             return self.X[rows]
-        return self._tensor(self.data.X[rows if isinstance(rows, slice) else rows.numpy()])
+        return self._tensor(read(self.data.X, rows if isinstance(rows, slice) else rows.numpy()))
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
 
 
-def is_on_disk(array: np.ndarray) -> bool:
-    """Whether an array, or what it is a view or a transform of, is a map of a file."""
-    owner: Any = array.X if isinstance(array, TransformedRows) else array
-    while owner is not None and not isinstance(owner, np.memmap):
-        owner = getattr(owner, "base", None)
-    return owner is not None
+def on_disk(array: Any) -> np.memmap | None:
+    """The map of a file that an array is, or is made of; None where it is in memory."""
+    found, owner = None, array.X if isinstance(array, TransformedRows) else array
+    while isinstance(owner, np.ndarray):
+        found = owner if isinstance(owner, np.memmap) else found
+        owner = owner.base
+    return found
+
+
+def check_map(array: Any) -> None:
+    """Refuse to read a map whose file has become shorter, at which the process would be killed.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the bytes.
+    """
+    mapped = on_disk(array)
+    if mapped is None or not isinstance(mapped.base, mmap):
+        return
+    needed, there = mapped.offset + mapped.nbytes, mapped.base.size()
+    if there < needed:
+        raise ValueError(
+            f"{mapped.filename} has {there} bytes, and the table that is mapped from it needs "
+            f"{needed}; the file was cut while it was in use, map it again when it is whole"
+        )
+
+
+def read(array: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of a table; of one on disk in memory, a chunk at a time and each after a check."""
+    if on_disk(array) is None:
+        return array[rows]
+    check_map(array)
+    if not isinstance(rows, slice):
+        return np.array(array[rows])
+    view = array[rows]
+    found = np.empty(view.shape, view.dtype)
+    for chunk in row_chunks(len(view)):
+        check_map(array)
+        found[chunk] = view[chunk]
+    return found
 
 
 def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:

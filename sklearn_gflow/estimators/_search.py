@@ -35,6 +35,7 @@ from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
+from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
@@ -102,6 +103,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         GramMemoryError
             If the Gram would not fit into memory.
         """
+        with undisturbed():
+            found = self._searched(X, y, sample_weight, groups)
+        return self._write(found)
+
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
+        """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
@@ -121,7 +128,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         ]
         for member in members:
             member._fit_problem(whole)
-        return self._write(self._found(search, judged, choice, members))
+        return self._found(search, judged, choice, members)
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""

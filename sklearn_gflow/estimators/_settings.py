@@ -8,8 +8,9 @@ for another α and t_end (`Settings.at`). Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
     timed_epochs,
 )
-from sklearn_gflow.estimators._memory import Demand, available_bytes, check_memory
+from sklearn_gflow.estimators._memory import Demand, Room, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import check_alpha, check_schedule
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
@@ -36,6 +37,8 @@ SMOOTH_START = 0.3
 # The ridge of blocks by default, chosen on validation parts of seven tables
 # (docs/benchmarks/blocks.md).
 _BLOCK_DAMPING = 0.03
+# So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
+_VECTORS, _STEP_BYTES = 12, 512
 # From this ridge on the rounding of float32 is small beside it.
 _SINGLE_PRECISION_DAMPING = 1e-4
 
@@ -53,6 +56,8 @@ class Settings:
     ridge : float
         See `Loss`.
     any_precision : bool
+        See `Family`.
+    row_numbers : int
         See `Family`.
     chunk : bool
         Whether the rows are part of something larger, as those of ``partial_fit``.
@@ -80,6 +85,7 @@ class Settings:
     shape: Shape
     ridge: float
     any_precision: bool
+    row_numbers: int
     chunk: bool
     device: torch.device
     seed: int
@@ -101,6 +107,7 @@ class Settings:
         *,
         ridge: float = Loss.ridge,
         any_precision: bool = True,
+        row_numbers: int = 0,
         chunk: bool = False,
     ) -> Settings:
         """Resolve the parameters for a table.
@@ -113,15 +120,22 @@ class Settings:
             If a Gram that training asks for does not fit.
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
+        room = _room_for_steps(given, shape, device)
         times = check_schedule(given["schedule"], given["t_end"])
         dampings = _Dampings.of(given, alpha, ridge)
-        rows = _rows_of_a_block(given, shape, dampings, device, chunk=chunk)
+        beside = ITEMSIZES[given["dtype"]] * (
+            _VECTORS * shape.n_params + row_numbers * shape.n_samples
+        )
+        rows = _rows_of_a_block(
+            given, shape, dampings, replace(room, available=room.available - beside), chunk=chunk
+        )
         in_blocks = rows is not None
         settings = cls(
             given=given,
             shape=shape,
             ridge=ridge,
             any_precision=any_precision,
+            row_numbers=row_numbers,
             chunk=chunk,
             device=device,
             seed=seed,
@@ -134,7 +148,7 @@ class Settings:
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
         )
-        settings.check_memory()
+        settings.check_memory(room)
         return settings
 
     def at(self, alpha: float, t_end: float) -> Settings:
@@ -142,7 +156,8 @@ class Settings:
         given = {**self.given, "alpha": alpha, "t_end": t_end, "init_scale": self.init_scale}
         return self.of(
             given, self.shape, self.seed,
-            ridge=self.ridge, any_precision=self.any_precision, chunk=self.chunk,
+            ridge=self.ridge, any_precision=self.any_precision, row_numbers=self.row_numbers,
+            chunk=self.chunk,
         )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
@@ -222,7 +237,7 @@ class Settings:
         """A generator at the seed."""
         return generator_of(self.seed)
 
-    def check_memory(self) -> None:
+    def check_memory(self, room: Room) -> None:
         """Refuse what would not fit.
 
         Raises
@@ -233,8 +248,10 @@ class Settings:
         itemsize = ITEMSIZES[self.dtype]
         if self.by_leave_one_out:
             cure = ("set early_stopping=True (a search: cv=5)",)
-            demand = Demand("leave-one-out", self.shape, self.left_out_solver, itemsize, cure)
-            check_memory(demand, self.device)
+            # It takes the Gram of the outputs, however few parameters there are.
+            shape = replace(self.shape, n_params=max(self.shape.n_params, self.shape.size))
+            demand = Demand("leave-one-out", shape, self.left_out_solver, itemsize, cure)
+            check_memory(demand, room)
         if self.batch_rows is None:
             cure = ("set batch_size, to 'auto' for instance",)
             stored = self.given["store_gram"] is True
@@ -246,7 +263,15 @@ class Settings:
             shape = Shape(self.batch_rows, self.shape.n_outputs, self.shape.n_params)
             cure = ("lower batch_size",)
             demand = Demand("training in blocks", shape, self.solver, itemsize, cure)
-        check_memory(demand, self.device)
+        left = check_memory(demand, room)
+        n_params, rows = self.shape.n_params, demand.shape.n_samples
+        left.after(
+            f"a network of {n_params} parameters", _VECTORS * itemsize * n_params,
+            "lower hidden_layer_sizes",
+        ).after(
+            f"the layers of a network on {rows} rows", itemsize * rows * self.row_numbers,
+            "lower hidden_layer_sizes or batch_size, or set dtype='float32'",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -267,6 +292,19 @@ class _Dampings:
         return cls(0.0 if to_the_end else ridge * alpha * (1 - alpha), _BLOCK_DAMPING)
 
 
+def _room_for_steps(given: Mapping[str, Any], shape: Shape, device: torch.device) -> Room:
+    """The memory that is there, less the record of steps whose number was given."""
+    room, schedule = Room.on(device, given["max_memory"]), given["schedule"]
+    if not isinstance(schedule, Integral) or isinstance(schedule, bool):
+        return room
+    kept = shape.size + (shape.n_params if given["store_path"] else 0)
+    a_step = _STEP_BYTES + ITEMSIZES[given["dtype"]] * kept
+    return room.after(
+        f"the record of schedule={schedule} steps", int(schedule) * a_step,
+        "set schedule='adaptive', or fewer steps",
+    )  # fmt: skip
+
+
 def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:
     if not isinstance(init_scale, str):
         return float(init_scale)
@@ -279,7 +317,7 @@ def _rows_of_a_block(
     given: Mapping[str, Any],
     shape: Shape,
     dampings: _Dampings,
-    device: torch.device,
+    room: Room,
     *,
     chunk: bool,
 ) -> int | None:
@@ -313,7 +351,7 @@ def _rows_of_a_block(
         return None
     small = solver.entries(shape) <= FULL_BATCH_SIZE**2
     if solver.matrix_free:
-        small = solver.working_bytes(shape, ITEMSIZES[given["dtype"]]) <= available_bytes(device)
+        small = solver.working_bytes(shape, ITEMSIZES[given["dtype"]]) <= room.available
     return None if small and not chunk else _BLOCK_ROWS
 
 

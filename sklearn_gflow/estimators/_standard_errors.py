@@ -60,19 +60,19 @@ class KeptRows:
         return {"_kept": self, "X_train_": self.data.X, "y_train_": self.data.targets}
 
     def expected_errors(
-        self, network: FittedNetwork, X: np.ndarray, model: np.ndarray, device: torch.device
+        self, network: FittedNetwork, X: np.ndarray, model: np.ndarray
     ) -> np.ndarray:
         """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
         all_kept = len(self.data.X) == self.n_train
         # The kernel of the start has not seen the targets. Where a sample stands for all rows, the
         # kernel is that of the solution, and the noise is read off its residuals.
         theta = network.reference if all_kept else network.theta
-        dtype = network.exact_dtype(device)
+        dtype, device = network.exact_dtype, network.device
         posterior = self._posterior(network, theta, device, dtype, all_kept=all_kept)
         size = max(1, _CROSS_ENTRIES // (len(self.data.X) * network.n_outputs**2))
         squares = []
         for rows in row_chunks(len(X), size):
-            other = network.linearize(X[rows], device, theta, dtype)
+            other = network.linearize(X[rows], theta, dtype)
             if all_kept:
                 prediction = to_tensor(model[rows], "float64", device)
                 squares.append(posterior.square_error(other, prediction))
@@ -93,11 +93,11 @@ class KeptRows:
         kept = self.data.distinct() if all_kept else self.data
         weights = None if kept.weights is None else to_tensor(kept.weights, "float64", device)
         posterior = TangentPosterior.by_leave_one_out(
-            network.linearize(kept.X, device, theta, dtype),
+            network.linearize(kept.X, theta, dtype),
             to_tensor(kept.targets, "float64", device),
             weights,
         )
         if all_kept:
             return posterior
-        residual = kept.targets - network.model(kept.X, device)
+        residual = kept.targets - network.model(kept.X)
         return posterior.standing_for(self.n_train, to_tensor(residual, "float64", device))

@@ -5,7 +5,7 @@ All other files of this room call these functions where an array becomes a tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "ITEMSIZES",
@@ -20,7 +21,7 @@ __all__ = [
     "generator_of",
     "host_tensor",
     "made_with_seed",
-    "placed",
+    "readable",
     "seed_of",
     "to_numpy",
     "to_tensor",
@@ -59,19 +60,63 @@ def generator_of(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class _Seeded(TorchDispatchMode):
+    """Hands every random operation of torch in this thread a generator at a seed.
+
+    Seeding torch's global generator and setting it back would disturb whoever draws from it in
+    another thread, and two such fits at once would leave it where neither found it. A dispatch
+    mode is seen by its own thread alone, and the global generator is not touched at all. The
+    numbers are those that the global generator would give at the seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        func = _with_generator(func)
+        into = args[0] if args and isinstance(args[0], Tensor) else None
+        takes = any(argument.name == "generator" for argument in func._schema.arguments)
+        if takes and kwargs.get("generator") is None:
+            device = kwargs.get("device") or ("cpu" if into is None else into.device)
+            kwargs["generator"] = self._at(torch.device(device))
+        # Numbers are drawn in torch's own default precision, so that another default of the
+        # user's rounds them and does not exchange them.
+        default = torch.get_default_dtype()
+        if into is None and kwargs.get("dtype") == default:
+            return func(*args, **{**kwargs, "dtype": torch.float32}).to(default)
+        if into is not None and into.dtype == default and func._schema.is_mutable:
+            return into.copy_(func(into.float(), *args[1:], **kwargs))
+        return func(*args, **kwargs)
+
+    def _at(self, device: torch.device) -> torch.Generator | None:
+        if device.type == "meta":  # without values there is nothing to draw
+            return None
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+
+def _with_generator(func: Any) -> Any:
+    """The variant of a random operation that takes a generator, where it has one."""
+    name = func._overloadname
+    sought = "generator" if name == "default" else f"{name}_generator"
+    return getattr(func.overloadpacket, sought, func)
+
+
 def made_with_seed(factory: Callable[[int, int], Any], sizes: tuple[int, int], seed: int) -> Any:
     """What a factory makes from ``sizes``, with reproducible random parameters.
 
-    torch's global generator stays as it was.
+    torch's global generator is neither used nor moved.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _Seeded(seed):
         return factory(*sizes)
-
-
-def placed(module: torch.nn.Module, dtype: str, device: torch.device) -> torch.nn.Module:
-    """The module itself, moved to a device and a precision."""
-    return module.to(device=device, dtype=_DTYPES[dtype])
 
 
 def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Tensor:
@@ -80,6 +125,33 @@ def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Te
         with np.errstate(over="ignore"):  # numbers out of range become infinite, which flows report
             array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
+
+
+def readable(array: Any, name: str) -> Any:
+    """What a user hands over; of a tensor the array.
+
+    Raises
+    ------
+    ValueError
+        If a tensor has to become another before it can be read as an array.
+    """
+    if isinstance(array, list) and array and isinstance(array[0], Tensor):
+        return [readable(row, name) for row in array]
+    if not isinstance(array, Tensor):
+        return array
+    if array.requires_grad:
+        raise ValueError(
+            f"{name} is a tensor that requires a gradient, which a fit has none of; hand over "
+            f"{name}.detach()"
+        )
+    try:
+        return array.numpy()
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} is a tensor that is no array ({reason}); hand over a dense one of numbers on "
+            f"the host, such as {name}.cpu().double()"
+        ) from error
 
 
 def host_tensor(array: np.ndarray) -> Tensor:

@@ -6,12 +6,18 @@ the table, is refused in `_settings`.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import assert_all_finite
 
-from sklearn_gflow.contract import HasMethods, Interval, StrOptions, _fit_context, check_weights
+from sklearn_gflow import contract
+from sklearn_gflow.contract import HasMethods, Interval, StrOptions, _fit_context
+from sklearn_gflow.estimators._rows import check_map, on_disk, read, row_chunks
+from sklearn_gflow.estimators._tensors import readable
 
 __all__ = [
     "HasMethods",
@@ -19,10 +25,72 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_alpha",
+    "check_labels",
     "check_schedule",
     "check_weights",
     "hold_out",
+    "validate_data",
 ]
+
+
+def validate_data(
+    estimator: BaseEstimator, X: Any, y: Any = "no_validation", **options: Any
+) -> Any:
+    """X, or X and y, as scikit-learn checks them; a table on disk is read a chunk at a time.
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers that can be read, or not those of ``fit``.
+    """
+    X, y = readable(X, "X"), readable(y, "y")
+    mapped = on_disk(X) is not None
+    allow_nan = options.get("ensure_all_finite") == "allow-nan"
+    if mapped:
+        check_map(X)
+        options["ensure_all_finite"] = False
+    if on_disk(y) is not None:
+        y = read(y, slice(None))
+    checked = contract.validate_data(estimator, X, y, **options)
+    found = checked[0] if isinstance(checked, tuple) else checked
+    if options.get("y_numeric"):  # objects become numbers after scikit-learn has looked at them
+        assert_all_finite(checked[1], estimator_name=type(estimator).__name__, input_name="y")
+    for rows in row_chunks(len(found)) if mapped else ():
+        check_map(found)
+        name = type(estimator).__name__
+        assert_all_finite(found[rows], allow_nan=allow_nan, estimator_name=name, input_name="X")
+    return checked
+
+
+def check_labels(labels: Any, name: str) -> None:
+    """Hold labels to one kind, before numpy makes strings of numbers that stand beside strings.
+
+    Raises
+    ------
+    ValueError
+        If they are missing, or strings and numbers.
+    """
+    labels = readable(labels, name)
+    dtype = getattr(labels, "dtype", None)
+    if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
+        return
+    kinds = sorted({_kind(value) for value in np.array(labels, dtype=object).ravel().tolist()})
+    if len(kinds) > 1 or {"NoneType", "NAType"} & {*kinds}:
+        raise ValueError(
+            f"{name} has labels that are {' and '.join(kinds)}, which have no common order; make "
+            "all of them strings or all of them numbers, and leave out rows without a label"
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Real | np.bool_):
+        return "numbers"
+    return "strings" if isinstance(value, str) else type(value).__name__
+
+
+def check_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+    """Sample weights as float64, or None; see `sklearn_gflow.contract.check_weights`."""
+    return contract.check_weights(readable(sample_weight, "sample_weight"), X)
 
 
 def check_alpha(alpha: float) -> float:

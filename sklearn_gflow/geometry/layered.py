@@ -131,9 +131,14 @@ class LayeredNetwork(Family):
         return torch.cat(parts)
 
     @property
-    def signature(self) -> tuple[int, ...]:
-        """The widths: θ of one network is θ of another with the same."""
-        return self.sizes
+    def signature(self) -> Any:
+        """Widths and activation: θ of one network is θ of another with the same."""
+        return self.sizes, self.activation
+
+    @property
+    def row_numbers(self) -> int:
+        """Activations and slopes at two points of a flow, and sensitivities of each output."""
+        return (5 + self.n_outputs) * sum(self.sizes[1:-1])
 
     def fitted_attributes(self, theta: Tensor) -> dict[str, Any]:
         """Weights, biases and the number of layers, by the names of `MLPRegressor`."""

@@ -122,13 +122,19 @@ class Family(ABC):
         """What two families must share for θ of the one to be θ of the other."""
         return type(self).__name__, self.n_params, self.n_outputs
 
+    @property
+    def row_numbers(self) -> int:
+        """How many numbers a linearization keeps for each row, by which memory is checked."""
+        return self.n_outputs
+
     def check_rows(self, theta: Tensor, X: Tensor) -> None:
         """Hold f_θ to the contract of a family on some rows.
 
         Raises
         ------
         ValueError
-            If outputs have another shape than (n_samples, n_outputs), or depend on other rows.
+            If outputs have another shape than (n_samples, n_outputs) or another dtype than θ, are
+            not finite or not the same twice, or depend on other rows.
         """
         outputs = self.outputs(theta, X)
         if outputs.shape != (len(X), self.n_outputs):
@@ -136,9 +142,20 @@ class Family(ABC):
                 f"module must map inputs of shape {tuple(X.shape)} to outputs of shape "
                 f"{(len(X), self.n_outputs)}, got {tuple(outputs.shape)}"
             )
-        alone = torch.cat([self.outputs(theta, row[None]) for row in X])
+        if outputs.dtype != theta.dtype:
+            raise ValueError(
+                f"module must give outputs in the precision of its inputs, {theta.dtype}, and gave "
+                f"{outputs.dtype}"
+            )
+        # What is out of range is reported by the flow, which knows what it started from.
         tolerance = torch.finfo(X.dtype).eps ** 0.5
-        if not torch.allclose(outputs, alone, rtol=tolerance, atol=tolerance):
+        again, alone = self.outputs(theta, X), [self.outputs(theta, row[None]) for row in X]
+        if not torch.allclose(outputs, again, tolerance**1.5, tolerance**1.5, equal_nan=True):
+            raise ValueError(
+                "module gives other outputs when it is asked again: leave out what is drawn or "
+                "counted in forward, such as noise or dropout that stays on in evaluation mode"
+            )
+        if not torch.allclose(outputs, torch.cat(alone), tolerance, tolerance, equal_nan=True):
             raise ValueError(
                 "module gives a row another output in company than alone: an output must depend "
                 "on its own input alone"

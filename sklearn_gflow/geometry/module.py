@@ -6,8 +6,10 @@ each row on its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +36,7 @@ class ModuleFamily(Family):
     ----------
     module : torch.nn.Module
         Maps (n_samples, n_features) to (n_samples, n_outputs), each row on its own. Kept, and
-        put into evaluation mode.
+        put into evaluation mode; see `copied`.
     n_outputs : int
         Q.
     chunk_bytes : int
@@ -44,25 +46,43 @@ class ModuleFamily(Family):
     ------
     ValueError
         If a layer computes statistics over the batch: its outputs depend on other samples'
-        inputs, so that x(θ) is not a family of functions of one input (2.1). Or if no parameter
-        can be trained.
+        inputs, so that x(θ) is not a family of functions of one input (2.1). If a layer does not
+        know its size yet, or is compiled. Or if no parameter can be trained, or one is complex.
     """
 
     def __init__(self, module: nn.Module, n_outputs: int, chunk_bytes: int = _CHUNK_BYTES) -> None:
-        for name, layer in module.named_modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                raise ValueError(
-                    f"module has the batch-statistics layer {name!r} ({type(layer).__name__}): an "
-                    "output must depend on its own input alone; use LayerNorm or GroupNorm"
-                )
+        _refuse_layers(module)
         self.module = module.eval()
         self.n_outputs = n_outputs
         self.chunk_bytes = chunk_bytes
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not trained:
             raise ValueError("module has no parameter that requires a gradient")
+        if name := next((name for name, p in trained.items() if p.is_complex()), None):
+            raise ValueError(f"module has the complex parameter {name!r}; use pairs of real ones")
         self.shapes = {name: p.shape for name, p in trained.items()}
         self.n_params = sum(p.numel() for p in trained.values())
+
+    @classmethod
+    def copied(cls, module: nn.Module, n_outputs: int, like: Tensor) -> ModuleFamily:
+        """The family of a copy of a module, in the precision and on the device of a tensor.
+
+        The module itself may be a net that its owner goes on to use. Tensors that are plain
+        attributes, which `torch.nn.Module.to` leaves out, are moved too.
+
+        Raises
+        ------
+        ValueError
+            If the module cannot be copied, or is none of a family.
+        """
+        _refuse_layers(module)
+        with _told("cannot be copied, for which its tensors need values and no history"):
+            own = copy.deepcopy(module).to(like.device)
+        own = own.double() if like.dtype == torch.float64 else own.float()
+        for layer, _, name, value in _plain_attributes(own):
+            dtype = like.dtype if value.is_floating_point() else value.dtype
+            setattr(layer, name, value.to(device=like.device, dtype=dtype))
+        return cls(own, n_outputs)
 
     def initial(
         self, generator: torch.Generator | None = None, *, input_scale: float = 1.0
@@ -85,13 +105,90 @@ class ModuleFamily(Family):
         return {"parameters_": self.parameters(theta)}
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the module."""
-        return self.module.state_dict()
+        """Tensors of the module that are not trained: buffers, plain attributes, fixed parameters.
+
+        Buffers that a ``state_dict`` leaves out belong to them.
+        """
+        fixed = {name: p for name, p in self.module.named_parameters() if name not in self.shapes}
+        plain = {f"{path}{name}": value for _, path, name, value in _plain_attributes(self.module)}
+        tensors = {**fixed, **dict(self.module.named_buffers()), **plain}
+        return {name: value.detach() for name, value in tensors.items()}
 
     def restored(self, state: dict[str, Tensor]) -> ModuleFamily:
-        """The module, with parameters and buffers of a fit."""
-        self.module.load_state_dict(state)
+        """The module, with the state of a fit.
+
+        Raises
+        ------
+        ValueError
+            If the module has other tensors than those.
+        """
+        own = self.state()
+        shapes, expected = ({k: v.shape for k, v in tensors.items()} for tensors in (own, state))
+        if shapes != expected:
+            raise ValueError(
+                f"module has fixed tensors {_listed(shapes)} now, and had {_listed(expected)} "
+                "when it was fitted; hand over a callable that makes the same module each time"
+            )
+        for name, value in state.items():
+            own[name].copy_(value)
         return self
+
+    def check_rows(self, theta: Tensor, X: Tensor) -> None:
+        """Hold the module to the contract of a family on some rows, and its derivatives too.
+
+        Raises
+        ------
+        ValueError
+            If the module cannot be evaluated or differentiated, if its outputs are none of a
+            family, or if its derivatives are not those of its outputs.
+        """
+        with _told(f"cannot be evaluated on inputs of shape {tuple(X.shape)}"):
+            outputs = self.outputs(theta, X)
+        if not isinstance(outputs, Tensor):
+            raise ValueError(f"module must return a tensor, and returned {type(outputs).__name__}")
+        if not outputs.isfinite().all():
+            raise ValueError(
+                "module gives outputs that are not finite before it is trained; scale the "
+                "features, for instance with StandardScaler, or mend its start"
+            )
+        super().check_rows(theta, X)
+        generator = torch.Generator().manual_seed(0)
+        v, u = (
+            torch.randn(shape, generator=generator, dtype=theta.dtype).to(theta.device)
+            for shape in (theta.shape, outputs.shape)
+        )
+        with _told("can be evaluated, and torch.func cannot differentiate it"):
+            tangent = self.linearize(theta, X)
+            pulled = tangent.pull(u)
+            rows = [tangent._jacobian_of(chunk) @ v for chunk in tangent._chunks()]
+        pushed = torch.cat(rows).view_as(u)
+        allowed = torch.finfo(X.dtype).eps ** 0.5 * (pulled.norm() * v.norm())
+        if not (torch.dot(pulled, v) - (u * pushed).sum()).abs() <= allowed:
+            raise ValueError(
+                "module has other derivatives for a row alone than for rows in company: an "
+                "output must depend on its own input alone"
+            )
+        self._check_slope(theta, X, v, pushed)
+
+    def _check_slope(self, theta: Tensor, X: Tensor, v: Tensor, pushed: Tensor) -> None:
+        """Hold D·v to differences of the outputs, where these go straight."""
+        eps = torch.finfo(theta.dtype).eps
+        step = eps ** (1 / 3) * max(float(theta.square().mean().sqrt()), 1e-3)
+        before, here, after = (self.outputs(theta + h * v, X) for h in (-step, 0.0, step))
+        ahead, behind = after - here, here - before
+        # At a kink, as of a rectifier, the two differ, and no derivative is that of both.
+        noise = 100 * eps * here.abs()
+        straight = (ahead - behind).abs() <= 0.1 * (ahead.abs() + behind.abs()) + noise
+        measured = ((ahead + behind) / 2)[straight]
+        stated = step * pushed[straight]
+        allowed = 0.1 * torch.maximum(measured.norm(), stated.norm()) + noise[straight].norm()
+        if not (measured - stated).norm() <= allowed:
+            raise ValueError(
+                "module has derivatives that are not those of its outputs, as under "
+                "torch.no_grad(), after detach() or in a backward pass of one's own: the flow "
+                "follows derivatives; leave these out, or fix the parameters below them by "
+                "requires_grad_(False)"
+            )
 
     def call(self, theta: Tensor, X: Tensor) -> Tensor:
         """f_θ(X), differentiable."""
@@ -131,8 +228,9 @@ class ModuleLinearization(Linearization):
         # u ↦ Dᵀu is linear, and its own pullback is D: more layers have second derivatives in
         # reverse mode than have a forward mode.
         pullback = vjp(lambda theta: self.family.call(theta, self.X), self.theta)[1]
-        push = vjp(lambda u: pullback(u)[0], torch.zeros_like(self.outputs))[1]
-        pushed: Tensor = push(v)[0]
+        with _told("has a layer without a second derivative, which products with D need"):
+            push = vjp(lambda u: pullback(u)[0], torch.zeros_like(self.outputs))[1]
+            pushed: Tensor = push(v)[0]
         return pushed.detach()
 
     def pull(self, u: Tensor) -> Tensor:
@@ -208,3 +306,46 @@ class ModuleLinearization(Linearization):
 
 def _expand(rows: slice, n_outputs: int) -> slice:
     return slice(rows.start * n_outputs, rows.stop * n_outputs)
+
+
+def _refuse_layers(module: nn.Module) -> None:
+    """Refuse layers that make no family, before anything is asked of them."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            "module is compiled by torch.jit, so that its parameters cannot be replaced; hand over "
+            "the module that it was compiled from"
+        )
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"module has the batch-statistics layer {name!r} ({type(layer).__name__}): an "
+                "output must depend on its own input alone; use LayerNorm or GroupNorm"
+            )
+    for name, parameter in [*module.named_parameters(), *module.named_buffers()]:
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"module is lazy: {name!r} has no shape yet; the callable is told n_features and "
+                "n_outputs, use them for layers of a given size"
+            )
+
+
+def _plain_attributes(module: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
+    """(layer, path, name, value) of the tensors that are neither parameters nor buffers."""
+    for path, layer in module.named_modules():
+        for name, value in list(vars(layer).items()):
+            if isinstance(value, Tensor):
+                yield layer, f"{path}." if path else "", name, value
+
+
+@contextmanager
+def _told(fault: str) -> Iterator[None]:
+    """Say of what a user's module raises what it means here."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"module {fault}: {reason}") from error
+
+
+def _listed(shapes: Mapping[str, torch.Size]) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items()) or "none"

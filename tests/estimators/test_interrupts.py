@@ -100,7 +100,8 @@ def hold_at_every_point(model, call, points=3):
             finally:
                 FUSE.set()
 
-        hold(model, stop, error, "the fuse has blown")
+        # What a module raises where it is probed is told in an error of ours.
+        hold(model, stop, (error, ValueError), "the fuse has blown")
 
 
 @each_way

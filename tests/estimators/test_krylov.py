@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_gflow import AdaptedFlowRegressorCV, GramMemoryError
-from sklearn_gflow.estimators import _memory, _settings, _training
+from sklearn_gflow.estimators import _memory, _training
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.geometry import SOLVERS, Shape
 from tests.estimators.data import ALPHAS, ESTIMATORS, classes, classifier, example, regressor, table
@@ -82,10 +82,9 @@ def test_limit_is_reported(monkeypatch):
 class TestRows:
     def test_auto_is_the_full_batch_while_it_fits(self, monkeypatch):
         shape, given = Shape(30_000, 3, 2000), regressor(solver="krylov").get_params()
-        needed = SOLVERS["krylov"].working_bytes(shape, 8)
+        needed = SOLVERS["krylov"].working_bytes(shape, 8) + 8 * 12 * 2000
         for available, expected in [(needed, None), (needed - 1, 256)]:
-            for room in (_memory, _settings):
-                monkeypatch.setattr(room, "available_bytes", lambda device, n=available: n)
+            monkeypatch.setattr(_memory, "available_bytes", lambda device, n=available: n)
             assert Settings.of(given, shape, seed=0).batch_rows == expected
 
     def test_kernel_is_that_of_a_subsample_beyond_the_bound(self, monkeypatch):

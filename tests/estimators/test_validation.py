@@ -363,7 +363,7 @@ class TestMemory:
     def test_blocks_are_the_cure_and_have_their_own_bound(self):
         X, y = table(1000)
         parameters = {"hidden_layer_sizes": (300,), "t_end": 0.1}
-        regressor(batch_size=100, **parameters).fit(X, y)
+        regressor(batch_size=50, **parameters).fit(X, y)
         message = r"training in blocks on 500 rows .* needs 6000000 bytes .*; .* lower batch_size"
         with pytest.raises(GramMemoryError, match=message):
             regressor(batch_size=500, **parameters).fit(X, y)
@@ -392,7 +392,8 @@ class TestMemory:
 
     def test_enough_is_enough(self, monkeypatch):
         X, y = table(20)
-        needed = 24 * 20**2
+        layers, vectors = 20 * (5 + 1) * 12, 12 * 61  # of one output, of all parameters
+        needed = 24 * 20**2 + 8 * (layers + vectors)
         monkeypatch.setattr(_memory, "available_bytes", lambda device: needed)
         regressor().fit(X, y)
         monkeypatch.setattr(_memory, "available_bytes", lambda device: needed - 1)
