@@ -10,6 +10,7 @@ from typing import Final
 
 __all__ = [
     "CALIBRATION",
+    "IMPORTANCE",
     "CLASSES",
     "INPUTS",
     "KERNEL",
@@ -119,6 +120,17 @@ LAYERS: Final[Group] = {
     "n_outputs_": (
         "int",
         "Outputs of the network; one for two classes and the squared error.",
+    ),
+}
+
+IMPORTANCE: Final[Group] = {
+    "feature_importances_": (
+        "ndarray of shape (n_features_in_,)",
+        """
+        Share of each column of X in Σⱼ ⟨(∂f/∂xⱼ)²⟩ var(xⱼ), the sum over the columns that the
+        network sees and the mean over at most 256 training rows. Columns that the encoding made
+        of one count for that one.
+        """,
     ),
 }
 

@@ -234,9 +234,7 @@ class BaseAdaptedFlow(
             unit=None if before is None else self._metric_scale,
         )  # fmt: skip
 
-    def _flow(
-        self, training: Training, problem: Problem
-    ) -> tuple[TrainedFlow, LeftOut | None]:
+    def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out = None
         if training.settings.by_leave_one_out:
@@ -307,7 +305,7 @@ class BaseAdaptedFlow(
     def _as_columns(
         self, rows: Rows, held_out: Rows | None, *, chunk: bool = False
     ) -> tuple[FittedInputs, Rows, Rows | None]:
-        """Rows as columns of the network, and what makes them: that of the last fit, if it goes on."""
+        """Rows as columns of the network, and what makes them; a fit that goes on keeps that."""
         if self._continues(chunk=chunk):
             inputs = self._inputs
             X = inputs.of_rows(rows.X)
@@ -324,7 +322,7 @@ class BaseAdaptedFlow(
         return inputs, rows, held_out
 
     def _inputs_seed(self) -> int:
-        """A seed for folds of target means and for frequencies; no draw of a generator is used up."""
+        """For folds of target means and for frequencies; no draw of a generator is used up."""
         return seed_of(copy.deepcopy(self.random_state))
 
     def _prepared(self, problem: Problem) -> Problem:

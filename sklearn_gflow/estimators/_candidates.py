@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ __all__ = ["Candidate", "Grid"]
 # By default, where a ridge can be taken: with it all α between the ends generalise alike, and the
 # steps of these two are few.
 _ALPHAS = (0.1, 0.5)
-# The only one where every candidate is followed and the steps of a loss that is not linear are dear.
+# The only one where every candidate is followed.
 _ONE_ALPHA = (0.5,)
 _BLOCK_TIMES = (0.95, 0.99)
 # Of the times that are scored every second one, from t = 0.33 on: no network was best before.
@@ -81,9 +80,7 @@ class Grid:
     times: list[float]
 
     @classmethod
-    def of(
-        cls, parameters: Any, *, closed_form: bool, in_blocks: bool
-    ) -> Grid:
+    def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool) -> Grid:
         """The grid that the parameters of a search name.
 
         Parameters
@@ -105,7 +102,9 @@ class Grid:
         return cls(
             _encodings(parameters.encodings, layered=parameters.module is None),
             [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf),
-            list(default) if isinstance(alphas, str) else _numbers(alphas, "alphas", 1.0, least=0.0),
+            list(default)
+            if isinstance(alphas, str)
+            else _numbers(alphas, "alphas", 1.0, least=0.0),
             _times(parameters.t_ends, in_blocks=in_blocks),
         )
 
@@ -134,8 +133,8 @@ def _encodings(encodings: Any, *, layered: bool) -> list[Any]:
         ]
     found = list(encodings) if isinstance(encodings, Iterable) else [encodings]
     for encoding in found:
-        known = encoding is None or encoding in ENCODINGS if isinstance(encoding, str | None) else hasattr(encoding, "fit")
-        if not known:
+        named = encoding is None or (isinstance(encoding, str) and encoding in ENCODINGS)
+        if not named and not hasattr(encoding, "transform"):
             raise ValueError(
                 f"encodings must hold None, names among {sorted(ENCODINGS)} or transformers; got "
                 f"{encoding!r}"

@@ -24,6 +24,9 @@ from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["class_attributes", "fitted_attributes", "joined"]
 
+# Rows over which squared gradients are averaged.
+_GRADIENT_ROWS = 256
+
 # -- every flow --------------------------------------------------------------------------------
 
 
@@ -111,12 +114,25 @@ def _kernel(ended: Ended) -> dict[str, Any]:
     }
 
 
+def _importances(ended: Ended) -> dict[str, Any]:
+    """What each column of X contributes to the slope of the network."""
+    problem, training = ended.problem, ended.training
+    squares, variances = training.squared_gradients(ended.trained.trajectory.theta, _GRADIENT_ROWS)
+    n_features = problem.described["n_features_in_"]
+    shares = np.bincount(
+        problem.inputs.origins(n_features), weights=squares * variances, minlength=n_features
+    )
+    total = shares.sum()
+    return {"feature_importances_": shares / total if total > 0 else shares}
+
+
 READERS: tuple[Callable[[Ended], dict[str, Any]], ...] = (
     _known_before,
     _network,
     _path,
     _kernel,
     _left_out,
+    _importances,
 )
 """What every estimator exposes."""
 

@@ -5,13 +5,12 @@ Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_gflow.dynamics import Callback, Event, Outcome, Point, tau_from_t
+from sklearn_gflow.dynamics import Callback, Event, Outcome, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import incomplete
 from sklearn_gflow.estimators._rows import TrainingData
@@ -23,6 +22,7 @@ __all__ = ["Path", "follow"]
 # A path is left where its loss on the rows held out is so many times the least that it had, and not
 # before this time τ: early on the loss may rise before it falls.
 _LOST, _NOT_BEFORE = 1.15, 2.0
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Path:
     readings : ndarray of shape (n_times, n_held_out, n_outputs)
         Predictions, or outputs of a classifier.
     factors : ndarray of shape (n_columns,) or None
-        By which the columns of the next flow are to be stretched; where it was asked for.
+        By which the columns of the next flow are to be stretched; None where it was not asked for,
+        or the path did not come to t = 0.95.
     """
 
     readings: np.ndarray
@@ -42,7 +43,7 @@ class Path:
 
 
 class _Recorder(Callback):
-    """Keeps outputs on rows held out at every point, and factors at the first beyond t = 0.95."""
+    """Keeps outputs on rows held out at every point, and factors at the first from t = 0.95 on."""
 
     def __init__(self, training: Training, held_out: TrainingData, *, stretch: bool) -> None:
         self.training, self.held_out, self.stretch = training, held_out, stretch
@@ -50,38 +51,45 @@ class _Recorder(Callback):
         self.X = to_tensor(held_out.X, settings.dtype, device)
         reference = to_tensor(training.network.reference, settings.dtype, device)
         self.reference = training.family.outputs(reference, self.X)
+        self.factors: np.ndarray | None = None
 
     def start(self, event: Event) -> Mapping[str, float]:
-        self.outcome, self.factors = None, None
+        """Begin a record."""
+        self.outcome, self.least = None, np.inf
         self.taus: list[float] = []
         self.models: list[np.ndarray] = []
-        self.least = np.inf
         return self.step(event)
 
     def step(self, event: Event) -> Mapping[str, float]:
+        """Record a point."""
         point = event.point
+        outputs = self.training.family.outputs(point.theta, self.X)
         self.taus.append(point.tau)
-        self.models.append(to_numpy(self.training.family.outputs(point.theta, self.X) - self.reference))
-        if self.stretch and self.factors is None and point.tau >= tau_from_t(LOOKED_AT) * (1 - 1e-9):
+        self.models.append(to_numpy(outputs - self.reference))
+        awaited = self.stretch and self.factors is None
+        if awaited and point.tau >= tau_from_t(LOOKED_AT) * (1 - _ROUNDING):
             self.factors = self.training.factors(point.theta)
-        self._leave(point)
+        elif not awaited and point.tau > _NOT_BEFORE and self._is_lost():
+            self.outcome = Outcome.EARLY_STOPPED
         return {}
 
-    def _leave(self, point: Point) -> None:
-        """End the flow where it has long passed its best point."""
-        residual = self.held_out.targets - self.held_out.start - self.models[-1]
-        loss = float((residual**2).mean())
+    def _is_lost(self) -> bool:
+        """Whether the path has long passed its best point."""
+        targets = self.held_out.targets - self.held_out.start
+        loss = float(np.mean((targets - self.models[-1]) ** 2))
         self.least = min(self.least, loss)
-        if loss > _LOST * self.least and point.tau > _NOT_BEFORE and not (self.stretch and self.factors is None):
-            self.outcome = Outcome.EARLY_STOPPED
+        return loss > _LOST * self.least
+
+    def at(self, taus: np.ndarray) -> list[np.ndarray]:
+        """f_θ − f_θ₀ at some times; after the end of the path those of its last point."""
+        index = np.searchsorted(self.taus, taus * (1 - _ROUNDING))
+        return [self.models[min(k, len(self.models) - 1)] for k in index]
 
 
 def follow(
     training: Training, problem: Problem, times: Sequence[float], *, stretch: bool = False
 ) -> Path:
     """Follow the flow through all times, as far as rows held out are not long predicted worse.
-
-    Times after the end of a flow that came to rest early, or was left, are read as its last point.
 
     Parameters
     ----------
@@ -92,30 +100,32 @@ def follow(
     times : sequence of float
         Times t, increasing.
     stretch : bool
-        Whether to find out factors of the columns.
+        Whether to find out by what the columns are to be stretched.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If training leaves the finite numbers.
     """
     held_out = problem.held_out
     assert held_out is not None
     recorder = _Recorder(training, held_out, stretch=stretch)
-    alpha = training.settings.alpha
+    settings = training.settings
     models = []
-    factors = None
-    for path in _paths(times, in_blocks=training.settings.in_blocks):
-        training_to = training.at(alpha, path[-1])
+    for path in _paths(times, in_blocks=settings.in_blocks):
         taus = tau_from_t(path)
-        marks = [*taus[np.isfinite(taus)].tolist()]
+        marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
-            marks = sorted({*marks, float(tau_from_t(LOOKED_AT))})
-        trained = training_to.until(path[-1], [recorder], marks, bare=True)
-        incomplete(trained)
-        index = np.searchsorted(recorder.taus, taus * (1 - 1e-9))
-        last = len(recorder.taus) - 1
-        index = np.where(np.isinf(taus), last, np.minimum(index, last))
-        if training.settings.in_blocks:  # a flow that arrives at its time by short steps
-            index = np.array([last])
-        models += [recorder.models[k] for k in index]
-        factors = recorder.factors if factors is None else factors
-    return Path(np.array([problem.coding.readings(model) for model in models]), factors)
+            marks.add(float(tau_from_t(LOOKED_AT)))
+        training_to = training.at(settings.alpha, path[-1])
+        incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
+        models += recorder.at(taus)
+    readings = np.array([problem.coding.readings(model) for model in models])
+    return Path(readings, recorder.factors)
 
 
 def _paths(times: Sequence[float], *, in_blocks: bool) -> list[list[float]]:

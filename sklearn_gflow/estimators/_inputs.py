@@ -24,6 +24,7 @@ from sklearn_gflow.inputs import (
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
     TableEncoder,
+    origins_of,
 )
 
 __all__ = ["ENCODINGS", "FittedInputs", "checked_rows"]
@@ -79,7 +80,9 @@ def _is_table(X: Any) -> bool:
     if _is_frame(X):
         return True
     if isinstance(X, list | tuple):
-        return any(isinstance(value, str) for row in X if isinstance(row, list | tuple) for value in row)
+        return any(
+            isinstance(value, str) for row in X if isinstance(row, list | tuple) for value in row
+        )
     kind = getattr(getattr(X, "dtype", None), "kind", None)
     if kind == "O" and isinstance(X, np.ndarray):
         return any(isinstance(value, str) for value in X.ravel())
@@ -180,6 +183,17 @@ class FittedInputs:
             return self.applied(self.table.transform(_as_table(estimator, X, reset=False)))
         checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
         return self.applied(checked)
+
+    def origins(self, n_features: int) -> np.ndarray:
+        """The column of X that each column of the network is made of; the first of several."""
+        if self.table is not None:
+            first = self.table.origins
+        else:
+            first = np.arange(n_features)
+        if self.encoder is None:
+            return first
+        encoded = origins_of(self.encoder, self.n_numbers)
+        return np.concatenate([first[encoded], first[self.n_numbers :]])
 
     def of_rows(self, X: Any) -> Any:
         """Rows that were checked as columns of the network."""

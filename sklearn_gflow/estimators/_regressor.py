@@ -17,7 +17,15 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import described
-from sklearn_gflow.estimators._attributes import INPUTS, KERNEL, LAYERS, PATH, START, TARGETS
+from sklearn_gflow.estimators._attributes import (
+    IMPORTANCE,
+    INPUTS,
+    KERNEL,
+    LAYERS,
+    PATH,
+    START,
+    TARGETS,
+)
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
@@ -34,7 +42,7 @@ __all__ = ["AdaptedFlowRegressor"]
 _CHECK_Y = {"multi_output": True, "y_numeric": True}
 
 
-@described(PATH, KERNEL, LAYERS, TARGETS, START, INPUTS)
+@described(PATH, KERNEL, LAYERS, IMPORTANCE, TARGETS, START, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
     """Neural-network regression trained by the α-family of gradient flows.

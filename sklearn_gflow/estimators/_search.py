@@ -16,7 +16,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import FittedState, described
-from sklearn_gflow.estimators._attributes import CALIBRATION, INPUTS, LABELS, SEARCH
+from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
@@ -214,6 +214,8 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             "ensemble_weights_": choice.weights,
             "_coding": best._coding,
         }
+        importances = [member.feature_importances_ for member in members]
+        found["feature_importances_"] = np.average(importances, axis=0, weights=choice.weights)
         names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
         return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
 
@@ -224,7 +226,8 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             weight * member._coding.readings(member._model(X))
             for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
         )
-        return sum(weighted, start=np.float64(0.0))
+        total: np.ndarray = np.sum(list(weighted), axis=0)
+        return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -241,7 +244,7 @@ def _batch_size(whole: Problem) -> Any:
     return _BLOCK_ROWS if n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS else "auto"
 
 
-@described(SEARCH, INPUTS, extended=_HOW)
+@described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with α and the stopping time chosen from one start.
@@ -288,7 +291,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
             weight * member.predict(X, return_std=True)[1] ** 2
             for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
         )
-        return predicted, np.sqrt(sum(squares, start=np.float64(0.0)))
+        return predicted, np.sqrt(np.sum(list(squares), axis=0))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.
@@ -315,7 +318,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         return Judgement(self._coding, rows).score(self._readings(X))
 
 
-@described(SEARCH, LABELS, CALIBRATION, INPUTS, extended=_HOW)
+@described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with α and the stopping time chosen from one start.

@@ -68,6 +68,10 @@ class Judged:
         """Whether it has paths."""
         return bool(self.paths)
 
+    def least_left_out(self) -> float:
+        """The least of its leave-one-out losses."""
+        return np.inf if self.left_out is None else float(self.left_out.min())
+
     @property
     def best(self) -> int:
         """Index of its best time; between equal scores that of the lower loss."""
@@ -141,7 +145,7 @@ class Search:
         """
         judged = self._left_out(problem)
         networks: dict[tuple[int, float], Judged] = {}
-        for one in sorted(judged, key=lambda one: one.left_out.min()):
+        for one in sorted(judged, key=Judged.least_left_out):
             place = self.grid.encodings.index(one.candidate.encoding)
             networks.setdefault((place, one.candidate.init_scale), one)
         order = list(networks.values())
@@ -153,9 +157,9 @@ class Search:
     def _rescaled(self, judged: Sequence[Judged]) -> list[Judged]:
         """The best one anew, with inputs stretched by its own path in each fold."""
         best = max((one for one in judged if one.followed), key=lambda one: one.scores[one.best])
-        if any(path.factors is None for path in best.paths):
+        factors = [path.factors for path in best.paths if path.factors is not None]
+        if len(factors) < len(best.paths):  # a path did not come as far
             return []
-        factors = [path.factors for path in best.paths]
         return [self.followed(best.candidate.rescaled(), factors=factors)]
 
     def _left_out(self, problem: Problem) -> list[Judged]:
@@ -180,13 +184,13 @@ class Search:
         left_out: np.ndarray | None = None,
         *,
         stretch: bool = False,
-        factors: Sequence[np.ndarray | None] | None = None,
+        factors: Sequence[np.ndarray] | None = None,
     ) -> Judged:
         """A candidate over all folds."""
         paths = []
         for k, fold in enumerate(self.folds):
             problem = fold.encoded(candidate.encoding, self.seed)
-            if factors is not None and factors[k] is not None:
+            if factors is not None:
                 problem = problem.stretched(factors[k])
             training = self.build(candidate, problem)
             paths.append(follow(training, problem, self.grid.times, stretch=stretch))
@@ -210,7 +214,7 @@ class Search:
             scores = splits.mean(axis=0)
         return replace(judged, scores=scores, losses=losses, splits=splits)
 
-    # -- what is chosen ------------------------------------------------------------------------------
+    # -- what is chosen --------------------------------------------------------------------------
 
     def choice(self, judged: Sequence[Judged], *, ensemble: bool) -> Choice:
         """The best one, and those that join it.

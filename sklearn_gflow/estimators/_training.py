@@ -44,7 +44,15 @@ from sklearn_gflow.geometry import (
     solver_for,
 )
 
-__all__ = ["CALLBACKS", "LOOKED_AT", "MARKS", "Occasion", "TrainedFlow", "Training", "is_small_gram"]
+__all__ = [
+    "CALLBACKS",
+    "LOOKED_AT",
+    "MARKS",
+    "Occasion",
+    "TrainedFlow",
+    "Training",
+    "is_small_gram",
+]
 
 # Times τ at which a path is scored besides its own steps, so dense that the best is not missed.
 MARKS = tuple(0.05 * 2 ** (k / 2) for k in range(19))
@@ -231,13 +239,16 @@ class Training:
         """The output map of rows and the cost on it, in the precision of the user."""
         return self.rows(data, self.settings.dtype).block(slice(None))
 
+    def squared_gradients(self, theta: Tensor, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column at θ over so many rows, and its variance there."""
+        settings = self.settings
+        return mean_squared_gradient(
+            self.family, theta, self.data, settings.dtype, n_rows=n_rows, seed=settings.seed
+        )
+
     def factors(self, theta: Tensor) -> np.ndarray:
         """Factors of the columns, from the gradients of the network in its inputs at θ."""
-        squares, variances = mean_squared_gradient(
-            self.family, theta, self.data, self.settings.dtype,
-            n_rows=_PROBE_ROWS, seed=self.settings.seed,
-        )  # fmt: skip
-        return stretch(squares, variances)
+        return stretch(*self.squared_gradients(theta, _PROBE_ROWS))
 
     # -- the full batch ------------------------------------------------------------------------
 

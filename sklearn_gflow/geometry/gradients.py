@@ -1,4 +1,4 @@
-"""Derivatives of outputs in the inputs, by passes back through any function that torch can follow."""
+"""Derivatives of outputs in the inputs, through any function that torch can follow."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def origins_of(transformer: Any, n_features: int) -> np.ndarray:
     """
     numbers = np.array([f"{j:0{_DIGITS}d}" for j in range(n_features)], dtype=object)
     names = transformer.get_feature_names_out(numbers)
-    return np.array([int(_NUMBER.search(name).group()) for name in names])
+    return np.array([int(_NUMBER.findall(name)[0]) for name in names])
 
 
 def _is_missing(value: Any) -> bool:
