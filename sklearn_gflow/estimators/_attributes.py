@@ -10,8 +10,8 @@ from typing import Final
 
 __all__ = [
     "CALIBRATION",
-    "IMPORTANCE",
     "CLASSES",
+    "IMPORTANCE",
     "INPUTS",
     "KERNEL",
     "LABELS",

@@ -37,6 +37,7 @@ from sklearn_gflow.estimators._validation import (
     hold_out,
 )
 from sklearn_gflow.geometry import Loss, Shape
+from sklearn_gflow.inputs import SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
 
@@ -310,16 +311,24 @@ class BaseAdaptedFlow(
             inputs = self._inputs
             X = inputs.of_rows(rows.X)
         else:
-            # A linear network is to be linear in X, and a user's module may be made for it.
-            plain = self.module is not None or not np.size(self.hidden_layer_sizes)
-            scale = not plain if isinstance(self.scale_inputs, str) else bool(self.scale_inputs)
             inputs, X = FittedInputs.learnt(
-                rows, scale=scale, target_type=self._target_type, seed=self._inputs_seed()
+                rows, self._scaler(), target_type=self._target_type, seed=self._inputs_seed()
             )
         rows = replace(rows, X=X)
         if held_out is not None:
             held_out = replace(held_out, X=inputs.of_rows(held_out.X))
         return inputs, rows, held_out
+
+    def _scaler(self) -> SmoothRobustScaler | None:
+        """What scales the columns, where they are scaled."""
+        asked = self.module is None if isinstance(self.scale_inputs, str) else self.scale_inputs
+        if not asked:
+            return None
+        # A linear network is to be linear in X: its columns are scaled and not bent.
+        return SmoothRobustScaler() if self._is_bent() else SmoothRobustScaler(clip=None)
+
+    def _is_bent(self) -> bool:
+        return self.module is not None or np.size(self.hidden_layer_sizes) > 0
 
     def _inputs_seed(self) -> int:
         """For folds of target means and for frequencies; no draw of a generator is used up."""

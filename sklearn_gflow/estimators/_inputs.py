@@ -136,7 +136,9 @@ class FittedInputs:
     factors: np.ndarray | None = None
 
     @classmethod
-    def learnt(cls, rows: Rows, *, scale: bool, target_type: str, seed: int) -> tuple[Self, Any]:
+    def learnt(
+        cls, rows: Rows, scaler: SmoothRobustScaler | None, *, target_type: str, seed: int
+    ) -> tuple[Self, Any]:
         """From training rows, with what these become; nothing is encoded yet.
 
         Target means of categories are made of the targets of other rows, as training needs it.
@@ -147,9 +149,9 @@ class FittedInputs:
             X = table.fit_transform(X, rows.y)
         n_numbers = X.shape[1] if table is None else len(table.numeric_)
         found = cls(table, None, n_numbers)
-        if scale:
+        if scaler is not None:
             sample, weights = _sample(X, rows.weights, seed)
-            found = replace(found, scaler=SmoothRobustScaler().fit(sample, sample_weight=weights))
+            found = replace(found, scaler=scaler.fit(sample, sample_weight=weights))
         return found, found.applied(X)
 
     def encoded(

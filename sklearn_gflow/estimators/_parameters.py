@@ -77,8 +77,8 @@ class NetworkParameters:
         '"auto" or bool',
         """
         Whether columns are scaled by `SmoothRobustScaler` before they are encoded, so that X needs
-        no scaling. "auto": True, but False with ``module``, which may be made for X as it is, and
-        in a linear network, which is to be linear in X.
+        no scaling; in a linear network without its bend, so that it stays linear in X. "auto":
+        True, but False with ``module``, which may be made for X as it is.
         """,
     )
     module: Any = parameter(
