@@ -113,12 +113,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
         whole = plain._problem(rows, None, about)
-        plain.set_params(batch_size=_batch_size(whole))
+        plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
         search = self._over(plain, whole, folds, rows, seed)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
-            judged = search.best_followed(whole.take(np.sort(drawn)))
+            judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
         else:
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
@@ -151,6 +151,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         if self.cv is not None or training.settings.quick_dtype == plain.dtype:
             return training
         return self._member(plain, candidate, dtype=training.settings.quick_dtype)._build(problem)
+
+    def _batch_size(self, whole: Problem) -> Any:
+        """Blocks for several outputs, whose common Gram is dear; the same in folds and fits."""
+        n_rows, n_outputs = whole.data.targets.shape
+        dear = n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS
+        return _BLOCK_ROWS if dear and self.solver == "auto" else "auto"
 
     def _closed_form(self, whole: Problem) -> bool:
         return self.cv is None and whole.loss.squared
@@ -236,12 +242,6 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
-
-
-def _batch_size(whole: Problem) -> Any:
-    """Blocks for several outputs, whose common Gram would be dear; the same in folds and fits."""
-    n_rows, n_outputs = whole.data.targets.shape
-    return _BLOCK_ROWS if n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS else "auto"
 
 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
