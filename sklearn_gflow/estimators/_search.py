@@ -42,7 +42,7 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
 # Leave-one-out judges by at most so many random rows; its price grows with their cube.
-_JUDGED_ROWS = 600
+_JUDGED_ROWS = 300
 # Beyond so many rows, or outputs, a single part is held out.
 _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 # From three outputs on, a kernel of more outputs is factorised block by block.
@@ -51,8 +51,8 @@ _LARGEST_SEED = 2**31 - 1
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
-eigendecomposition of the Gram at the start of each network (of at most 600 rows). The best three
-networks, and that of the plain columns, are then followed over four folds, or with one part held
+eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best two
+networks, and that of the plain columns, are then followed over three folds, or with one part held
 out beyond 2,000 rows, the best of them once more with ``rescalings=1``, and judged on the rows held
 out at all times of their paths. With a splitter, or a loss other than the squared error, all
 candidates are followed. The best one and those that join it are fitted on all rows.
