@@ -122,12 +122,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         else:
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
-        members = [
-            self._member(plain, candidate, t_end=t, random_state=(seed + k) % _LARGEST_SEED)
-            for k, (candidate, t) in enumerate(choice.members)
-        ]
-        for member in members:
-            member._fit_problem(whole)
+        members = []
+        for k, (candidate, t) in enumerate(choice.members):
+            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
+            if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
+                own["store_gram"] = False
+            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
         return self._found(search, judged, choice, members)
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:

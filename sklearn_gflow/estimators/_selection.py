@@ -38,7 +38,7 @@ Builder = Callable[[Candidate, Problem], Training]
 """A training of a candidate at its start."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judged:
     """A candidate, and what was found out about it.
 
