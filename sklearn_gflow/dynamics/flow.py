@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -29,12 +28,9 @@ from sklearn_gflow.geometry import (
     TangentFactor,
     factorize,
 )
-from sklearn_gflow.geometry.vectors import norm
+from sklearn_gflow.geometry.vectors import norm, rounding
 
 __all__ = ["flow"]
-
-# A way that is not longer than so many roundings of the outputs counts as no way.
-_ROUNDINGS = 16
 
 
 def flow(
@@ -76,7 +72,7 @@ def flow(
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
         distance=distance,
-        settled=distance <= _rounding(point.outputs),
+        settled=distance <= rounding(point.outputs),
         progress=Progress(
             norm(point.residual), point.loss, cost.least(point.outputs), options
         ),
@@ -89,10 +85,6 @@ def flow(
         hung.end(trajectory)
     trajectory.selected = hung.best
     return trajectory
-
-
-def _rounding(outputs: Tensor) -> float:
-    return _ROUNDINGS * torch.finfo(outputs.dtype).eps * norm(outputs)
 
 
 @dataclass
@@ -123,12 +115,13 @@ class _Loop:
             if isinstance(advanced, Outcome):
                 outcome = advanced
                 break
-            self.progress.count(self.point.loss, advanced.loss)
+            self.progress.count(advanced.loss)
             self.rises += advanced.loss > self.point.loss
             self.point = advanced
         self.trajectory.outcome, self.trajectory.end = outcome, self.point.tangent
-        if self.rises:
-            self.trajectory.detail = f"{self.rises} steps raised the loss"
+        notes = [(self.rises, "raised the loss"), (self.schedule.cuts, "were cut short")]
+        told = ", ".join(f"{count} steps {what}" for count, what in notes if count)
+        self.trajectory.detail = self.trajectory.detail or told
 
     def _finished(self) -> Outcome | None:
         start = self.progress.initial + self.trajectory.loss[0]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 
-from sklearn_gflow.dynamics import Outcome
+from sklearn_gflow.dynamics import Outcome, Trajectory
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
 __all__ = ["failure", "incomplete", "warn"]
 
+# Rises below this share of the loss at the start are rounding, that of single precision included.
+_RISE_FLOOR = 1e-6
 _CURE = "Scale the features, for instance with StandardScaler, or raise damping."
 
 
@@ -19,7 +21,7 @@ def failure(t: float, reason: str, detail: str) -> ValueError:
 
 
 def incomplete(trained: TrainedFlow) -> str | None:
-    """What to warn of where a flow did not come to its end; None where it did.
+    """What to warn of where a flow did not come to its end, or nowhere; None where it did.
 
     Raises
     ------
@@ -31,6 +33,13 @@ def incomplete(trained: TrainedFlow) -> str | None:
     if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
         reached = float(trajectory.t[-1]) if trajectory.tau else 0.0
         raise failure(reached, outcome.value, trajectory.detail)
+    told = [part for part in (_stopped(trained), _worse(trajectory)) if part is not None]
+    return " ".join(told) if told else None
+
+
+def _stopped(trained: TrainedFlow) -> str | None:
+    """Where a flow stopped that did not come to its end, and why."""
+    trajectory, outcome = trained.trajectory, trained.trajectory.outcome
     if outcome.complete:
         return None
     cure = "Raise max_iter, lower t_end, raise tol, or raise damping."
@@ -39,6 +48,17 @@ def incomplete(trained: TrainedFlow) -> str | None:
     return (
         f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={trained.t_end:.6g}: "
         f"{outcome.value}. {cure}"
+    )
+
+
+def _worse(trajectory: Trajectory) -> str | None:
+    """That the solution is worse than the start, where it is."""
+    start, end = trajectory.loss[0], trajectory.loss[trajectory.solution]
+    if end <= start + _RISE_FLOOR * abs(start):
+        return None
+    return (
+        f"The fit ended worse than it began: the loss rose from {start:.6g} to {end:.6g}. "
+        "Shorten the steps (schedule, batch_size), or raise damping."
     )
 
 
