@@ -18,8 +18,8 @@ class Progress:
 
     The residual of a cost can stand still while its loss falls, as that of the Huber loss far
     from the labels. So gains are those of √(C − C*), with C* the least cost, relative to the one
-    at the start: for the squared error this is |r|/|r₀|. They are measured from the least loss up to
-    then, since rounding that goes up and down again gains nothing.
+    at the start: for the squared error this is |r|/|r₀|. They are measured from the least loss up
+    to then, since rounding that goes up and down again gains nothing.
 
     Parameters
     ----------

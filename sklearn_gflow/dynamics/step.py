@@ -61,17 +61,17 @@ class Stepper:
     """Exponential steps of any length from one point, all with one factorisation.
 
     The outputs miss the x + Δx of the frozen flow by what D⁺ does to θ: a small mode moves as fast
-    as a large one there, on a way in θ that is longer by the root of their ratio. For α > 0 the step
-    is therefore corrected towards them by the `chord`, with the factor at hand; with a ridge, which
-    holds such modes back, at α = 1 alone. One chord leaves O(h³) of a defect of O(h²).
+    as a large one there, on a way in θ that is longer by the root of their ratio. For α > 0 the
+    step is therefore corrected towards them by the `chord`, with the factor at hand; with a ridge,
+    which holds such modes back, at α = 1 alone. One chord leaves O(h³) of a defect of O(h²).
 
     What is left of it is the error at α = 1, where the flow's own outputs are x + Δx wherever D has
     full rank. Below, the change of G moves them as well, to second order by
 
         e = φ(αh) (1−α)/c (G(θ + Δθ) − G(θ)) ∫(s/h) r(s) ds,    φ(z) = (1 − e^{−z})/z,
 
-    with r along the frozen flow, while G changes as s/h; each mode forgets at the rate α or faster. The
-    error is then |x(θ + Δθ) − (x + Δx) − e|. Without a chord the defect stands for both.
+    with r along the frozen flow, while G changes as s/h; each mode forgets at the rate α or faster.
+    The error is then |x(θ + Δθ) − (x + Δx) − e|. Without a chord the defect stands for both.
 
     Parameters
     ----------
