@@ -272,7 +272,7 @@ class _System:
         tangent, r = self.origin.tangent, self.origin.residual
         pulled = tangent.pull(r / (norm(r) or 1.0))
         rate = (1 - self.options.alpha) * float(pulled @ pulled) / self.scale
-        return rate * tau_end * np.finfo(np.float64).eps > 1
+        return rate * tau_end * torch.finfo(torch.float64).eps > 1
 
     def convergence(self, time: float, state: np.ndarray) -> float:
         point, _ = self._point(time, state)

@@ -77,7 +77,7 @@ class Request:
 
     @property
     def needs_eigenvectors(self) -> bool:
-        """Whether a Cholesky factor will not do: it estimates λ_min, and a stated cut is a promise."""
+        """Whether a Cholesky factor will not do: its λ_min is an estimate, a stated cut exact."""
         return self.eigenvectors or self.rcond is not None
 
 
