@@ -199,7 +199,7 @@ class _BlockLoop:
                 outcome = after
                 break
             before, (point, all_rows) = point, after
-            progress.count(point.loss)
+            progress.count(before.loss, point.loss)
             self._record(point, before)
         self.trajectory.outcome = outcome
         self.trajectory.detail = self.failure

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -28,9 +29,12 @@ from sklearn_gflow.geometry import (
     TangentFactor,
     factorize,
 )
-from sklearn_gflow.geometry.vectors import norm, rounding
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["flow"]
+
+# A way that is not longer than so many roundings of the outputs counts as no way.
+_ROUNDINGS = 16
 
 
 def flow(
@@ -72,7 +76,7 @@ def flow(
         ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
         limit=cost.minimizer(point.outputs),
         distance=distance,
-        settled=distance <= rounding(point.outputs),
+        settled=distance <= _rounding(point.outputs),
         progress=Progress(
             norm(point.residual), point.loss, cost.least(point.outputs), options
         ),
@@ -85,6 +89,10 @@ def flow(
         hung.end(trajectory)
     trajectory.selected = hung.best
     return trajectory
+
+
+def _rounding(outputs: Tensor) -> float:
+    return _ROUNDINGS * torch.finfo(outputs.dtype).eps * norm(outputs)
 
 
 @dataclass
@@ -115,7 +123,7 @@ class _Loop:
             if isinstance(advanced, Outcome):
                 outcome = advanced
                 break
-            self.progress.count(advanced.loss)
+            self.progress.count(self.point.loss, advanced.loss)
             self.rises += advanced.loss > self.point.loss
             self.point = advanced
         self.trajectory.outcome, self.trajectory.end = outcome, self.point.tangent

@@ -18,8 +18,7 @@ class Progress:
 
     The residual of a cost can stand still while its loss falls, as that of the Huber loss far
     from the labels. So gains are those of √(C − C*), with C* the least cost, relative to the one
-    at the start: for the squared error this is |r|/|r₀|. They are measured from the least loss up
-    to then, since rounding that goes up and down again gains nothing.
+    at the start: for the squared error this is |r|/|r₀|.
 
     Parameters
     ----------
@@ -33,19 +32,17 @@ class Progress:
 
     def __init__(self, residual: float, loss: float, least: float, options: FlowOptions) -> None:
         self.options, self.initial, self.least = options, residual, least
-        self._unit = self._lowest = self._height(loss)
+        self._unit = self._height(loss)
         self._waited = 0
 
     def converged(self, residual: float) -> bool:
         """Whether |r| ≤ tol·|r₀|."""
         return residual <= self.options.tol * self.initial
 
-    def count(self, loss: float) -> None:
-        """Take note of the loss after a step or an epoch."""
-        height = self._height(loss)
-        gain = self._lowest - height
+    def count(self, before: float, after: float) -> None:
+        """Take note of the losses before and after a step or an epoch."""
+        gain = self._height(before) - self._height(after)
         self._waited = 0 if gain > self.options.tol * self._unit else self._waited + 1
-        self._lowest = min(self._lowest, height)
 
     def exhausted(self, n_steps: int) -> Outcome | None:
         """Whether the steps, or the patience with steps that gain nothing, are used up."""

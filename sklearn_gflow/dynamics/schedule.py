@@ -62,8 +62,7 @@ class Adaptive:
     tau_end : float
         End of the flow; may be ∞.
     tolerance : float
-        Accepted error of one step. A step that raises the loss by more than rounding is never
-        accepted.
+        Accepted error of one step. A step that raises the loss is never accepted.
     marks : sequence of float
         Increasing times to record, on the way of a step: shorter steps with the factor of the
         whole one, more exact than it is, and without a Gram.
@@ -89,12 +88,11 @@ class Adaptive:
         whole = -math.expm1(-remaining)
         progress = min(whole, self._allowed / size)
         best_error, vetoed = math.inf, False
-        highest = point.loss + stepper.rise(stepper.rounding)
         while progress > _SHORTEST * whole:
             h = -math.log1p(-progress) if progress < whole else remaining
             step = stepper.step(h)
             ratio = (self.tolerance / step.error) ** (1 / stepper.order) if step.error else math.inf
-            if self._good(step, highest):
+            if self._good(step, point.loss):
                 vetoed = stepper.vetoed(step)
                 if not vetoed:
                     self._allowed = _SAFETY * ratio * progress * size
@@ -105,8 +103,8 @@ class Adaptive:
             del step  # its activations go before those of the next try are made
         return Outcome.REJECTED if vetoed else self._failure(best_error)
 
-    def _good(self, step: Step, highest: float) -> bool:
-        return step.finite and step.error <= self.tolerance and step.loss <= highest
+    def _good(self, step: Step, loss: float) -> bool:
+        return step.finite and step.error <= self.tolerance and step.loss <= loss
 
     def _failure(self, best_error: float) -> Outcome:
         """Why no step was good, by the smallest error among those that were tried."""

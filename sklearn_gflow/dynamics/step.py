@@ -16,7 +16,7 @@ from torch import Tensor
 from sklearn_gflow.dynamics.frozen import FrozenFlow
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, DifferentiableMap, TangentFactor, TangentMap
-from sklearn_gflow.geometry.vectors import norm, rounding
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Step", "Stepper", "chord"]
 
@@ -148,11 +148,6 @@ class Stepper:
         """By how much an error of the outputs may raise the loss, to second order."""
         slope = norm(self.point.residual)
         return error * (slope + self.cost.unit * error / 2) / self.cost.total_weight
-
-    @property
-    def rounding(self) -> float:
-        """Rounding of the outputs, as a length."""
-        return rounding(self.point.outputs) + rounding(self.limit)
 
     def after(self, step: Step) -> Point:
         """The point that a step leads to."""

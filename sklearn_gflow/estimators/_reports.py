@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-from sklearn_gflow.dynamics import Outcome, Trajectory
+from sklearn_gflow.dynamics import Outcome
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
-__all__ = ["failure", "incomplete", "warn"]
+__all__ = ["failure", "incomplete", "warn", "worse"]
 
 # Rises below this share of the loss at the start are rounding, that of single precision included.
 _RISE_FLOOR = 1e-6
@@ -21,7 +21,7 @@ def failure(t: float, reason: str, detail: str) -> ValueError:
 
 
 def incomplete(trained: TrainedFlow) -> str | None:
-    """What to warn of where a flow did not come to its end, or nowhere; None where it did.
+    """What to warn of where a flow did not come to its end; None where it did.
 
     Raises
     ------
@@ -33,13 +33,6 @@ def incomplete(trained: TrainedFlow) -> str | None:
     if outcome in (Outcome.DIVERGED, Outcome.FACTORIZATION_FAILED):
         reached = float(trajectory.t[-1]) if trajectory.tau else 0.0
         raise failure(reached, outcome.value, trajectory.detail)
-    told = [part for part in (_stopped(trained), _worse(trajectory)) if part is not None]
-    return " ".join(told) if told else None
-
-
-def _stopped(trained: TrainedFlow) -> str | None:
-    """Where a flow stopped that did not come to its end, and why."""
-    trajectory, outcome = trained.trajectory, trained.trajectory.outcome
     if outcome.complete:
         return None
     cure = "Raise max_iter, lower t_end, raise tol, or raise damping."
@@ -51,8 +44,9 @@ def _stopped(trained: TrainedFlow) -> str | None:
     )
 
 
-def _worse(trajectory: Trajectory) -> str | None:
-    """That the solution is worse than the start, where it is."""
+def worse(trained: TrainedFlow) -> str | None:
+    """What to warn of where the loss is larger at the solution than at the start, else None."""
+    trajectory = trained.trajectory
     start, end = trajectory.loss[0], trajectory.loss[trajectory.solution]
     if end <= start + _RISE_FLOOR * abs(start):
         return None

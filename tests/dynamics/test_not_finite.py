@@ -189,7 +189,7 @@ class TestProgress:
         assert not progress.converged(math.nan)
         for _ in range(3):
             assert progress.exhausted(1) is None
-            progress.count(math.nan)
+            progress.count(1.0, math.nan)
         assert progress.exhausted(1) is Outcome.STALLED
 
     def test_a_start_that_is_nan_has_not_converged(self):
@@ -200,8 +200,7 @@ class TestProgress:
 
     def test_loss_below_the_least_is_no_progress(self):
         progress = Progress(1.0, 1.0, 0.5, FlowOptions(n_iter_no_change=1))
-        progress.count(0.5)
-        progress.count(0.4)
+        progress.count(0.5, 0.4)
         assert progress.exhausted(1) is Outcome.STALLED
 
 

@@ -28,7 +28,6 @@ class Scripted:
     residual: float = 2.0
     distance: float = 2.0
     tau: float = 0.0
-    rounding: float = 0.0
     tried: list = field(default_factory=list)
 
     @property
