@@ -24,6 +24,7 @@ from sklearn_gflow import (
     AdaptedFlowRegressorCV,
 )
 from sklearn_gflow.diagnostics import leave_one_out
+from sklearn_gflow.estimators import _following
 from sklearn_gflow.geometry import gram_eigenvectors
 
 pytestmark = pytest.mark.slow
@@ -52,12 +53,19 @@ def pairs(results):
 
 
 def calibrated_log_loss(y, scores, n_rows):
-    """The least log-loss of softmax(βx), mixed with one sample in so many, over many β."""
-    mixed = [
-        (n_rows * softmax(beta * scores, axis=1) + 1 / scores.shape[1]) / (n_rows + 1)
-        for beta in np.geomspace(0.2, 300, 2000)
-    ]
-    return min(log_loss(y, p) for p in mixed)
+    """That of softmax(βx), mixed with one sample in ``n_rows`` + 1.
+
+    Of many β the best is taken where one in N + 1 of the samples given has a class at random.
+    """
+    n, n_classes = scores.shape
+    targets = (n * np.eye(n_classes)[y] + 1 / n_classes) / (n + 1)
+
+    def cost(beta):
+        return -np.mean((targets * np.log(softmax(beta * scores, axis=1))).sum(axis=1))
+
+    beta = min(np.geomspace(np.exp(-2), np.exp(6), 4000), key=cost)
+    p = (n_rows * softmax(beta * scores, axis=1) + 1 / n_classes) / (n_rows + 1)
+    return log_loss(y, p, labels=range(n_classes))
 
 
 def _checks():
@@ -221,10 +229,9 @@ class TestFoldsAreFitsOfTheirOwn:
         X, y = example(AdaptedFlowClassifierCV)
         model = small(AdaptedFlowClassifierCV, cv=self.CV, alphas=[0.2], t_ends=[0.6]).fit(X, y)
         for k, (fit, test) in enumerate(self.alone(model, X, y, 0.6)):
-            best = calibrated_log_loss(y[test], fit.decision_function(X[test]), len(y))
+            loss = calibrated_log_loss(y[test], fit.decision_function(X[test]), len(y))
             found = model.cv_results_[f"split{k}_test_score"][0]
-            # The temperature is sought with a doubt of one sample in N + 1, which costs a little.
-            assert -best - 0.01 < found <= -best + 1e-6
+            assert found == pytest.approx(-loss, abs=3e-3)  # ln β is sought to within 0.02
 
     @pytest.mark.parametrize(
         ("search", "scoring", "measure"),
@@ -254,8 +261,9 @@ class TestFoldsAreFitsOfTheirOwn:
         loss = np.mean((y - predicted) ** 2) / (2 * y.var())
         assert model.cv_results_["mean_test_loss"][0] == pytest.approx(loss, rel=1e-9)
 
-    def test_have_the_ridge_of_the_fit(self):
+    def test_have_the_ridge_of_the_fit(self, monkeypatch):
         """At t = 1 there is none, before there is one: each as in a flow of its own."""
+        monkeypatch.setattr(_following, "_LOST", np.inf)  # to the end, however bad it is there
         X, y = make_friedman1(60, random_state=0)
         model = AdaptedFlowRegressorCV(
             (16,), encodings=[None], alphas=[0.5], t_ends=[0.9, 1.0], cv=self.CV, ensemble=False,
@@ -310,23 +318,23 @@ class TestRows:
     @pytest.mark.parametrize("cv", [None, GroupKFold(3)])
     def test_groups_are_held_out_together(self, search, cv):
         """Rows with a twin in each other group would be known; without one they are not."""
-        X, y = example(search)
+        X, y = example(search, 24)
         rng = np.random.default_rng(0)
         y = rng.permutation(y)  # nothing to learn but by heart
-        X, y, groups = np.tile(X, (2, 1)), np.tile(y, 2), np.tile(np.arange(60) % 6, 2)
+        X, y, groups = np.tile(X, (2, 1)), np.tile(y, 2), np.tile(np.arange(24) % 6, 2)
         X = X + 1e-3 * rng.normal(size=X.shape)  # no copies
-        grid = {"init_scales": [3.0], "alphas": [0.5], "t_ends": [0.99], "damping": 1e-4, "cv": cv}
-        apart = small(search, **grid).set_params(hidden_layer_sizes=(60,)).fit(X, y, groups=groups)
+        grid = {"init_scales": [3.0], "alphas": [0.5], "t_ends": [0.95], "damping": 0.01, "cv": cv}
+        apart = small(search, **grid).set_params(hidden_layer_sizes=(30,)).fit(X, y, groups=groups)
         if cv is not None:
             with pytest.raises(ValueError, match="'groups' parameter"):
                 small(search, **grid).fit(X, y)
             grid["cv"] = KFold(3, shuffle=True, random_state=0)
-        mixed = small(search, **grid).set_params(hidden_layer_sizes=(60,)).fit(X, y)
+        mixed = small(search, **grid).set_params(hidden_layer_sizes=(30,)).fit(X, y)
         assert apart.best_score_ < mixed.best_score_ - 0.1
 
     def test_one_row_at_a_time(self, search):
         """A score of single rows is none: they are scored together."""
-        X, y = example(search, 16)
+        X, y = example(search, 12)
         model = small(search, cv=LeaveOneOut(), alphas=[0.2], t_ends=[0.5]).fit(X, y)
         assert not [name for name in model.cv_results_ if "split" in name]
         fit = clone(model.best_estimator_)
@@ -335,8 +343,8 @@ class TestRows:
             assert model.best_score_ == pytest.approx(expected, abs=1e-6)
         else:
             scores = cross_val_predict(fit, X, y, cv=LeaveOneOut(), method="decision_function")
-            best = calibrated_log_loss(y, scores, len(y))
-            assert -best - 0.03 < model.best_score_ <= -best + 1e-6
+            loss = calibrated_log_loss(y, scores, len(y))
+            assert model.best_score_ == pytest.approx(-loss, abs=3e-3)
 
     def test_few_rows(self, search):
         X, y = example(search, 7)
@@ -398,8 +406,8 @@ class TestMistakes:
             ({"encodings": "waves"}, "'encodings' parameter"),
             ({"ensemble": "yes"}, "'ensemble' parameter"),
             ({"scoring": "beauty"}, "'scoring' parameter|beauty"),
-            ({"cv": 1}, "k-fold cross-validation requires at least one|n_splits=1"),
-            ({"cv": "all"}, "'cv' parameter|Expected.*cv"),
+            ({"cv": 1}, "'cv' parameter"),
+            ({"cv": "all"}, "'cv' parameter"),
             ({"max_iter": 0}, "'max_iter' parameter"),
         ],
     )
@@ -429,8 +437,8 @@ class TestCalibration:
         y = np.random.default_rng(1).permutation(y)
         model = small(AdaptedFlowClassifierCV, alphas=[0.5], t_ends=[0.95]).fit(X, y)
         fresh = np.random.default_rng(2).normal(size=(500, 4))
-        assert np.mean(model.predict_proba(fresh).max(1)) < 0.5
-        assert np.mean(model.best_estimator_.predict_proba(fresh).max(1)) > 0.6
+        assert np.mean(model.predict_proba(fresh).max(1)) < 0.4
+        assert np.mean(model.best_estimator_.predict_proba(fresh).max(1)) > 0.5
 
     def test_two_classes(self):
         X, y = example(AdaptedFlowClassifierCV)
@@ -472,14 +480,15 @@ def test_one_decomposition_serves_all_alphas_and_times(monkeypatch):
 
 
 def test_splitter_serves_where_leave_one_out_does_not():
-    X, y = example(AdaptedFlowClassifierCV)
+    X, y = example(AdaptedFlowClassifierCV, 40)
     parameters = {"loss": "log_loss", "label_smoothing": 0.1, "alphas": [0.1], "damping": 0.1}
+    parameters["t_ends"] = [0.6]
     for cv in (None, StratifiedKFold(3)):
         model = small(AdaptedFlowClassifierCV, cv=cv, **parameters).fit(X, y)
         assert "loo_loss" not in model.cv_results_
         assert model.best_score_ > -0.6
         assert model.score(X, y) > 0.85
-        assert model.decision_function(X).shape == (60, 3)
+        assert model.decision_function(X).shape == (40, 3)
 
 
 def test_parameters_are_those_of_the_estimators():
