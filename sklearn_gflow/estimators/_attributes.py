@@ -129,7 +129,7 @@ IMPORTANCE: Final[Group] = {
         """
         Share of each column of X in Σⱼ ⟨(∂f/∂xⱼ)²⟩ var(xⱼ), the sum over the columns that the
         network sees and the mean over at most 256 training rows. Columns that the encoding made
-        of one count for that one.
+        of one count for that one; NaN where the names of its columns do not tell that one.
         """,
     ),
 }
