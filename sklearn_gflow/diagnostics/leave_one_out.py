@@ -24,6 +24,8 @@ _NODES = 34
 # The time, in units of that of the slowest mode, at which every mode is at rest. Much later,
 # rounding in the kernel of G would be taken for a mode.
 _AT_REST = 1e3
+# So many windows beyond those of all modes matter to a fit.
+_MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,11 @@ class LeaveOneOut:
             return self._interpolant
         # From the largest λ that matters to the smallest, and past the pole of K at −μ.
         slope = alpha / ridge + (1 - alpha) / scale
-        first = window(min((1 - alpha) * tau / scale or math.inf, 1 / ridge))
-        last = max(window(tau * slope), window(1 / ridge) + 1)
+        # Times and ridges far from all modes, as 1e-300, would ask for hundreds of windows.
+        soonest, latest = self._windows_of_modes
+        pole = max(window(1 / ridge), soonest)
+        first = min(max(window((1 - alpha) * tau / scale), soonest), pole) if alpha < 1 else pole
+        last = max(min(window(tau * slope), latest), pole + 1)
         weights = ridge_fit(
             lambda lam: 1 - torch.exp(-tau * _rates(lam, alpha, scale, ridge)), first, last
         ).to(start.device)
@@ -220,6 +225,15 @@ class LeaveOneOut:
         parts = zip(weights.split(FIT_NODES), regressions, strict=True)
         learnt = sum(torch.tensordot(w, left_out, dims=1).real for w, left_out in parts)
         return (1 - weights.real.sum()) * start + learnt
+
+    @cached_property
+    def _windows_of_modes(self) -> tuple[int, int]:
+        """Windows of 1/λ well before that of the largest λ, and well after that of the smallest."""
+        positive = self.eigenvalues[self.eigenvalues > 0]
+        if len(positive) == 0:
+            return 0, 0
+        soonest, latest = (window(1 / float(positive[k])) for k in (-1, 0))
+        return soonest - _MARGIN, latest + _MARGIN
 
     @cached_property
     def _interpolant(self) -> Tensor:

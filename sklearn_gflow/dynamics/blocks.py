@@ -24,6 +24,7 @@ from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_sc
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.progress import Progress
+from sklearn_gflow.dynamics.step import chord
 from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
@@ -34,6 +35,7 @@ from sklearn_gflow.geometry import (
     factorize,
     tangent_spectrum,
 )
+from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["BlockOptions", "RowSource", "block_flow"]
 
@@ -104,10 +106,11 @@ def block_flow(
 
     A step of length h on block B is the frozen flow of that block with the ridge
     ε·mean diag G_B: for the squared error Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
-    `exponential`. After each epoch the loss of all rows is evaluated. An epoch that brought it to
-    more than half above the least, a tenth above the start, or out of the finite numbers, is
-    undone, and all that is left of the way is gone with steps half as long. Where the blocks met
-    twice that loss before their steps, the epoch is undone at once.
+    `exponential`. For α > 0 without a ridge a `chord` follows. After each epoch the loss of all
+    rows is evaluated. An epoch that brought it to more than half above the least, a tenth above the
+    start, or out of the finite numbers, is undone, and all that is left of the way is gone with
+    steps half as long. Where the blocks met twice that loss before their steps, the epoch is undone
+    at once.
 
     Parameters
     ----------
@@ -245,7 +248,7 @@ class _BlockLoop:
             output_map, cost = self.source.block(rows)
             point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(point, cost, h) if self._bears(met) else None
+            step = self._step(output_map, cost, point, h) if self._bears(met) else None
             if step is None:
                 break
             theta = theta + step
@@ -259,7 +262,9 @@ class _BlockLoop:
         order = torch.randperm(self.source.n_samples, generator=self.generator)
         return (rows.sort().values for rows in order.tensor_split(n_blocks))
 
-    def _step(self, point: Point, cost: Cost, h: float) -> Tensor | None:
+    def _step(
+        self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
+    ) -> Tensor | None:
         """Δθ of one block; None where it is not to be had."""
         options = self.options
         try:
@@ -281,6 +286,11 @@ class _BlockLoop:
             options.alpha, self.trajectory.scale, ridge,
         )  # fmt: skip
         step = self._displacement(point, frozen, h)
+        if options.alpha > 0 and not ridge:
+            _, motion = frozen.move(h)
+            target, size = point.outputs + motion, norm(motion)
+            end, _ = chord(output_map, factor, point.theta + step, target, size)
+            step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
         self.last_step = step if self.blocks.momentum else None
         return step

@@ -127,8 +127,9 @@ class _Loop:
             self.rises += advanced.loss > self.point.loss
             self.point = advanced
         self.trajectory.outcome, self.trajectory.end = outcome, self.point.tangent
-        if self.rises:
-            self.trajectory.detail = f"{self.rises} steps raised the loss"
+        notes = [(self.rises, "raised the loss"), (self.schedule.cuts, "were cut short")]
+        told = ", ".join(f"{count} steps {what}" for count, what in notes if count)
+        self.trajectory.detail = self.trajectory.detail or told
 
     def _finished(self) -> Outcome | None:
         start = self.progress.initial + self.trajectory.loss[0]

@@ -134,6 +134,24 @@ class FrozenFlow:
             return f.inverse * displacement, f.inverse * motion
         return self.factor.move(f, self.residual)
 
+    def moment(self, h: float) -> Tensor:
+        """∫ (s/h) r(s) ds over a time h without a ridge, on the range of D.
+
+        Exact for a cost that is linear; of others the residual is taken to fall as its unit says.
+        """
+        curvature = self.cost.unit
+
+        def rate(lam: Tensor) -> Tensor:
+            return self.alpha + (1 - self.alpha) * lam / self.scale
+
+        def late(lam: Tensor) -> Tensor:
+            return _lateness(h * curvature * rate(lam)) / rate(lam)
+
+        if not self.cost.linear:
+            return self.factor.apply(GramFunction(0.0, late), self._target(h))
+        moved = GramFunction(0.0, lambda lam: -torch.expm1(-h * rate(lam)) * late(lam))
+        return self.factor.apply(moved, self.residual)
+
     @cached_property
     def _gauss_newton(self) -> tuple[Tensor, Tensor]:
         if self.factor.damped:
@@ -255,6 +273,13 @@ class _State:
         remainder = first.residual - self.residual + kappa * (first.motion - self.motion)
         change = flow.spread(_phi2, h, kappa, remainder)
         return _State.at(flow, first.v + change), norm(change)
+
+
+def _lateness(z: Tensor) -> Tensor:
+    """1/z − 1/(e^z − 1), the mean of s in [0, 1] with the density of e^{−zs}; ½ at zero."""
+    small = z < 1e-3
+    safe = torch.where(small, torch.ones_like(z), z)
+    return torch.where(small, 0.5 - z / 12, 1 / safe - 1 / torch.expm1(safe))
 
 
 def _phi1(z: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ __all__ = ["METHODS", "reference_flow"]
 
 METHODS = ("RK45", "DOP853", "Radau", "LSODA")
 
+# Those that solve with a Jacobian, for which LAPACK wants finite numbers.
+_IMPLICIT = ("Radau", "LSODA")
+
 # t = 1 − e^{−τ} cannot tell later times apart in float64.
 _LAST_TAU = 36.0
 
@@ -131,23 +134,32 @@ def _integrate(
     tau_end = min(float(tau_from_t(t_end)), _LAST_TAU)
     to_clock = (lambda tau: tau) if clock == "tau" else t_from_tau
     end = float(to_clock(tau_end))
+    if system.too_fast(tau_end):
+        trajectory.outcome = Outcome.STEP_UNDERFLOW
+        return trajectory
+    system.implicit = method in _IMPLICIT
     grid = None
     if times is not None:
         grid = [0.0, *np.minimum(to_clock(tau_from_t(times)), end)]
     try:
-        solution = solve_ivp(
-            system.rate,
-            (0.0, end),
-            initial,
-            method=method,
-            t_eval=grid,
-            events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
-            rtol=rtol,
-            atol=atol,
-        )
+        # Trial steps may overflow: they are rejected, or the outcome tells.
+        with np.errstate(all="ignore"):
+            solution = solve_ivp(
+                system.rate,
+                (0.0, end),
+                initial,
+                method=method,
+                t_eval=grid,
+                events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
+                rtol=rtol,
+                atol=atol,
+            )
         system.read(solution, hung)
     except FactorizationError as error:
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
+        return trajectory
+    except _NotFiniteError:
+        trajectory.outcome = Outcome.DIVERGED
         return trajectory
     trajectory.solvers.append(method)
     trajectory.outcome = _outcome(solution, hung, end, trajectory.loss[-1])
@@ -167,6 +179,10 @@ def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome
     if converged:
         return Outcome.CONVERGED
     return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
+
+
+class _NotFiniteError(ArithmeticError):
+    """The field has left the finite numbers, where the integrator has no way back."""
 
 
 @dataclass
@@ -212,6 +228,7 @@ class _System:
     origin: Point
     callbacks: Sequence[Callback]
     clock: str
+    implicit: bool = False
     scale: float = field(init=False)
     ridge: float = field(init=False)
     initial_residual: float = field(init=False)
@@ -243,7 +260,19 @@ class _System:
             if part is not None:
                 rates.append(callback.rate(point, factor, part))
         flat = torch.cat(rates).double().cpu().numpy()
+        if self.implicit and not np.isfinite(flat).all():
+            raise _NotFiniteError
         return flat if self.clock == "tau" else flat / (1 - time)
+
+    def too_fast(self, tau_end: float) -> bool:
+        """Whether τ cannot tell apart the times at which the standard flow moves at its start.
+
+        An integrator would take its shortest steps for ever.
+        """
+        tangent, r = self.origin.tangent, self.origin.residual
+        pulled = tangent.pull(r / (norm(r) or 1.0))
+        rate = (1 - self.options.alpha) * float(pulled @ pulled) / self.scale
+        return rate * tau_end * torch.finfo(torch.float64).eps > 1
 
     def convergence(self, time: float, state: np.ndarray) -> float:
         point, _ = self._point(time, state)

@@ -24,10 +24,20 @@ _SHORTEST = 1e-13
 _ROUNDING = 1e-13
 _SAFETY = 0.9
 _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
+# A step to a given time is not cut into more than 2 to this power.
+_MOST_HALVINGS = 20
 
 
 class Schedule(Protocol):
-    """Chooses the lengths of the steps."""
+    """Chooses the lengths of the steps.
+
+    Attributes
+    ----------
+    cuts : int
+        Steps that did not go where they were told to.
+    """
+
+    cuts: int
 
     def ended(self, tau: float) -> bool:
         """Whether a flow at τ has come to the end time."""
@@ -41,7 +51,7 @@ class Schedule(Protocol):
 
 @dataclass
 class Adaptive:
-    """Steps as long as the error |x(θ + Δθ) − (x + Δx)|/|x* − x₀| ≤ tolerance allows.
+    """Steps as long as their error, in units of |x* − x₀|, is within the tolerance.
 
     Lengths are compared as displacements of the outputs: the error goes with a power of |Δx|,
     which is |r|(1 − e^{−h}) at α = 1 and bounded by |r| always. The first try is the longest
@@ -61,6 +71,7 @@ class Adaptive:
     tau_end: float
     tolerance: float = 0.05
     marks: Sequence[float] = ()
+    cuts: int = 0  # always: lengths are its own
     _allowed: float = math.inf  # displacement that the next step may have
 
     def ended(self, tau: float) -> bool:
@@ -109,15 +120,20 @@ class Adaptive:
 
 @dataclass
 class Fixed:
-    """Steps to given times, whatever their error.
+    """Steps to given times. Where one would blow up, several shorter ones lead there.
 
     Parameters
     ----------
     taus : sequence of float
         Increasing and positive; the last may be ∞.
+    tolerance : float
+        An error of the outputs, of |x* − x₀|. A step that raises the loss by more than such an
+        error may do is cut in halves, as is one that leaves the finite numbers.
     """
 
     taus: Sequence[float]
+    tolerance: float = 0.05
+    cuts: int = 0
 
     def ended(self, tau: float) -> bool:
         """Whether τ is at the last of the times."""
@@ -129,15 +145,22 @@ class Fixed:
         return cls([float(tau) for tau in tau_from_t(times)])
 
     def take(self, stepper: Stepper) -> Step | Outcome:
-        """Step to the next time."""
-        tau = stepper.point.tau
-        step = stepper.step(next(end for end in self.taus if not _reached(tau, end)) - tau)
-        if not step.finite:
-            return Outcome.DIVERGED
-        return Outcome.REJECTED if stepper.vetoed(step) else step
+        """Step to the next time, or towards it as far as the loss allows."""
+        point = stepper.point
+        if point.tau == 0:
+            self.cuts = 0
+        remaining = next(end for end in self.taus if not _reached(point.tau, end)) - point.tau
+        highest = point.loss + stepper.rise(self.tolerance * stepper.distance)
+        for halvings in range(_MOST_HALVINGS + 1):
+            progress = -math.expm1(-remaining) / 2**halvings
+            step = stepper.step(-math.log1p(-progress) if halvings else remaining)
+            if step.finite and step.loss <= highest:
+                self.cuts += halvings > 0
+                return Outcome.REJECTED if stepper.vetoed(step) else step
+        return Outcome.STEP_UNDERFLOW if step.finite else Outcome.DIVERGED
 
     def marks_within(self, start: float, end: float) -> Sequence[float]:
-        """No marks: the steps end at all times that are recorded."""
+        """No marks: steps end at all of the times."""
         return ()
 
 

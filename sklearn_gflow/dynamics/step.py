@@ -18,7 +18,12 @@ from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, DifferentiableMap, TangentFactor, TangentMap
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["Step", "Stepper"]
+__all__ = ["Step", "Stepper", "chord"]
+
+# A chord is repeated while it leaves more than this share of the motion, and while each of them
+# leaves at most this share of what it found.
+_ENOUGH, _CONTRACTION = 0.1, 0.5
+_MOST_CHORDS = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Step:
     loss : float
         C there.
     error : float
-        |x(θ + Δθ) − (x + Δx)| / |x* − x₀|: what D's change over the step did.
+        What D's change over the step did to the outputs, of |x* − x₀|; see `Stepper`.
     """
 
     h: float
@@ -55,9 +60,18 @@ class Step:
 class Stepper:
     """Exponential steps of any length from one point, all with one factorisation.
 
-    At α = 1 the frozen-D outputs x + Δx are the flow's own wherever D has full rank. The step
-    is therefore corrected once towards them by the chord Δθ ← Δθ + D⁺(x + Δx − x(θ + Δθ)),
-    with the factor at hand: the defect of one step falls from O(h²) to O(h³).
+    The outputs miss the x + Δx of the frozen flow by what D⁺ does to θ: a small mode moves as fast
+    as a large one there, on a way in θ that is longer by the root of their ratio. For α > 0 the
+    step is therefore corrected towards them by the `chord`, with the factor at hand; with a ridge,
+    which holds such modes back, at α = 1 alone. One chord leaves O(h³) of a defect of O(h²).
+
+    What is left of it is the error at α = 1, where the flow's own outputs are x + Δx wherever D has
+    full rank. Below, the change of G moves them as well, to second order by
+
+        e = φ(αh) (1−α)/c (G(θ + Δθ) − G(θ)) ∫(s/h) r(s) ds,    φ(z) = (1 − e^{−z})/z,
+
+    with r along the frozen flow, while G changes as s/h; each mode forgets at the rate α or faster.
+    The error is then |x(θ + Δθ) − (x + Δx) − e|. Without a chord the defect stands for both.
 
     Parameters
     ----------
@@ -106,14 +120,34 @@ class Stepper:
         displacement, motion = self.frozen.move(h)
         target = self.point.outputs + motion
         theta = self.point.theta + displacement
-        if self.alpha == 1:
-            defect = target - self.output_map.outputs(theta)
-            theta = theta + self.factor.lift(PSEUDOINVERSE, defect)
         # Where the step is accepted its end is the next point, which needs D there as well: the
-        # output map is linearised once, here.
-        tangent = self.output_map.linearize(theta)
-        error = norm(tangent.outputs - target) / self.distance
+        # output map is linearised once, here or by the last chord.
+        if self.corrected:
+            theta, tangent = chord(self.output_map, self.factor, theta, target, norm(motion))
+        else:
+            tangent = self.output_map.linearize(theta)
+        missed = tangent.outputs - target
+        if self.corrected and self.alpha < 1:
+            missed = missed - self._change_of_kernel(h, tangent)
+        error = norm(missed) / self.distance
         return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a chord follows the step."""
+        return self.alpha == 1 or (self.alpha > 0 and not self.ridge)
+
+    def _change_of_kernel(self, h: float, end: TangentMap) -> Tensor:
+        """By how much the change of G moves the outputs beyond those of the frozen flow."""
+        moment, start = self.frozen.moment(h), self.point.tangent
+        change = end.push(end.pull(moment)) - start.push(start.pull(moment))
+        forgotten = -math.expm1(-self.alpha * h) / (self.alpha * h)  # 0 at h = ∞
+        return change.mul_(forgotten * (1 - self.alpha) / self.scale)
+
+    def rise(self, error: float) -> float:
+        """By how much an error of the outputs may raise the loss, to second order."""
+        slope = norm(self.point.residual)
+        return error * (slope + self.cost.unit * error / 2) / self.cost.total_weight
 
     def after(self, step: Step) -> Point:
         """The point that a step leads to."""
@@ -122,3 +156,48 @@ class Stepper:
     def vetoed(self, step: Step) -> bool:
         """Whether a callback rejects a step that is good otherwise."""
         return self.accepts is not None and not self.accepts(self.point, self.after(step))
+
+
+def chord(
+    output_map: DifferentiableMap,
+    factor: TangentFactor,
+    theta: Tensor,
+    target: Tensor,
+    motion: float,
+) -> tuple[Tensor, TangentMap]:
+    """Correct θ towards outputs by θ ← θ + D⁺(target − x(θ)), the factor being that of a θ nearby.
+
+    One correction is all that a step needs whose error is small beside it. More follow where
+    little of the way would be left otherwise, as long as they gain: modes that are hardly resolved
+    bend the way in θ so much that the steps would be a thousand times shorter.
+
+    Parameters
+    ----------
+    output_map : DifferentiableMap
+        θ ↦ x(θ).
+    factor : TangentFactor
+        Of D.
+    theta : Tensor of shape (K,)
+        Where to begin; not changed.
+    target : Tensor of shape (Q·N,)
+        Outputs to be reached.
+    motion : float
+        Length of the way there, by which defects are judged.
+
+    Returns
+    -------
+    theta : Tensor of shape (K,)
+        After the last correction.
+    tangent : TangentMap
+        The output map there.
+    """
+    defect = target - output_map.outputs(theta)
+    left = norm(defect)
+    for _ in range(_MOST_CHORDS):
+        theta = theta + factor.lift(PSEUDOINVERSE, defect)
+        tangent = output_map.linearize(theta)
+        defect, before = target - tangent.outputs, left
+        left = norm(defect)
+        if not _ENOUGH * motion < left <= _CONTRACTION * before:  # which is false of NaN
+            break
+    return theta, tangent

@@ -21,7 +21,7 @@ __all__ = ["Candidate", "Grid"]
 
 # By default, where a ridge can be taken: with it all α between the ends generalise alike, and the
 # steps of these two are few.
-_ALPHAS = (0.1, 0.5)
+_ALPHAS = (0.5, 0.7)
 # The only one where every candidate is followed.
 _ONE_ALPHA = (0.5,)
 _BLOCK_TIMES = (0.95, 0.99)

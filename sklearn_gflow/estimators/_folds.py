@@ -40,7 +40,7 @@ def folds_of(cv: Any, X: Any, y: Any, groups: Any, *, classify: bool) -> Folds:
 def default_folds(
     X: np.ndarray, y: np.ndarray, groups: Any, *, classify: bool, once: bool, seed: int
 ) -> Folds:
-    """Four folds, or one part held out where there are many rows.
+    """Three folds, or one part held out where there are many rows.
 
     Parameters
     ----------

@@ -246,7 +246,7 @@ class SearchParameters:
         [StrOptions({"auto"}), "array-like"],
         '"auto" or sequence of float',
         """
-        Values of α in [0, 1]. "auto": 0.1 and 0.5 where leave-one-out judges, of which the better
+        Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
         is followed for each network; else 0.5.
         """,
     )
@@ -264,7 +264,7 @@ class SearchParameters:
         ["cv_object"],
         "int, splitter, iterable or None",
         """
-        None: leave-one-out in closed form, then four folds for the best, in which copies of a
+        None: leave-one-out in closed form, then three folds for the best, in which copies of a
         row stay together. Otherwise as in `sklearn.model_selection.GridSearchCV`.
         """,
     )

@@ -8,8 +8,10 @@ from sklearn_gflow.dynamics import Outcome
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
-__all__ = ["failure", "incomplete", "warn"]
+__all__ = ["failure", "incomplete", "warn", "worse"]
 
+# Rises below this share of the loss at the start are rounding, that of single precision included.
+_RISE_FLOOR = 1e-6
 _CURE = "Scale the features, for instance with StandardScaler, or raise damping."
 
 
@@ -39,6 +41,18 @@ def incomplete(trained: TrainedFlow) -> str | None:
     return (
         f"The flow stopped at t={trajectory.t[-1]:.6g} of t_end={trained.t_end:.6g}: "
         f"{outcome.value}. {cure}"
+    )
+
+
+def worse(trained: TrainedFlow) -> str | None:
+    """What to warn of where the loss is larger at the solution than at the start, else None."""
+    trajectory = trained.trajectory
+    start, end = trajectory.loss[0], trajectory.loss[trajectory.solution]
+    if end <= start + _RISE_FLOOR * abs(start):
+        return None
+    return (
+        f"The fit ended worse than it began: the loss rose from {start:.6g} to {end:.6g}. "
+        "Shorten the steps (schedule, batch_size), or raise damping."
     )
 
 

@@ -42,7 +42,7 @@ from sklearn_gflow.estimators._validation import _fit_context, check_weights
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
 # Leave-one-out judges by at most so many random rows; its price grows with their cube.
-_JUDGED_ROWS = 600
+_JUDGED_ROWS = 300
 # Beyond so many rows, or outputs, a single part is held out.
 _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 # From three outputs on, a kernel of more outputs is factorised block by block.
@@ -51,8 +51,8 @@ _LARGEST_SEED = 2**31 - 1
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
-eigendecomposition of the Gram at the start of each network (of at most 600 rows). The best three
-networks, and that of the plain columns, are then followed over four folds, or with one part held
+eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best two
+networks, and that of the plain columns, are then followed over three folds, or with one part held
 out beyond 2,000 rows, the best of them once more with ``rescalings=1``, and judged on the rows held
 out at all times of their paths. With a splitter, or a loss other than the squared error, all
 candidates are followed. The best one and those that join it are fitted on all rows.
@@ -113,21 +113,21 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
         whole = plain._problem(rows, None, about)
-        plain.set_params(batch_size=_batch_size(whole))
+        plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
         search = self._over(plain, whole, folds, rows, seed)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
-            judged = search.best_followed(whole.take(np.sort(drawn)))
+            judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
         else:
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
-        members = [
-            self._member(plain, candidate, t_end=t, random_state=(seed + k) % _LARGEST_SEED)
-            for k, (candidate, t) in enumerate(choice.members)
-        ]
-        for member in members:
-            member._fit_problem(whole)
+        members = []
+        for k, (candidate, t) in enumerate(choice.members):
+            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
+            if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
+                own["store_gram"] = False
+            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
         return self._found(search, judged, choice, members)
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
@@ -151,6 +151,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         if self.cv is not None or training.settings.quick_dtype == plain.dtype:
             return training
         return self._member(plain, candidate, dtype=training.settings.quick_dtype)._build(problem)
+
+    def _batch_size(self, whole: Problem) -> Any:
+        """Blocks for several outputs, whose common Gram is dear; the same in folds and fits."""
+        n_rows, n_outputs = whole.data.targets.shape
+        dear = n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS
+        return _BLOCK_ROWS if dear and self.solver == "auto" else "auto"
 
     def _closed_form(self, whole: Problem) -> bool:
         return self.cv is None and whole.loss.squared
@@ -236,12 +242,6 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
-
-
-def _batch_size(whole: Problem) -> Any:
-    """Blocks for several outputs, whose common Gram would be dear; the same in folds and fits."""
-    n_rows, n_outputs = whole.data.targets.shape
-    return _BLOCK_ROWS if n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS else "auto"
 
 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)

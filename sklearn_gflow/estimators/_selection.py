@@ -38,7 +38,7 @@ Builder = Callable[[Candidate, Problem], Training]
 """A training of a candidate at its start."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judged:
     """A candidate, and what was found out about it.
 
@@ -137,7 +137,7 @@ class Search:
         """All candidates over all folds."""
         return [self.followed(candidate) for candidate in self.grid.candidates()]
 
-    def best_followed(self, problem: Problem) -> list[Judged]:
+    def best_followed(self, problem: Problem, *, rescaled: bool) -> list[Judged]:
         """All candidates by leave-one-out on the rows of a problem, and the best over the folds.
 
         The columns as they are always take part: the kernel of a start knows nothing of what
@@ -151,8 +151,9 @@ class Search:
         order = list(networks.values())
         plain = [one for one in order[_FOLLOWED:] if one.candidate.encoding is None]
         for one in [*order[:_FOLLOWED], *plain[:1]]:
-            judged[judged.index(one)] = self.followed(one.candidate, one.left_out, stretch=True)
-        return [*judged, *self._rescaled(judged)]
+            place = next(k for k, other in enumerate(judged) if other is one)
+            judged[place] = self.followed(one.candidate, one.left_out, stretch=rescaled)
+        return [*judged, *self._rescaled(judged)] if rescaled else judged
 
     def _rescaled(self, judged: Sequence[Judged]) -> list[Judged]:
         """The best one anew, with inputs stretched by its own path in each fold."""

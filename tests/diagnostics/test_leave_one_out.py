@@ -211,3 +211,21 @@ class TestNotFinite:
         broken = self.left_out(torch.full((6,), math.nan, dtype=torch.float64))
         assert broken.residuals(0.3, tau, C).isnan().all()
         assert math.isnan(broken.training_loss(0.3, tau, C))
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [{"tau": 1e-300}, {"tau": 1e300}, {"ridge": 1e300}, {"scale": 1e-300}, {"scale": 1e300}],
+)
+def test_extremes_need_few_windows(extreme):
+    left_out = closed_form(CASES["full_rank"], RNG.normal(size=(9, 1)), np.ones(9))
+    arguments = {"alpha": 0.5, "tau": 1.0, "scale": C, "ridge": 0.1} | extreme
+    assert left_out.residuals(**arguments).isfinite().all()
+    assert len(left_out._windows) < 60
+
+
+def test_at_no_time_nothing_is_learnt():
+    y = RNG.normal(size=(9, 1))
+    left_out = closed_form(CASES["full_rank"], y, np.ones(9))
+    at_once = left_out.residuals(0.5, 1e-300, C, 0.1)
+    torch.testing.assert_close(at_once, left_out.residuals(0.5, 0.0, C, 0.1), rtol=0, atol=1e-8)

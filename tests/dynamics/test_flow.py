@@ -170,9 +170,11 @@ class TestOutcome:
 
     @pytest.mark.parametrize("alpha", ALPHAS)
     def test_equal_steps_reach_the_end_of_time(self, alpha):
-        path = flow(*Flow().pieces, equal_steps(5, 1.0), FlowOptions(alpha=alpha))
-        assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, 5)
-        assert path.t[-1] == 1
+        schedule = equal_steps(5, 1.0)
+        path = flow(*Flow().pieces, schedule, FlowOptions(alpha=alpha))
+        assert path.outcome is Outcome.REACHED_END
+        assert np.abs(path.t[:, None] - [0.2, 0.4, 0.6, 0.8, 1]).min(0) == pytest.approx(0)
+        assert path.n_steps == 5 or schedule.cuts > 0
 
     def test_converged(self):
         path = flow(*Flow().pieces, Adaptive(math.inf), FlowOptions(tol=1e-6))
@@ -274,11 +276,23 @@ class TestAdaptiveFlow:
         assert path.detail == ""
 
     def test_equal_steps_that_raise_the_loss_are_told(self):
-        problem = Flow(12, (3, 4, 1), spread=20.0, activation="silu")
-        path = flow(*problem.pieces, equal_steps(3, 0.9), FlowOptions(alpha=1.0))
+        problem = Flow(12, (3, 4, 1), spread=20.0, activation="silu", seed=1)
+        schedule = equal_steps(3, 0.9)
+        path = flow(*problem.pieces, schedule, FlowOptions(alpha=1.0))
         rises = int((np.diff(path.loss) > 0).sum())
         assert rises > 0
-        assert path.detail == f"{rises} steps raised the loss"
+        assert schedule.cuts > 0
+        told = f"{rises} steps raised the loss, {schedule.cuts} steps were cut short"
+        assert path.detail == told
+
+    def test_equal_steps_that_would_blow_up_lead_downwards(self):
+        # In one step as long as that, the loss would rise by a factor of thousands.
+        for n_steps in (1, 3, 10):
+            problem = Flow(12, (3, 4, 1), spread=40.0, activation="silu", seed=3)
+            path = flow(*problem.pieces, equal_steps(n_steps, 0.9), FlowOptions(alpha=1.0))
+            assert path.loss[-1] < path.loss[0]
+            times = np.linspace(0, 0.9, n_steps + 1)
+            assert np.abs(path.t[:, None] - times).min(0) == pytest.approx(0, abs=1e-12)
 
     def test_step_error_is_within_tolerance_and_below_it_with_less(self):
         problem = Flow(20, (3, 30, 1))

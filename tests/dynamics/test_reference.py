@@ -75,3 +75,19 @@ class TestPath:
             self.problem.map, self.problem.theta, linear_path(self.x0, y), [0.0, 0.5, 1.0]
         )
         torch.testing.assert_close(self.problem.moved(end.theta), y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_flow_too_fast_for_its_time_ends_at_once(method):
+    options = FlowOptions(alpha=0.5, metric_scale=1e-300)
+    path = reference_flow(*Flow().pieces, options, method=method)
+    assert (path.outcome, path.n_steps) == (Outcome.STEP_UNDERFLOW, 0)
+
+
+@pytest.mark.parametrize("method", ["Radau", "LSODA"])
+def test_an_implicit_method_that_meets_no_number_has_diverged(method, monkeypatch):
+    monkeypatch.setattr(
+        "sklearn_gflow.dynamics.reference.parameter_field",
+        lambda tangent, *args, **more: tangent.pull(tangent.outputs) * math.nan,
+    )
+    assert reference_flow(*Flow().pieces, method=method).outcome is Outcome.DIVERGED

@@ -43,6 +43,9 @@ class Scripted:
     def vetoed(self, step):
         return False
 
+    def rise(self, error):
+        return error
+
     def step(self, h):
         self.tried.append(h)
         empty = torch.empty(0)
@@ -149,9 +152,25 @@ class TestFixed:
         assert schedule.take(Scripted(tau=0.5)).h == 0.25
         assert schedule.take(Scripted(tau=0.75)).h == math.inf
 
-    def test_whatever_the_error_and_the_loss(self):
-        stepper = Scripted(lambda h: 7.0, lambda h: 9.0)
-        assert Fixed([0.5]).take(stepper).h == 0.5
+    def test_whatever_the_error(self):
+        assert Fixed([0.5]).take(Scripted(lambda h: 7.0)).h == 0.5
+
+    def test_halved_while_the_loss_rises_by_more_than_the_tolerance(self):
+        schedule = Fixed([math.log(2), 5.0], tolerance=0.05)
+        stepper = Scripted(loss=lambda h: 1 + 4 * progress(h) ** 2)  # `rise` of 0.05·2 is 0.1
+        step = schedule.take(stepper)
+        assert [progress(h) for h in stepper.tried] == pytest.approx([0.5, 0.25, 0.125])
+        assert (step.h, step.loss, schedule.cuts) == (stepper.tried[-1], 1.0625, 1)
+        rest = Scripted(tau=step.h)
+        assert step.h + schedule.take(rest).h == pytest.approx(math.log(2))
+        assert schedule.cuts == 1
+
+    def test_halves_of_a_step_to_infinity_are_finite(self):
+        stepper = Scripted(loss=lambda h: 9.0 if h > 0.2 else 0.5)
+        assert progress(Fixed([math.inf]).take(stepper).h) == pytest.approx(0.125)
+
+    def test_loss_that_rises_at_every_length_is_an_underflow(self):
+        assert Fixed([0.5]).take(Scripted(loss=lambda h: 9.0)) is Outcome.STEP_UNDERFLOW
 
     @pytest.mark.parametrize("what", ["error", "loss"])
     def test_non_finite_step_is_divergence(self, what):
@@ -181,8 +200,7 @@ class TestEnd:
         assert not Adaptive(end).ended(end * (1 - 1e-9))
 
     def test_times_up_to_one_end_there_and_adaptive_steps_go_on(self):
-        problem = Flow(8, (2, 3, 1), spread=3.0)
-        path = flow(*problem.pieces, equal_steps(2, 1.0))
+        path = flow(*Flow(8, (2, 40, 1)).pieces, equal_steps(2, 1.0))
         assert (path.outcome, path.n_steps) == (Outcome.REACHED_END, 2)
         assert not Adaptive(math.inf).ended(math.inf)
 

@@ -121,9 +121,10 @@ def test_metric_scale_is_the_unit_of_eigenvalues(alpha):
 
 @pytest.mark.parametrize(("alpha", "order"), [(0.0, 2), (0.3, 2), (0.9, 2), (1.0, 3)])
 def test_order_of_the_defect(alpha, order):
+    # Near α = 1 the part of the second order is small, and seen in short steps alone.
     stepper = Flow(5, (2, 20, 1), seed=3).stepper(alpha)
     assert stepper.order == order
-    h = [0.1 / 2**k for k in range(6)]
+    h = [(0.002 if alpha == 0.9 else 0.1) / 2**k for k in range(6)]
     slope = oracles.observed_order(h, [stepper.step(length).error for length in h])
     assert slope == pytest.approx(order, abs=0.15)
 

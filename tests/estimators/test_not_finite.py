@@ -72,6 +72,7 @@ class TestEntry:
         assert model.ntk_gram_ is gram
         assert np.isfinite(gram).all()
 
+    @pytest.mark.filterwarnings("ignore::sklearn_gflow.exceptions.ConvergenceWarning")
     def test_sizes_up_to_where_nothing_is_finite(self, estimator, alpha):
         """Either an error that says what to do, or a fit of finite numbers."""
         for size in (1e6, 1e50, 1e100, 1e150, 1e154):

@@ -23,7 +23,10 @@ class TestPath:
         X, y = example(estimator)
         model = small(estimator, store_path=True, schedule=5).fit(X, y)
         stages = list(model.staged_predict(X))
-        assert len(stages) == len(model.history_["t"]) == 6
+        t = model.history_["t"]
+        assert len(stages) == len(t)
+        assert np.abs(t[:, None] - np.linspace(0, 0.95, 6)).min(0) == pytest.approx(0)
+        assert len(t) == 6 or "cut short" in model.outcome_
         np.testing.assert_array_equal(stages[-1], model.predict(X))
 
     def test_stages_are_fits_that_end_there(self, estimator):

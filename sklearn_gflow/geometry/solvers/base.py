@@ -77,8 +77,8 @@ class Request:
 
     @property
     def needs_eigenvectors(self) -> bool:
-        """Whether a Cholesky factor will not do: with a ridge it would not cut at ``rcond``."""
-        return self.eigenvectors or (self.rcond is not None and bool(self.ridge))
+        """Whether a Cholesky factor will not do: its λ_min is an estimate, a stated cut exact."""
+        return self.eigenvectors or self.rcond is not None
 
 
 class TangentFactor(ABC):
