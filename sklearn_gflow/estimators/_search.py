@@ -178,6 +178,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             self,
             closed_form=self._closed_form(whole),
             in_blocks=plain._build(whole).settings.in_blocks,
+            once=len(folds) == 1,
         )
         return Search(
             grid,
