@@ -131,7 +131,7 @@ class TestData:
             with pytest.raises(ValueError, match=message):
                 method(X)
         with pytest.raises(ValueError, match=message):  # among gaps too
-            small(estimator, scale_inputs=scaled).fit(np.where(X == X[0, 0], np.nan, X), y)
+            small(estimator, scale_inputs=scaled).fit(np.where(X[0, 0] == X, np.nan, X), y)
 
     @pytest.mark.parametrize("scaled", [True, False])
     def test_gaps_that_the_fit_had_not(self, estimator, scaled):
