@@ -119,9 +119,11 @@ def _importances(ended: Ended) -> dict[str, Any]:
     problem, training = ended.problem, ended.training
     squares, variances = training.squared_gradients(ended.trained.trajectory.theta, _GRADIENT_ROWS)
     n_features = problem.described["n_features_in_"]
-    shares = np.bincount(
-        problem.inputs.origins(n_features), weights=squares * variances, minlength=n_features
-    )
+    origins, slopes = problem.inputs.origins(n_features, len(squares)), squares * variances
+    known = origins >= 0
+    if slopes[~known].any():
+        return {"feature_importances_": np.full(n_features, np.nan)}
+    shares = np.bincount(origins[known], weights=slopes[known], minlength=n_features)
     total = shares.sum()
     return {"feature_importances_": shares / total if total > 0 else shares}
 

@@ -19,13 +19,26 @@ __all__ = ["mean_squared_gradient", "stretch"]
 
 
 def mean_squared_gradient(
-    family: Family, theta: Tensor, data: TrainingData, dtype: str, *, n_rows: int, seed: int
+    family: Family,
+    theta: Tensor,
+    data: TrainingData,
+    dtype: str,
+    *,
+    n_rows: int,
+    seed: int,
+    reference: Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column over some rows, and the variance of the column there."""
+    """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column over some rows, and the variance of the column there.
+
+    f is the network f_θ, or with a ``reference`` θ₀ the model f_θ − f_θ₀.
+    """
     rows = np.sort(subsample(len(data.X), n_rows, generator_of(seed)))
     some = data.take(rows)
-    gradients = to_numpy(family.input_gradients(theta, to_tensor(some.X, dtype, theta.device)))
-    squares = np.average((gradients**2).sum(axis=1), axis=0, weights=some.weights)
+    X = to_tensor(some.X, dtype, theta.device)
+    gradients = family.input_gradients(theta, X)
+    if reference is not None:
+        gradients = gradients - family.input_gradients(reference, X)
+    squares = np.average((to_numpy(gradients) ** 2).sum(axis=1), axis=0, weights=some.weights)
     mean = np.average(some.X, axis=0, weights=some.weights)
     return squares, np.average((some.X - mean) ** 2, axis=0, weights=some.weights)
 

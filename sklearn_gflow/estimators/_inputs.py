@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import has_fit_parameter
@@ -171,6 +172,7 @@ class FittedInputs:
         if encoder is None or not self.n_numbers:
             return self, X
         sample, weights = _sample(X, weights, seed)
+        sample = np.asarray(sample)
         weighted = {}
         if weights is not None and has_fit_parameter(encoder, "sample_weight"):
             weighted["sample_weight"] = weights
@@ -195,16 +197,20 @@ class FittedInputs:
         checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
         return self.applied(checked)
 
-    def origins(self, n_features: int) -> np.ndarray:
-        """The column of X that each column of the network is made of; the first of several."""
-        if self.table is not None:
-            first = self.table.origins
-        else:
-            first = np.arange(n_features)
+    def origins(self, n_features: int, n_columns: int) -> np.ndarray:
+        """The column of X that each of the network's columns is made of; the first of several.
+
+        It is −1 where the encoder's names do not tell.
+        """
+        first = np.arange(n_features) if self.table is None else self.table.origins
         if self.encoder is None:
             return first
-        encoded = origins_of(self.encoder, self.n_numbers)
-        return np.concatenate([first[encoded], first[self.n_numbers :]])
+        numbers, levels = first[: self.n_numbers], first[self.n_numbers :]
+        try:
+            encoded = origins_of(self.encoder, self.n_numbers)
+        except AttributeError:  # a transformer that names no columns
+            encoded = np.full(n_columns - len(levels), -1)
+        return np.concatenate([np.where(encoded < 0, -1, numbers[encoded]), levels])
 
     def of_rows(self, X: Any) -> Any:
         """Rows that were checked as columns of the network.
@@ -239,8 +245,9 @@ class FittedInputs:
         return X if self.factors is None else X * self.factors.astype(X.dtype)
 
     def _encoded(self, X: np.ndarray) -> np.ndarray:
-        numbers = np.asarray(self.encoder.transform(X[:, : self.n_numbers]), dtype=X.dtype)
-        return np.hstack([numbers, X[:, self.n_numbers :]])
+        numbers = self.encoder.transform(X[:, : self.n_numbers])
+        numbers = numbers.toarray() if issparse(numbers) else numbers
+        return np.hstack([np.asarray(numbers, dtype=X.dtype), X[:, self.n_numbers :]])
 
 
 def _held_or_lazy(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
@@ -260,8 +267,7 @@ def _encoder_of(encoding: Any, seed: int) -> Any:
     encoder = ENCODINGS[encoding](seed) if isinstance(encoding, str) else clone(encoding)
     if isinstance(encoder, PeriodicEncoder) and encoder.random_state is None:
         encoder.set_params(random_state=seed)
-    # The columns have no names here, and a frame would be made of them for nothing.
-    return encoder.set_output(transform="default") if hasattr(encoder, "set_output") else encoder
+    return encoder
 
 
 def _sample(X: Any, weights: Any, seed: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -239,16 +239,24 @@ class Training:
         """The output map of rows and the cost on it, in the precision of the user."""
         return self.rows(data, self.settings.dtype).block(slice(None))
 
-    def squared_gradients(self, theta: Tensor, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column at θ over so many rows, and its variance there."""
+    def squared_gradients(
+        self, theta: Tensor, n_rows: int, *, of_model: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """⟨Σ_q (∂f_q/∂xⱼ)²⟩ of each column at θ over so many rows, and its variance there.
+
+        f is the model f_θ − f_θ₀, or else the network f_θ.
+        """
         settings = self.settings
+        start = to_tensor(self.network.reference, settings.dtype, theta.device)
         return mean_squared_gradient(
-            self.family, theta, self.data, settings.dtype, n_rows=n_rows, seed=settings.seed
-        )
+            self.family, theta, self.data, settings.dtype,
+            n_rows=n_rows, seed=settings.seed, reference=start if of_model else None,
+        )  # fmt: skip
 
     def factors(self, theta: Tensor) -> np.ndarray:
         """Factors of the columns, from the gradients of the network in its inputs at θ."""
-        return stretch(*self.squared_gradients(theta, _PROBE_ROWS))
+        # Those of f_θ: the slope of the start keeps a column from vanishing that is not used yet.
+        return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False))
 
     # -- the full batch ------------------------------------------------------------------------
 

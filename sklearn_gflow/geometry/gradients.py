@@ -13,6 +13,9 @@ __all__ = ["gradients_of_rows"]
 def gradients_of_rows(f: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
     """∂f/∂x at each row of X of a function that treats rows apart, by one pass back an output.
 
+    Zero where no derivative leads back to X, as from an embedding, to which inputs are numbers of
+    levels.
+
     Parameters
     ----------
     f : callable
@@ -27,5 +30,10 @@ def gradients_of_rows(f: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
     with torch.enable_grad():
         outputs = f(X)
         sums = outputs.sum(dim=0).unbind()
-    passes = [torch.autograd.grad(total, X, retain_graph=True)[0] for total in sums]
-    return torch.stack(passes, dim=1)
+    return torch.stack([_gradient(total, X) for total in sums], dim=1)
+
+
+def _gradient(total: Tensor, X: Tensor) -> Tensor:
+    if not total.requires_grad:
+        return torch.zeros_like(X)
+    return torch.autograd.grad(total, X, retain_graph=True, materialize_grads=True)[0]

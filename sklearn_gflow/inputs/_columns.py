@@ -147,11 +147,17 @@ def origins_of(transformer: Any, n_features: int) -> np.ndarray:
     """The column that each column of a fitted transformer's output is made of.
 
     Read off the names of the output, in which scikit-learn's transformers repeat those of the input
-    that they are given; the first of several.
+    that they are given; the first of several, and −1 where a name repeats none.
+
+    Raises
+    ------
+    AttributeError
+        If its output, or that of a transformer inside it, has no names.
     """
     numbers = np.array([f"{j:0{_DIGITS}d}" for j in range(n_features)], dtype=object)
     names = transformer.get_feature_names_out(numbers)
-    return np.array([int(_NUMBER.findall(name)[0]) for name in names])
+    found = (_NUMBER.search(name) for name in names)
+    return np.array([-1 if one is None else int(one.group()) for one in found])
 
 
 def _is_missing(value: Any) -> bool:
