@@ -128,8 +128,9 @@ IMPORTANCE: Final[Group] = {
         "ndarray of shape (n_features_in_,)",
         """
         Share of each column of X in Σⱼ ⟨(∂f/∂xⱼ)²⟩ var(xⱼ), f being the model f_θ − f_θ₀, the sum
-        over the columns that the network sees and the mean over at most 256 training rows. Columns that the encoding made
-        of one count for that one; NaN where the names of its columns do not tell that one.
+        over the columns that the network sees and the mean over at most 256 training rows. Columns
+        that the encoding made of one count for that one; NaN where the names of its columns do not
+        tell that one.
         """,
     ),
 }
