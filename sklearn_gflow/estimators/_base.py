@@ -261,12 +261,12 @@ class BaseAdaptedFlow(
     ) -> tuple[Rows, dict[str, Any]]:
         """X, y and weights without the rows whose weight is zero, and what describes X."""
         check_alpha(self.alpha)
-        further_chunk = chunk and self._is_fitted()
+        further_chunk, goes_on = chunk and self._is_fitted(), self._continues(chunk=chunk)
         # scikit-learn writes the number and the names of the columns onto the estimator that it
         # checks for. A copy stands in, since this fit may still fail.
         stand_in = copy.copy(self)
         X, y = checked_rows(
-            stand_in, X, y, reset=not further_chunk, least=1 if further_chunk else 2, **check_y
+            stand_in, X, y, reset=not goes_on, least=1 if further_chunk else 2, **check_y
         )
         learnt = ("n_features_in_", "feature_names_in_")
         described = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
@@ -313,7 +313,7 @@ class BaseAdaptedFlow(
             X = inputs.of_rows(rows.X)
         else:
             inputs, X = FittedInputs.learnt(
-                rows, self._scaler(), target_type=self._target_type, seed=self._inputs_seed()
+                rows, held_out, self._scaler(), target_type=self._target_type, seed=self._inputs_seed()
             )
         rows = replace(rows, X=X)
         if held_out is not None:

@@ -138,21 +138,30 @@ class FittedInputs:
 
     @classmethod
     def learnt(
-        cls, rows: Rows, scaler: SmoothRobustScaler | None, *, target_type: str, seed: int
+        cls,
+        rows: Rows,
+        held_out: Rows | None,
+        scaler: SmoothRobustScaler | None,
+        *,
+        target_type: str,
+        seed: int,
     ) -> tuple[Self, Any]:
         """From training rows, with what these become; nothing is encoded yet.
 
         Target means of categories are made of the targets of other rows, as training needs it.
+        Of rows held out it only counts whether they have gaps, which are then filled as well.
         """
         X, table = rows.X, None
-        if _is_table(X) or _has_gaps(X):
+        if _is_table(X) or _has_gaps(X) or (held_out is not None and _has_gaps(held_out.X)):
             table = TableEncoder(target_type=target_type, random_state=seed)
-            X = table.fit_transform(X, rows.y)
+            # Here columns have no names, whatever is configured for the transformers of users.
+            X = table.set_output(transform="default").fit_transform(X, rows.y)
         n_numbers = X.shape[1] if table is None else len(table.numeric_)
         found = cls(table, None, n_numbers)
         if scaler is not None:
             sample, weights = _sample(X, rows.weights, seed)
-            found = replace(found, scaler=scaler.fit(sample, sample_weight=weights))
+            scaler = scaler.set_output(transform="default").fit(sample, sample_weight=weights)
+            found = replace(found, scaler=scaler)
         return found, found.applied(X)
 
     def encoded(
@@ -204,7 +213,18 @@ class FittedInputs:
         return np.concatenate([np.where(encoded < 0, -1, numbers[encoded]), levels])
 
     def of_rows(self, X: Any) -> Any:
-        """Rows that were checked as columns of the network."""
+        """Rows that were checked as columns of the network.
+
+        Raises
+        ------
+        ValueError
+            If they have gaps, and those that these columns were learnt from had none.
+        """
+        if self.table is None and (_is_table(X) or _has_gaps(X)):
+            raise ValueError(
+                "X has gaps or categories, and the rows that the fit began with had none, so that "
+                "nothing is known of them; fill them, or begin with rows that have some"
+            )
         return self.applied(X if self.table is None else self.table.transform(X))
 
     def applied(self, X: np.ndarray) -> Any:

@@ -255,7 +255,7 @@ class SearchParameters:
         ["array-like", None],
         "sequence of float or None",
         """
-        Stopping times in (0, 1]. None: 7 times along the whole path, t = 0.33 … 1 − 7e-12; over
+        Stopping times in (0, 1]. None: seven times along the path, t = 0.33 … 1 − 8e-12; over
         blocks, where each costs a flow of its own, 0.95 and 0.99.
         """,
     )

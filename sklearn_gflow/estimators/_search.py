@@ -43,6 +43,8 @@ __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
 # Leave-one-out judges by at most so many random rows; its price grows with their cube.
 _JUDGED_ROWS = 300
+# So many networks are followed, of those that leave-one-out judged best; over a single part fewer.
+_FOLLOWED, _FOLLOWED_ONCE = 4, 2
 # Beyond so many rows, or outputs, a single part is held out.
 _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 # From three outputs on, a kernel of more outputs is factorised block by block.
@@ -51,11 +53,12 @@ _LARGEST_SEED = 2**31 - 1
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
-eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best two
-networks, and that of the plain columns, are then followed over three folds, or with one part held
-out beyond 2,000 rows, the best of them once more with ``rescalings=1``, and judged on the rows held
-out at all times of their paths. With a splitter, or a loss other than the squared error, all
-candidates are followed. The best one and those that join it are fitted on all rows.
+eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best four
+networks and that of the plain columns are then followed over three folds, the best of them once
+more with ``rescalings=1``, and judged on the rows held out at all times of their paths. Beyond
+2,000 rows it is the best two, over a single part that is held out. With a splitter, or a loss other
+than the squared error, all candidates are followed. The best one and those that join it are fitted
+on all rows.
 """
 
 
@@ -182,6 +185,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             problems,
             Judgement(whole.coding, rows.take(held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
+            n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
         )
 

@@ -29,8 +29,6 @@ from sklearn_gflow.estimators._training import Training
 
 __all__ = ["Choice", "Judged", "Search"]
 
-# So many networks are followed, of those that the kernel judged best.
-_FOLLOWED = 2
 # Rounds in which others join the best.
 _ROUNDS = 12
 
@@ -122,6 +120,8 @@ class Search:
     by_fold : bool
         Whether the score is the mean over the folds, as in scikit-learn's searches, and not that
         of all rows held out together.
+    n_followed : int
+        How many networks are followed, of those that leave-one-out judged best.
     seed : int
         Of encodings.
     """
@@ -131,6 +131,7 @@ class Search:
     folds: list[Problem]
     judgement: Judgement
     by_fold: bool
+    n_followed: int
     seed: int
 
     def all_followed(self) -> list[Judged]:
@@ -149,8 +150,8 @@ class Search:
             place = self.grid.encodings.index(one.candidate.encoding)
             networks.setdefault((place, one.candidate.init_scale), one)
         order = list(networks.values())
-        plain = [one for one in order[_FOLLOWED:] if one.candidate.encoding is None]
-        for one in [*order[:_FOLLOWED], *plain[:1]]:
+        plain = [one for one in order[self.n_followed :] if one.candidate.encoding is None]
+        for one in [*order[: self.n_followed], *plain[:1]]:
             place = next(k for k, other in enumerate(judged) if other is one)
             judged[place] = self.followed(one.candidate, one.left_out, stretch=rescaled)
         return [*judged, *self._rescaled(judged)] if rescaled else judged

@@ -247,11 +247,7 @@ class Settings:
         """
         itemsize = ITEMSIZES[self.dtype]
         if self.by_leave_one_out:
-            cure = ("set early_stopping=True (a search: cv=5)",)
-            # It takes the Gram of the outputs, however few parameters there are.
-            shape = replace(self.shape, n_params=max(self.shape.n_params, self.shape.size))
-            demand = Demand("leave-one-out", shape, self.left_out_solver, itemsize, cure)
-            check_memory(demand, room)
+            self.check_left_out_memory(room)
         if self.batch_rows is None:
             cure = ("set batch_size, to 'auto' for instance",)
             stored = self.given["store_gram"] is True
@@ -272,6 +268,20 @@ class Settings:
             f"the layers of a network on {rows} rows", itemsize * rows * self.row_numbers,
             "lower hidden_layer_sizes or batch_size, or set dtype='float32'",
         )  # fmt: skip
+
+    def check_left_out_memory(self, room: Room | None = None) -> None:
+        """Refuse leave-one-out whose Gram would not fit.
+
+        Raises
+        ------
+        GramMemoryError
+            Naming the bytes and the parameters to change.
+        """
+        cure = ("set early_stopping=True (a search: cv=5)",)
+        # It takes the Gram of the outputs, however few parameters there are.
+        shape = replace(self.shape, n_params=max(self.shape.n_params, self.shape.size))
+        demand = Demand("leave-one-out", shape, self.left_out_solver, ITEMSIZES[self.dtype], cure)
+        check_memory(demand, room or _room_for_steps(self.given, self.shape, self.device))
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,11 @@ def judge_left_out(
     ValueError
         If the frozen flow is not the one that is left out of, or the Gram of the start could not
         be decomposed.
+    GramMemoryError
+        If the Gram would not fit into memory.
     """
     _check_left_out(training)
+    training.settings.check_left_out_memory()
     settings = training.settings
     data, options = training.data.distinct(), settings.options
     start = Point.at(*training.whole(data), 0.0, training.start)

@@ -234,7 +234,7 @@ class SearchDisplay:
         ax.grid(visible=True, alpha=0.25)
         ax.set_ylim(lowest, highest)
         if self._over_time() and across.max() > _LATE:
-            _stretch_the_end(ax)
+            _stretch_the_end(ax, across.min(), across.max())
         return lines
 
     def _range(self) -> tuple[float, float]:
@@ -324,8 +324,8 @@ def _shortened(line: str) -> str:
     return f"{line[:half]}…{line[1 - half :]}"
 
 
-def _stretch_the_end(ax: Any) -> None:
-    """Draw times against ln τ, which spaces a path evenly to its end."""
+def _stretch_the_end(ax: Any, lowest: float, highest: float) -> None:
+    """Draw times between two against ln τ, which spaces a path evenly to its end."""
 
     def forward(t: Any) -> np.ndarray:
         return np.log(np.clip(tau_from_t(np.clip(t, 0, 1)), 1e-3, 40))
@@ -333,7 +333,6 @@ def _stretch_the_end(ax: Any) -> None:
     def inverse(u: Any) -> np.ndarray:
         return t_from_tau(np.exp(u))
 
-    lowest, highest = ax.dataLim.intervalx
     ax.set_xscale("function", functions=(forward, inverse))
     shown = [t for t in _TIME_TICKS if lowest <= t <= highest]
     ax.set_xticks(shown, [f"{t:g}" for t in shown])

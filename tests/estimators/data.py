@@ -23,11 +23,15 @@ def classes(n=24, n_features=3, n_classes=3, *, seed=0):
 
 
 def regressor(**parameters):
-    return AdaptedFlowRegressor(**{"hidden_layer_sizes": (12,), "random_state": 0, **parameters})
+    """A small network of X as it is: oracles know nothing of scaled columns."""
+    defaults = {"hidden_layer_sizes": (12,), "random_state": 0, "scale_inputs": False}
+    return AdaptedFlowRegressor(**{**defaults, **parameters})
 
 
 def classifier(**parameters):
-    return AdaptedFlowClassifier(**{"hidden_layer_sizes": (30,), "random_state": 0, **parameters})
+    """A small network of X as it is."""
+    defaults = {"hidden_layer_sizes": (30,), "random_state": 0, "scale_inputs": False}
+    return AdaptedFlowClassifier(**{**defaults, **parameters})
 
 
 def example(estimator, **size):
@@ -36,4 +40,5 @@ def example(estimator, **size):
 
 
 def small(estimator, **parameters):
+    """A small network, whose columns are scaled as a user's are."""
     return estimator(**{"hidden_layer_sizes": (12,), "random_state": 0, **parameters})

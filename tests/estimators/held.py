@@ -19,14 +19,17 @@ PLAIN = {"regressor": AdaptedFlowRegressor, "classifier": AdaptedFlowClassifier}
 SEARCHES = {"regressor": AdaptedFlowRegressorCV, "classifier": AdaptedFlowClassifierCV}
 
 
+# X as it is, so that a huge value comes as far as the network.
+COMMON = {"hidden_layer_sizes": (4,), "random_state": 0, "scale_inputs": False}
+
+
 def plain(kind, **parameters):
-    settings = {"hidden_layer_sizes": (4,), "random_state": 0, "t_end": 0.5}
-    return PLAIN[kind](**{**settings, **parameters})
+    return PLAIN[kind](**{**COMMON, "t_end": 0.5, **parameters})
 
 
 def search(kind, **parameters):
-    grid = {"alphas": (0.0, 0.5), "t_ends": (0.3, 0.8)}
-    return SEARCHES[kind](**{"hidden_layer_sizes": (4,), "random_state": 0, **grid, **parameters})
+    grid = {"encodings": (None,), "alphas": (0.0, 0.5), "t_ends": (0.3, 0.8)}
+    return SEARCHES[kind](**{**COMMON, **grid, **parameters})
 
 
 def example(model):

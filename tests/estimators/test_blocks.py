@@ -140,14 +140,14 @@ class TestBoth:
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_a_table_on_disk_is_not_copied(self, estimator, dtype, tmp_path):
-        n, n_features = 80_000, 32
+        n, n_features = 300_000, 8  # of which 50,000 rows say how columns are scaled
         rng = np.random.default_rng(0)
         on_disk = np.memmap(tmp_path / "X", dtype=dtype, mode="w+", shape=(n, n_features))
         on_disk[:] = rng.normal(size=(n, n_features))
         y = on_disk[:, 0] + on_disk[:, 1] > 0
         on_disk.flush()
         on_disk = np.memmap(tmp_path / "X", dtype=dtype, mode="r", shape=(n, n_features))
-        model = estimator((4,), batch_size=500, schedule=2, random_state=0)
+        model = estimator((4,), batch_size=2000, schedule=2, random_state=0)
         tracemalloc.start()  # of numpy's memory; a map from disk is none
         try:
             model.fit(on_disk, y)

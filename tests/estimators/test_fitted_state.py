@@ -31,8 +31,8 @@ def huge(X, y):
     return X, y
 
 
-def not_a_number(X, y):
-    X[3, 1] = np.nan
+def infinite(X, y):
+    X[3, 1] = np.inf
     return X, y
 
 
@@ -52,7 +52,7 @@ class Fault:
 
 FAULTS = {
     "entry": Fault("Scale the features", huge),
-    "NaN": Fault("Input X contains NaN", not_a_number),
+    "infinity": Fault("Input X contains infinity", infinite),
     "targets": Fault("inconsistent numbers of samples", lambda X, y: (X, y[:-1])),
     "network": Fault("hidden_layer_sizes must hold", parameters={"hidden_layer_sizes": (5, -1)}),
     "range": Fault("'tol' parameter", parameters={"tol": -1.0}),

@@ -15,6 +15,8 @@ from sklearn_gflow.estimators._losses import NUMBERS
 ALPHAS = [0.0, 0.5, 1.0]
 PLAIN = [AdaptedFlowRegressor, AdaptedFlowClassifier]
 SEARCHES = [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV]
+# Of networks of X itself: what scales columns would have tamed the value.
+RAW = {"scale_inputs": False, "random_state": 0}
 CURE = "Training failed at t=0: .*Scale the features, for instance with StandardScaler"
 
 
@@ -33,7 +35,7 @@ class TestEntry:
     def test_fit(self, estimator, alpha, batch_size, activation):
         model = estimator((32,), alpha=alpha, batch_size=batch_size, activation=activation)
         with pytest.raises(ValueError, match=CURE):
-            model.set_params(random_state=0).fit(*diabetes(estimator))
+            model.set_params(**RAW).fit(*diabetes(estimator))
         assert not hasattr(model, "ntk_gram_")
 
     @pytest.mark.parametrize(
@@ -53,14 +55,14 @@ class TestEntry:
         ],
     )
     def test_whatever_the_way(self, estimator, alpha, parameters):
-        model = estimator((32,), alpha=alpha, random_state=0, **parameters)
+        model = estimator((32,), alpha=alpha, **RAW, **parameters)
         X, y = diabetes(estimator)
         own = {"X_val": X[:5], "y_val": y[:5]} if parameters.get("early_stopping") is True else {}
         with pytest.raises(ValueError, match=CURE):
             model.fit(X, y, **own)
 
     def test_chunks(self, estimator, alpha):
-        model = estimator((32,), alpha=alpha, random_state=0)
+        model = estimator((32,), alpha=alpha, **RAW)
         X, y = diabetes(estimator)
         first = (np.unique(y),) if estimator is PLAIN[1] else ()
         with pytest.raises(ValueError, match=CURE):
@@ -77,7 +79,7 @@ class TestEntry:
         """Either an error that says what to do, or a fit of finite numbers."""
         for size in (1e6, 1e50, 1e100, 1e150, 1e154):
             X, y = diabetes(estimator, 60, size)
-            model = estimator((32,), alpha=alpha, random_state=0, schedule=[0.1, 0.3])
+            model = estimator((32,), alpha=alpha, **RAW, schedule=[0.1, 0.3])
             failed = ""
             try:
                 model.fit(X, y)
@@ -95,7 +97,7 @@ class TestEntry:
         """What is off in rows that are not trained on is no failure of the training."""
         X, y = diabetes(estimator)
         train, held_out = np.arange(10, 100), np.arange(10)
-        model = estimator((8,), alpha=alpha, early_stopping=True, activation="relu", random_state=0)
+        model = estimator((8,), alpha=alpha, early_stopping=True, activation="relu", **RAW)
         model.fit(X[train], y[train], X_val=X[held_out], y_val=y[held_out])
         assert np.isfinite(model.ntk_gram_).all()
         assert not np.isnan(model.validation_scores_).any()
@@ -104,13 +106,28 @@ class TestEntry:
 @pytest.mark.parametrize("loss", NUMBERS)
 def test_losses(loss):
     with pytest.raises(ValueError, match=CURE):
-        AdaptedFlowRegressor((32,), loss=loss, random_state=0).fit(*diabetes(PLAIN[0]))
+        AdaptedFlowRegressor((32,), loss=loss, **RAW).fit(*diabetes(PLAIN[0]))
 
 
 @pytest.mark.parametrize("cv", [None, 3])
 @pytest.mark.parametrize("estimator", SEARCHES)
 def test_searches(estimator, cv):
-    model = estimator((32,), cv=cv, alphas=ALPHAS, t_ends=[0.5], random_state=0)
+    model = estimator((32,), cv=cv, encodings=[None], alphas=ALPHAS, t_ends=[0.5], **RAW)
     with pytest.raises(ValueError, match=CURE):
         model.fit(*diabetes(estimator))
     assert not [name for name in vars(model) if name.endswith("_")]
+
+
+@pytest.mark.parametrize("size", [1e6, 1e200, -1e308])
+@pytest.mark.parametrize("estimator", PLAIN)
+def test_scaled_columns_tame_a_value(estimator, size):
+    """It counts for no more than a large one."""
+    (X, y), (other, _) = diabetes(estimator, size=size), diabetes(estimator, size=10.0 * size / abs(size))
+    model, near = (estimator((8,), random_state=0).fit(data, y) for data in (X, other))
+    assert model.score(X, y) > 0.4
+    assert model.loss_ == pytest.approx(near.loss_, rel=0.01)
+
+
+def test_scaled_columns_of_a_linear_network_are_not_bent():
+    with pytest.raises(ValueError, match=r"column 'x3' .* is beyond|Scale the features"):
+        AdaptedFlowRegressor((), random_state=0).fit(*diabetes(PLAIN[0], size=1e308))

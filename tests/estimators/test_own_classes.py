@@ -123,8 +123,11 @@ class TestNotFinite:
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
     def test_scores_of_a_search_that_are_none(self):
         X, y = table(40)
-        search = AdaptedFlowRegressorCV((8,), alphas=[0, 0.5], random_state=0)
-        with pytest.raises(ValueError, match="no pair of α and t has a score that is a number"):
-            search.fit(X, y, sample_weight=np.r_[1e200, np.ones(39)])
+        for cv in (None, 3):
+            search = AdaptedFlowRegressorCV(
+                (8,), encodings=[None], cv=cv, scoring=lambda *_, **__: np.nan, random_state=0
+            )
+            with pytest.raises(ValueError, match="no candidate has a score that is a number"):
+                search.fit(X, y)
         with pytest.raises(ValueError, match="no time has a leave-one-out score"):
             regressor(early_stopping="loo").fit(X, y, np.r_[1e200, np.ones(39)])

@@ -69,9 +69,11 @@ class TestBoth:
 
     def test_learns_from_chunks(self, estimator):
         X, y = example(estimator, n=120)
-        model = learn(small(estimator), X, y, 20, epochs=8)
+        once, model = (
+            learn(small(estimator, scale_inputs=False), X, y, 20, epochs=n) for n in (1, 8)
+        )
         assert model.score(X, y) > 0.8
-        assert model.score(X, y) > learn(small(estimator), X, y, 20).score(X, y)
+        assert model.score(X, y) > once.score(X, y)
 
     def test_same_seed_same_result(self, estimator):
         X, y = example(estimator, n=40)
@@ -164,6 +166,29 @@ class TestBoth:
         with pytest.raises(ValueError, match=r"X has 2 features, but .* is expecting 3 features"):
             model.partial_fit(X[:, :2], y)
 
+    def test_columns_stay_scaled_as_in_the_first_chunk(self, estimator):
+        X, y = example(estimator)
+        model = small(estimator)
+        first_chunk(model, X, y)
+        kernel = model.ntk(X, at="start")
+        model.partial_fit(1e3 * X, y)
+        np.testing.assert_array_equal(model.ntk(X, at="start"), kernel)
+
+    def test_gaps_that_come_later(self, estimator):
+        X, y = example(estimator)
+        gappy = X.copy()
+        gappy[3, 1] = np.nan
+        model = small(estimator)
+        first_chunk(model, gappy, y)
+        model.partial_fit(X, y).partial_fit(gappy, y)
+        assert np.isfinite(model.predict(gappy[3:4])).all()
+        model = small(estimator)
+        first_chunk(model, X, y)
+        before = model.predict(X)
+        with pytest.raises(ValueError, match=r"X has gaps or categories, .* begin with rows that"):
+            model.partial_fit(gappy, y)
+        np.testing.assert_array_equal(model.predict(X), before)
+
     def test_other_network(self, estimator):
         X, y = example(estimator)
         model = small(estimator)
@@ -178,7 +203,9 @@ class TestBoth:
 
     def test_a_failure_leaves_the_model_as_it_was(self, estimator):
         X, y = example(estimator)
-        model = small(estimator, activation="relu", hidden_layer_sizes=(5,) * 4)
+        model = small(
+            estimator, activation="relu", hidden_layer_sizes=(5,) * 4, scale_inputs=False
+        )
         first_chunk(model, X, y)
         before = model.predict(X)
         with pytest.raises(ValueError, match=r"Training failed at t=0: .* Scale the features"):

@@ -88,7 +88,7 @@ def test_under_a_limit_on_memory_nothing_raises_but_memory_errors(kind, place):
             "Gram": lambda: flow(batch_size=None).fit(*table(4000)),
             "SVD": lambda: flow(solver="svd").fit(*table(2000)),
             "leave-one-out": lambda: flow(early_stopping="loo").fit(*table(4000)),
-            "search": lambda: AdaptedFlowRegressorCV((200,)).fit(*table(4000)),
+            "search": lambda: AdaptedFlowRegressorCV((10**5,)).fit(*table(4000)),
             "layers": lambda: AdaptedFlowRegressor((10**5,)).fit(*table(2000)),
             "module": lambda: AdaptedFlowRegressor(module=wide).fit(*table(20)),
             "kernel": lambda: fitted.ntk(table(9000)[0]),

@@ -159,12 +159,24 @@ def test_precision_and_modules(parameters, tolerance):
 
 def test_search_hands_on():
     X, y = noisy(60)
-    search = AdaptedFlowRegressorCV((12,), alphas=[0.0, 0.1], random_state=0).fit(X, y)
+    search = AdaptedFlowRegressorCV((12,), ensemble=False, random_state=0).fit(X, y)
     mean, std = search.predict(X, return_std=True)
     expected = search.best_estimator_.predict(X, return_std=True)
     np.testing.assert_array_equal(mean, expected[0])
     np.testing.assert_array_equal(std, expected[1])
     np.testing.assert_array_equal(mean, search.predict(X))
+
+
+def test_of_an_ensemble_is_no_less_than_the_errors_of_its_members():
+    X, y = noisy(60)
+    grid = {"encodings": [None, "piecewise", "periodic"], "cv": 3}
+    search = AdaptedFlowRegressorCV((12,), random_state=0, **grid).fit(X, y)
+    assert len(search.estimators_) > 1
+    mean, std = search.predict(X, return_std=True)
+    np.testing.assert_array_equal(mean, search.predict(X))
+    each = np.array([member.predict(X, return_std=True)[1] for member in search.estimators_])
+    squares = np.average(each**2, axis=0, weights=search.ensemble_weights_)
+    np.testing.assert_allclose(std, np.sqrt(squares), rtol=1e-9)
 
 
 def test_in_a_pipeline_with_names():
@@ -221,7 +233,7 @@ class TestSample:
 
     def test_chunks_stand_for_all_rows_up_to_now(self):
         X, y = noisy(600)
-        model = AdaptedFlowRegressor((20,), alpha=1.0, random_state=0)
+        model = AdaptedFlowRegressor((20,), alpha=1.0, scale_inputs=False, random_state=0)
         for start in (0, 200, 400):
             rows = slice(start, start + 200)
             model.partial_fit(X[rows], y[rows])

@@ -119,19 +119,31 @@ class TestParameters:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 class TestData:
-    @pytest.mark.parametrize(
-        ("value", "message"),
-        [(np.nan, "Input X contains NaN"), (np.inf, "Input X contains infinity")],
-    )
-    def test_not_finite_input(self, estimator, value, message):
+    @pytest.mark.parametrize("scaled", [True, False])
+    def test_infinity(self, estimator, scaled):
         X, y = example(estimator)
-        X[3, 1] = value
+        X[3, 1] = np.inf
+        message = "Input X contains infinity"
         with pytest.raises(ValueError, match=message):
-            small(estimator).fit(X, y)
-        model = small(estimator).fit(*example(estimator))
+            small(estimator, scale_inputs=scaled).fit(X, y)
+        model = small(estimator, scale_inputs=scaled).fit(*example(estimator))
         for method in (model.predict, model.ntk, lambda Z: model.ntk(X[:3], Z)):
             with pytest.raises(ValueError, match=message):
                 method(X)
+        with pytest.raises(ValueError, match="column 'x1' contains infinity"):
+            small(estimator, scale_inputs=scaled).fit(np.where(X == X[0, 0], np.nan, X), y)
+
+    @pytest.mark.parametrize("scaled", [True, False])
+    def test_gaps_that_the_fit_had_not(self, estimator, scaled):
+        X, y = example(estimator)
+        model = small(estimator, scale_inputs=scaled).fit(X, y)
+        X[3, 1] = np.nan
+        for method in (model.predict, model.ntk, lambda Z: model.ntk(X[:3], Z)):
+            with pytest.raises(ValueError, match="Input X contains NaN"):
+                method(X)
+        model.set_params(warm_start=True)
+        with pytest.raises(ValueError, match="X has gaps or categories, and the rows that the fit"):
+            model.fit(X, y)
 
     def test_sparse(self, estimator):
         X, y = example(estimator)
@@ -143,10 +155,21 @@ class TestData:
         with pytest.raises(ValueError, match="Complex data not supported"):
             small(estimator).fit(X + 1j, y)
 
-    def test_text(self, estimator):
+    def test_text_where_there_were_numbers(self, estimator):
         X, y = example(estimator)
+        model = small(estimator).fit(X, y)
         with pytest.raises(ValueError, match="could not convert string to float"):
-            small(estimator).fit(np.where(X > 0, "a", "b"), y)
+            model.predict(np.where(X > 0, "a", "b"))
+        X[3, 1] = np.nan
+        model = small(estimator).fit(X, y)
+        with pytest.raises(ValueError, match=r"column 'x0' was one of numbers in fit and now"):
+            model.predict(np.where(X > 0, "a", "b"))
+
+    def test_table_of_what_is_neither_number_nor_category(self, estimator):
+        X, y = example(estimator)
+        rows = [[*row, {}] for row in X.tolist()]
+        with pytest.raises(TypeError, match=r"argument must be a string or a real number|levels"):
+            small(estimator).fit(rows, y)
 
     def test_one_axis(self, estimator):
         X, y = example(estimator)
@@ -270,9 +293,11 @@ class TestWarmStart:
     @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_other_features(self, estimator):
         X, y = example(estimator)
-        model = small(estimator, warm_start=True).fit(X, y)
-        with pytest.raises(ValueError, match="keep hidden_layer_sizes and the data's shape"):
-            model.fit(X[:, :2], y)
+        message = rf"X has 2 features, but {estimator.__name__} is expecting 3 features as input"
+        for scaled in (True, False):
+            model = small(estimator, warm_start=True, scale_inputs=scaled).fit(X, y)
+            with pytest.raises(ValueError, match=message):
+                model.fit(X[:, :2], y)
 
     def test_other_classes(self):
         X, y = classes()
@@ -289,7 +314,7 @@ class TestFailure:
     def test_training_that_leaves_the_finite_numbers(self, estimator, alpha):
         X, y = example(estimator)
         X *= 0.99 * np.finfo(float).max / np.abs(X).max()
-        model = small(estimator, activation="relu", alpha=alpha)
+        model = small(estimator, activation="relu", alpha=alpha, scale_inputs=False)
         message = (
             r"Training failed at t=0: outputs or loss became non-finite\. Scale the features, for "
             "instance with StandardScaler, or raise damping"
@@ -371,13 +396,13 @@ class TestMemory:
     @pytest.mark.usefixtures("megabyte")
     def test_leave_one_out_has_its_own_bound(self):
         X, y = table(400)
-        message = r"leave-one-out on 400 rows .*set early_stopping=True \(a search: cv=5\)"
-        for model in (
-            regressor(early_stopping="loo", batch_size=20),
-            AdaptedFlowRegressorCV((12,), alphas=[0.1]),
+        message = r"leave-one-out on %d rows .*set early_stopping=True \(a search: cv=5\)"
+        for model, judged in (
+            (regressor(early_stopping="loo", batch_size=20, hidden_layer_sizes=(300,)), 400),
+            (AdaptedFlowRegressorCV((12,), alphas=[0.1]), 300),
         ):
-            with pytest.raises(GramMemoryError, match=message):
-                model.set_params(hidden_layer_sizes=(300,)).fit(X, y)
+            with pytest.raises(GramMemoryError, match=message % judged):
+                model.fit(X, y)
 
     @pytest.mark.usefixtures("megabyte")
     def test_a_shared_kernel_has_the_size_of_one_output(self):

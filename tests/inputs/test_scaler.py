@@ -36,11 +36,20 @@ def test_order_is_kept():
 
 
 def test_falls_back_to_the_standard_deviation_and_to_one():
-    rare = np.r_[np.zeros(19), 1.0]
+    rare = np.r_[np.zeros(18), 1.0, 2.0]
     constant = np.full(20, 4.0)
     scaler = SmoothRobustScaler().fit(np.column_stack([rare, constant]))
     np.testing.assert_allclose(scaler.scale_, [rare.std(), 1.0])
     np.testing.assert_array_equal(scaler.transform(np.full((1, 2), 4.0))[0, 1], 0)
+
+
+def test_two_values_become_none_and_one():
+    """Whatever they are, and however rare one of them is."""
+    x = np.array([[3.0, -1.0]] * 19 + [[5.0, -4.0]])
+    scaler = SmoothRobustScaler(clip=None).fit(x)
+    np.testing.assert_allclose(scaler.center_, [3, -4])
+    np.testing.assert_allclose(scaler.scale_, [2, 3])
+    np.testing.assert_allclose(scaler.transform(x)[[0, 19]], [[0, 1], [1, 0]])
 
 
 @pytest.mark.parametrize("weighted", [False, True])

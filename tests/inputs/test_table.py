@@ -36,9 +36,14 @@ def target():
 NAMES = ["size", "count", "flag", "missingindicator_size", "colour_green", "colour_red", "colour_None", "town"]  # fmt: skip # noqa: E501
 
 
+def by_target(**parameters):
+    """An encoder to which thirty towns are many."""
+    return TableEncoder(**{"max_categories": 20, "random_state": 0, **parameters})
+
+
 def test_a_raw_frame_becomes_numbers():
     X = frame()
-    encoder = TableEncoder(random_state=0).set_output(transform="pandas")
+    encoder = by_target().set_output(transform="pandas")
     Z = encoder.fit(X, target()).transform(X)
     assert list(Z) == NAMES
     assert not Z.isna().any(axis=None)
@@ -131,8 +136,8 @@ def test_new_levels_count_for_nothing_where_none_was_rare():
 class TestManyLevels:
     def test_training_rows_are_encoded_without_their_own_target(self):
         X, y = frame()[["town"]], target()
-        cross_fitted = TableEncoder(random_state=0).fit_transform(X, y)[:, 0]
-        encoder = TableEncoder(random_state=0).fit(X, y)
+        cross_fitted = by_target().fit_transform(X, y)[:, 0]
+        encoder = by_target().fit(X, y)
         plain = encoder.transform(X)[:, 0]
         np.testing.assert_array_equal(
             plain, TargetEncoder(target_type="continuous").fit(X, y).transform(X)[:, 0]
@@ -143,13 +148,13 @@ class TestManyLevels:
 
     def test_the_seed_decides(self):
         X, y = frame()[["town"]], target()
-        one, same, other = (TableEncoder(random_state=s).fit_transform(X, y) for s in (0, 0, 1))
+        one, same, other = (by_target(random_state=s).fit_transform(X, y) for s in (0, 0, 1))
         np.testing.assert_array_equal(one, same)
         assert not np.allclose(one, other)
 
     def test_new_levels_become_the_mean(self):
         y = target()
-        encoder = TableEncoder().fit(frame()[["town"]], y)
+        encoder = by_target().fit(frame()[["town"]], y)
         Z = encoder.transform(pd.DataFrame({"town": ["elsewhere"]}))
         np.testing.assert_allclose(Z, [[y.mean()]])
 
@@ -161,26 +166,27 @@ class TestManyLevels:
 
     def test_max_categories_decides(self):
         X, y = frame()[["town"]], target()
+        assert TableEncoder().fit(X, y).one_hot_.tolist() == [0]  # up to a hundred
         assert TableEncoder(max_categories=30).fit(X, y).one_hot_.tolist() == [0]
         assert TableEncoder(max_categories=29).fit(X, y).by_target_.tolist() == [0]
 
     def test_each_class_has_a_column(self):
         labels = np.array(["u", "v", "w"])[np.arange(N) % 3]
-        encoder = TableEncoder(random_state=0)
+        encoder = by_target()
         Z = encoder.fit_transform(frame()[["town"]], labels)
         assert Z.shape == (N, 3)
         assert encoder.get_feature_names_out().tolist() == ["town_u", "town_v", "town_w"]
 
     def test_counts_are_numbers_if_told_so(self):
         counts = np.arange(N) % 25
-        Z = TableEncoder(target_type="continuous").fit_transform(frame()[["town"]], counts)
+        Z = by_target(target_type="continuous").fit_transform(frame()[["town"]], counts)
         assert Z.shape == (N, 1)
 
     # Before scikit-learn 1.9 the folds were made inside, and warned.
     @pytest.mark.filterwarnings("ignore:The least populated class")
     def test_a_class_of_few_rows_needs_no_fold_of_its_own(self):
         labels = np.r_[np.zeros(2), np.ones(N - 2)].astype(int)
-        assert np.isfinite(TableEncoder().fit_transform(frame()[["town"]], labels)).all()
+        assert np.isfinite(by_target().fit_transform(frame()[["town"]], labels)).all()
 
 
 class TestPolars:
@@ -191,15 +197,15 @@ class TestPolars:
         self.pl = pytest.importorskip("polars")
 
     def test_a_frame_becomes_what_that_of_pandas_does(self):
-        of_polars = TableEncoder(random_state=0)
+        of_polars = by_target()
         Z = of_polars.fit_transform(self.pl.DataFrame(columns()), target())
-        of_pandas = TableEncoder(random_state=0)
+        of_pandas = by_target()
         np.testing.assert_array_equal(Z, of_pandas.fit_transform(frame(), target()))
         assert of_polars.get_feature_names_out().tolist() == NAMES
 
     def test_a_frame_comes_out(self):
         X = self.pl.DataFrame(columns())
-        Z = TableEncoder().set_output(transform="polars").fit(X, target()).transform(X)
+        Z = by_target().set_output(transform="polars").fit(X, target()).transform(X)
         assert isinstance(Z, self.pl.DataFrame)
         assert Z.columns == NAMES
 

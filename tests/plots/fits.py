@@ -21,6 +21,8 @@ from tests.estimators.data import classes, classifier, regressor, small, table
 NUMBERS = table(30, 2)
 NAMES = np.array(["one", "three thousand", "two"])
 LABELS = classes(30, 2)[0], NAMES[classes(30, 2)[1]]
+# Over folds, so that all pairs have a score.
+SEARCHED = {"encodings": [None], "alphas": [0.1, 0.5], "cv": 2}
 FLOW_GRID = {"alpha": [0.1, 0.5], "t_end": [0.3, 0.6, 0.9]}
 
 
@@ -37,7 +39,7 @@ def grid_search(estimator, prefix="", **parameters):
 def fit_to_numbers(kind="plain", **parameters):
     """A regressor by itself or in something else, with its path."""
     flow = regressor(**{"store_path": True, **parameters})
-    search = small(AdaptedFlowRegressorCV, alphas=[0.1, 0.5], store_path=True)
+    search = small(AdaptedFlowRegressorCV, **SEARCHED, store_path=True)
     made = {
         "plain": flow,
         "pipeline": piped(flow),
@@ -53,7 +55,7 @@ def fit_to_numbers(kind="plain", **parameters):
 def fit_to_labels(kind="plain", **parameters):
     """The same with a classifier."""
     flow = classifier(**{"store_path": True, **parameters})
-    search = small(AdaptedFlowClassifierCV, alphas=[0.1, 0.5], store_path=True)
+    search = small(AdaptedFlowClassifierCV, **SEARCHED, store_path=True)
     made = {
         "plain": flow,
         "pipeline": piped(flow),

@@ -6,8 +6,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_gflow import AdaptedFlowRegressorCV
 from sklearn_gflow.plots import SearchDisplay
-from tests.estimators.data import regressor
+from tests.estimators.data import regressor, small
 from tests.plots.fits import NUMBERS, SEARCHES, fit_to_labels, fit_to_numbers, grid_search, piped
 
 
@@ -142,6 +143,18 @@ class TestScores:
         assert np.isfinite(
             SearchDisplay.from_data(results(mean_test_score=missing)).plot().ax_.get_ylim()
         ).all()
+
+    def test_of_what_was_not_followed_leave_a_panel_empty(self):
+        """Most networks of a search are only judged by leave-one-out."""
+        search = small(AdaptedFlowRegressorCV, encodings=[None, "piecewise", "periodic"])
+        display = SearchDisplay.from_estimator(search.fit(*NUMBERS)).plot()
+        shown = [any(np.isfinite(line.get_ydata()).any() for line in lines)
+                 for lines in display.lines_]  # fmt: skip
+        assert len(shown) >= 3
+        assert any(shown)
+        assert not all(shown)
+        limits = {panel.get_xlim() for panel in display.axes_}
+        assert len(limits) == 1
 
     def test_none_of_which_is_a_number_are_refused(self):
         with pytest.raises(ValueError, match="no score in mean_test_score is a number; fit with"):
