@@ -72,8 +72,8 @@ class BaseAdaptedFlow(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs; scale them first.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
             sorted.

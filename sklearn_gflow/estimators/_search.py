@@ -252,7 +252,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
-    """`AdaptedFlowRegressor` with α and the stopping time chosen from one start.
+    """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
 
     See Also
     --------
@@ -261,10 +261,9 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.preprocessing import scale
     >>> from sklearn_gflow import AdaptedFlowRegressorCV
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> search = AdaptedFlowRegressorCV((32, 32), random_state=0).fit(scale(X), y)
+    >>> search = AdaptedFlowRegressorCV((32, 32), random_state=0).fit(X, y)
     >>> bool(search.best_score_ > 0.47), len(search.estimators_) > 1
     (True, True)
     """
@@ -326,7 +325,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
 @described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
-    """`AdaptedFlowClassifier` with α and the stopping time chosen from one start.
+    """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
 
     See Also
     --------
@@ -335,10 +334,9 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.preprocessing import scale
     >>> from sklearn_gflow import AdaptedFlowClassifierCV
     >>> X, y = load_iris(return_X_y=True)
-    >>> search = AdaptedFlowClassifierCV((16,), random_state=0).fit(scale(X), y)
+    >>> search = AdaptedFlowClassifierCV((16,), random_state=0).fit(X, y)
     >>> bool(search.best_score_ > 0.95)
     True
     """

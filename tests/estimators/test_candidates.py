@@ -32,9 +32,9 @@ def test_the_grid_by_default():
     kinds = {type(encoding) for encoding in found.encodings[2:]}
     assert kinds == {PiecewiseLinearEncoder, PeriodicEncoder, str}
     assert found.init_scales == [SMOOTH_START]
-    assert found.alphas == [0.1, 0.5]
+    assert found.alphas == [0.5, 0.7]
     assert found.times == sorted(found.times)
-    assert len(found.times) == 19
+    assert len(found.times) == 7
     assert 0 < found.times[0] < 0.4
     assert tau_from_t(found.times[-1]) > 25
 
