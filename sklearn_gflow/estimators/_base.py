@@ -313,7 +313,11 @@ class BaseAdaptedFlow(
             X = inputs.of_rows(rows.X)
         else:
             inputs, X = FittedInputs.learnt(
-                rows, held_out, self._scaler(), target_type=self._target_type, seed=self._inputs_seed()
+                rows,
+                held_out,
+                self._scaler(),
+                target_type=self._target_type,
+                seed=self._inputs_seed(),
             )
         rows = replace(rows, X=X)
         if held_out is not None:

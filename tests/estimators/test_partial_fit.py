@@ -203,9 +203,7 @@ class TestBoth:
 
     def test_a_failure_leaves_the_model_as_it_was(self, estimator):
         X, y = example(estimator)
-        model = small(
-            estimator, activation="relu", hidden_layer_sizes=(5,) * 4, scale_inputs=False
-        )
+        model = small(estimator, activation="relu", hidden_layer_sizes=(5,) * 4, scale_inputs=False)
         first_chunk(model, X, y)
         before = model.predict(X)
         with pytest.raises(ValueError, match=r"Training failed at t=0: .* Scale the features"):
