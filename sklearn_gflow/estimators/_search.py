@@ -238,7 +238,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             weight * member._coding.readings(member._model(X))
             for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
         )
-        total: np.ndarray = np.sum(list(weighted), axis=0)
+        total: np.ndarray = self._coding.in_range(np.sum(list(weighted), axis=0))
         return total
 
     def __sklearn_tags__(self) -> Any:
@@ -287,7 +287,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        readings = self._coding.in_range(self._readings(X))
+        readings = self._readings(X)
         predicted = self._coding.shaped(readings)
         if not return_std:
             return predicted
@@ -363,7 +363,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        readings = self._coding.in_range(self._readings(X))
+        readings = self._readings(X)
         scores: np.ndarray = self._coding.loss.scores(readings)
         return scores
 
@@ -395,7 +395,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        readings = self._coding.in_range(self._readings(X))
+        readings = self._readings(X)
         outputs = self._coding.by_class(readings)
         return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 
