@@ -78,8 +78,8 @@ class BaseAdaptedFlow(
             Numbers, of which several columns are several outputs; or labels of any type that can be
             sorted.
         sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence. So their sum matters:
-            with relative weights, multiply them by the number of rows over their sum.
+            A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
+            zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.
         X_val, y_val : array-like, optional
             Rows to stop by, with ``early_stopping=True``; otherwise some are held out of X.
 
@@ -272,7 +272,8 @@ class BaseAdaptedFlow(
         described = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
         weights = check_weights(sample_weight, X)
         rows = Rows(X, y, weights)
-        return rows if weights is None or weights.all() else rows.take(weights > 0), described
+        present = rows if weights is None or weights.all() else rows.take(weights > 0)
+        return present.counted(), described
 
     def _split(
         self,

@@ -24,7 +24,8 @@ __all__ = ["Candidate", "Grid"]
 _ALPHAS = (0.5, 0.7)
 # The only one where every candidate is followed.
 _ONE_ALPHA = (0.5,)
-_BLOCK_TIMES = (0.95, 0.99)
+# Over blocks each time costs a flow of its own; of a large table one must do.
+_BLOCK_TIMES, _ONE_BLOCK_TIME = (0.95, 0.99), (0.95,)
 # Of the times that are scored every second one, from t = 0.33 on: no network was best before.
 _FIRST_MARK = 6
 
@@ -80,7 +81,7 @@ class Grid:
     times: list[float]
 
     @classmethod
-    def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool) -> Grid:
+    def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool, once: bool) -> Grid:
         """The grid that the parameters of a search name.
 
         Parameters
@@ -91,6 +92,8 @@ class Grid:
             Whether leave-one-out judges first, so that many candidates cost little.
         in_blocks : bool
             Whether every stopping time costs a flow of its own.
+        once : bool
+            Whether a single part is held out, since the table is large.
 
         Raises
         ------
@@ -105,7 +108,7 @@ class Grid:
             list(default)
             if isinstance(alphas, str)
             else _numbers(alphas, "alphas", 1.0, least=0.0),
-            _times(parameters.t_ends, in_blocks=in_blocks),
+            _times(parameters.t_ends, in_blocks=in_blocks, once=once),
         )
 
     def candidates(self) -> list[Candidate]:
@@ -156,9 +159,11 @@ def _numbers(values: Any, name: str, most: float, least: float | None = None) ->
     return [float(value) for value in found]
 
 
-def _times(t_ends: Any, *, in_blocks: bool) -> list[float]:
+def _times(t_ends: Any, *, in_blocks: bool, once: bool) -> list[float]:
     if t_ends is None:
-        return list(_BLOCK_TIMES) if in_blocks else t_from_tau(MARKS[_FIRST_MARK::2]).tolist()
+        if in_blocks:
+            return list(_ONE_BLOCK_TIME if once else _BLOCK_TIMES)
+        return t_from_tau(MARKS[_FIRST_MARK::2]).tolist()
     times = np.unique(np.atleast_1d(np.asarray(t_ends, dtype=float)))
     if times.ndim != 1 or not len(times) or not ((times > 0) & (times <= 1)).all():
         raise ValueError(

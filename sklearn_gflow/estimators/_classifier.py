@@ -110,7 +110,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         classes : array-like of shape (n_classes,), optional
             All labels there are; needed in the first call.
         sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row in its block, zero as its absence.
+            A weight of k counts as k copies of the row in its block, zero as its absence. Weights
+            whose mean in the chunk, zeros left out, is below 1 are relative, as in ``fit``.
 
         Returns
         -------
@@ -245,25 +246,38 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     def _emphasised(
         self, rows: Rows, classes: np.ndarray, *, chunk: bool = False
     ) -> np.ndarray | None:
-        """Weights of the rows times those of their classes."""
+        """Weights of the rows times those of their classes, with the sum that they had.
+
+        An emphasis of classes is relative: it makes no samples, which ridge and probabilities
+        would count.
+        """
         if self.class_weight is None:
             return rows.weights
-        if not chunk:
-            by_class = compute_sample_weight(self.class_weight, rows.y)
-        elif isinstance(self.class_weight, str):
+        by_class = self._by_class(rows, classes, chunk=chunk)
+        if not ((by_class > 0) & (by_class < np.inf)).all():
+            raise ValueError(
+                "class_weight must be positive for every class in y, and finite; leave out the "
+                "rows of a class instead of giving it the weight zero"
+            )
+        weights = by_class if rows.weights is None else rows.weights * by_class
+        return weights * (rows.total_weight / weights.sum())
+
+    def _by_class(self, rows: Rows, classes: np.ndarray, *, chunk: bool) -> np.ndarray:
+        """The weight of each row's class."""
+        index = np.searchsorted(classes, rows.y)
+        if not isinstance(self.class_weight, str):
+            if not chunk:
+                return compute_sample_weight(self.class_weight, rows.y)
+            # scikit-learn refuses names of classes that the chunk lacks
+            known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
+            return np.array(known)[index]
+        if chunk:
             raise ValueError(
                 f"class_weight={self.class_weight!r} needs the frequencies in all chunks, "
                 "which partial_fit does not know; give the weights as a dict"
             )
-        else:  # scikit-learn refuses names of classes that the chunk lacks
-            known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
-            by_class = np.array(known)[np.searchsorted(classes, rows.y)]
-        if not (by_class > 0).all():
-            raise ValueError(
-                "class_weight must be positive for every class in y; leave out the rows of "
-                "a class instead of giving it the weight zero"
-            )
-        return by_class if rows.weights is None else rows.weights * by_class
+        # scikit-learn counts rows here, and not the copies that a weight stands for.
+        return 1 / np.bincount(index, rows.weights)[index]
 
     # -- expose ----------------------------------------------------------------------------------
 

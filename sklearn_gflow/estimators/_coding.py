@@ -18,6 +18,7 @@ from sklearn_gflow.estimators._losses import (
     RightShare,
     check_domain,
     inverse_link,
+    mean_and_deviation,
 )
 from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
@@ -38,16 +39,51 @@ def _without_scale(loss: LossOfNumbers, y: np.ndarray) -> str:
     )
 
 
-def _check_range(y: np.ndarray, dtype: str, *derived: np.ndarray) -> None:
-    """Hold y, and the squares of what was made of it, to the range of a precision."""
+# A number of that precision is off by up to eps/2 of its size: beyond so many deviations of y from
+# zero that is more than a millionth of the deviation, and more than the network's own rounding.
+_FAR_OFF = 16.0
+# R² squares deviations: of less its denominator has lost digits, or all of them.
+_LEAST_DEVIATION = float(np.sqrt(np.finfo(np.float64).tiny)) * 1e3
+# Of float32, with room for predictions beyond the values of y.
+_LEAST_SIZE, _MOST_SIZE = 1e-30, 1e30
+# By so much of their deviation targets may move where they are rounded to the precision of a fit.
+_ROUNDED_BY = 0.01
+
+
+def _check_range(y: np.ndarray, *derived: np.ndarray) -> None:
+    """Hold y, and the squares of what was made of it, to the range of numbers."""
     most = float(np.abs(y).max())
     with np.errstate(over="ignore"):
         sizes = [most, *(np.square(values).sum() for values in derived)]
-    if not np.less_equal(sizes, np.finfo(dtype).max).all():
+    if not np.less_equal(sizes, np.finfo(np.float64).max).all():
         raise ValueError(
-            f"y has values up to {most:.3g}, which are beyond the range of {dtype}, or their "
+            f"y has values up to {most:.3g}, which are beyond the range of float64, or their "
             "squares are; divide y by a constant, or leave such rows out"
         )
+
+
+def _check_targets(targets: np.ndarray, dtype: str) -> None:
+    """Hold targets to what a precision tells apart: one that is no float64 may be too coarse."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = targets.astype(dtype) - targets
+        # Not more is asked for in float64: what it does not hold was never in y.
+        held = np.square(moved).mean(axis=0) <= _ROUNDED_BY**2 * targets.var(axis=0)
+        in_range = np.square(targets.astype(dtype)).sum() < np.inf
+    if not (in_range and held.all()):
+        raise ValueError(
+            f"y, in the units of its loss, is beyond what dtype={dtype!r} tells apart; set "
+            "dtype='float64'"
+        )
+
+
+def _is_wide(y: np.ndarray, weights: np.ndarray | None) -> bool:
+    """Whether predictions like y would lose in float32 what a network in float32 has learnt."""
+    mean, deviation = mean_and_deviation(y, weights)
+    largest = np.maximum(np.abs(mean), deviation)
+    spread = np.where(np.ptp(y, axis=0) == 0, 0.0, deviation)  # of constants all digits count
+    coarse = np.abs(mean) > _FAR_OFF * spread
+    outside = (deviation < _LEAST_SIZE) | (largest > _MOST_SIZE)
+    return bool((coarse | outside).any())
 
 
 def columns(y: np.ndarray) -> np.ndarray:
@@ -69,6 +105,9 @@ class CodedNumbers:
         Units of y, and the output of the model before training.
     ndim : int
         Axes of y.
+    wide : bool
+        Whether predictions are float64 whatever the precision of the network: the offset of y is
+        so large, or its unit so far from one, that float32 would not hold them.
     """
 
     loss: Loss
@@ -77,6 +116,7 @@ class CodedNumbers:
     target_scale: np.ndarray
     start: np.ndarray
     ndim: int
+    wide: bool = False
 
     @classmethod
     def learnt(cls, rows: Rows, loss: LossOfNumbers, dtype: str = "float64") -> CodedNumbers:
@@ -85,19 +125,20 @@ class CodedNumbers:
         Raises
         ------
         ValueError
-            If the loss is not made for such numbers, or they leave the range of the precision in
-            which predictions are made.
+            If the loss is not made for such numbers, they leave the range of numbers, or the
+            precision of the network does not tell them apart.
         """
         y = columns(rows.y)
         check_domain(loss.loss, loss.name, y)
         with np.errstate(all="ignore"):  # what is out of range is reported below
             mean, scale = loss.units(y, rows.weights)
             targets = (y - mean) / scale
-        if (scale == 0).any():
+        if (scale == 0).any() or (loss.loss.squared and (scale < _LEAST_DEVIATION).any()):
             raise ValueError(_without_scale(loss, y))
-        _check_range(y, dtype, mean, scale, targets)
-        start = loss.start(targets, rows.weights)
-        return cls(loss.loss, loss.name, mean, scale, start, np.ndim(rows.y))
+        _check_range(y, mean, scale, targets)
+        _check_targets(targets, dtype)
+        start, wide = loss.start(targets, rows.weights), _is_wide(y, rows.weights)
+        return cls(loss.loss, loss.name, mean, scale, start, np.ndim(rows.y), wide)
 
     def shaped_like(self, y: np.ndarray) -> CodedNumbers:
         """The same, with predictions shaped as y is."""
@@ -109,7 +150,7 @@ class CodedNumbers:
         check_domain(self.loss, self.name, values)
         with np.errstate(over="ignore"):  # which is reported here
             targets = (values - self.target_mean) / self.target_scale
-        _check_range(values, "float64", targets)
+        _check_range(values, targets)
         return targets
 
     def data(self, rows: Rows) -> TrainingData:
@@ -121,15 +162,36 @@ class CodedNumbers:
         return ExplainedShare(self.loss, rows.targets, rows.weights)
 
     def predictions(self, model: np.ndarray) -> np.ndarray:
-        """Predictions in units of y, from f_θ − f_θ₀."""
-        predicted = self.target_mean + self.target_scale * inverse_link(
-            self.loss, self.start + model
-        )
-        return self.shaped(predicted.astype(model.dtype))
+        """Predictions in the shape of y, from f_θ − f_θ₀; see `in_range`."""
+        return self.shaped(self.in_range(self.readings(model)))
 
     def readings(self, model: np.ndarray) -> np.ndarray:
         """Predictions in units of y, shape (n_samples, n_outputs), from f_θ − f_θ₀."""
-        return columns(self.predictions(model))
+        with np.errstate(over="ignore", invalid="ignore"):  # see `in_range`
+            outputs = inverse_link(self.loss, self.start + model)
+            return self.rounded(self.target_mean + self.target_scale * outputs, model)
+
+    def rounded(self, values: np.ndarray, model: np.ndarray) -> np.ndarray:
+        """Numbers in units of y, computed in float64, in the precision of predictions."""
+        return values if self.wide else values.astype(model.dtype)
+
+    @staticmethod
+    def in_range(readings: np.ndarray) -> np.ndarray:
+        """Readings that may leave the estimator.
+
+        Raises
+        ------
+        ValueError
+            If one is not finite.
+        """
+        if not (finite := np.isfinite(readings)).all():
+            row = int(np.argmin(finite.all(axis=1)))
+            raise ValueError(
+                f"the prediction for row {row} of X is beyond the range of {readings.dtype}: its "
+                "values are too far from those of the training rows; scale X, for instance with "
+                "scale_inputs=True, or leave that row out"
+            )
+        return readings
 
     def read_outputs(self, readings: np.ndarray) -> np.ndarray:
         """Outputs of a network whose predictions these are."""
@@ -190,7 +252,29 @@ class CodedLabels:
 
     def scores(self, model: np.ndarray) -> np.ndarray:
         """Scores that decide on a class, from f_θ − f_θ₀."""
-        return self.loss.scores((model + self.start).astype(model.dtype))
+        return self.loss.scores(self.in_range(self.readings(model).astype(model.dtype)))
+
+    @staticmethod
+    def in_range(readings: np.ndarray) -> np.ndarray:
+        """Outputs that may leave the estimator: they saturate, so that decisions stay.
+
+        At the root of the largest number sums and differences of them, and multiples by an
+        inverse temperature, are finite.
+
+        Raises
+        ------
+        ValueError
+            If one is no number: an infinite input of a layer less another.
+        """
+        if (lost := np.isnan(readings)).any():
+            row = int(np.argmax(lost.any(axis=1)))
+            raise ValueError(
+                f"the outputs for row {row} of X are beyond the range of {readings.dtype}: its "
+                "values are too far from those of the training rows; scale X, for instance with "
+                "scale_inputs=True, or leave that row out"
+            )
+        most = np.sqrt(np.finfo(readings.dtype).max)
+        return np.clip(readings, -most, most)
 
     def readings(self, model: np.ndarray) -> np.ndarray:
         """Outputs, shape (n_samples, n_outputs), from f_θ − f_θ₀."""

@@ -83,6 +83,7 @@ class _Recorder(Callback):
     def at(self, taus: np.ndarray) -> list[np.ndarray]:
         """f_θ − f_θ₀ at some times; after the end of the path those of its last point."""
         index = np.searchsorted(self.taus, taus * (1 - _ROUNDING))
+        index[np.isinf(taus)] = len(self.taus)  # several steps may end at t = 1
         return [self.models[min(k, len(self.models) - 1)] for k in index]
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import check_scoring, r2_score
+from sklearn.metrics import check_scoring
 
 from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
-from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers, columns
+from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
 __all__ = ["Judgement"]
@@ -77,7 +78,7 @@ class Judgement:
             p = calibrated(self.coding.by_class(readings), beta, self.coding.n_seen)
             return -log_loss_of(p, self.coding.index(y), weights)
         if self.coding.loss.squared:
-            return float(r2_score(y, readings.reshape(np.shape(y)), sample_weight=weights))
+            return ExplainedShare(self.coding.loss, columns(y), weights)(readings)[0]
         return float(self._outputs(self.coding.read_outputs(readings))[0])
 
     def _by_scorer(self, readings: np.ndarray, beta: float | None) -> float:

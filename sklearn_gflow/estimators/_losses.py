@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from sklearn_gflow.estimators._tensors import host_tensor, to_numpy
 from sklearn_gflow.geometry import Loss
@@ -31,6 +31,7 @@ __all__ = [
     "best_constant",
     "check_domain",
     "inverse_link",
+    "mean_and_deviation",
 ]
 
 Units = tuple[np.ndarray, np.ndarray]
@@ -74,7 +75,8 @@ class ExplainedShare:
 
     For the squared error it is R² as `sklearn.metrics.r2_score` has it, for the Poisson and the
     gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it; the mean over outputs. As there, of
-    constant targets it is 1 for outputs without an error and 0 for others.
+    constant targets it is 1 for outputs without an error and 0 for others; here that holds for
+    all constants, also for those of which a mean of copies is off by a rounding.
 
     Parameters
     ----------
@@ -197,7 +199,10 @@ class LossOfNumbers:
 def mean_and_deviation(y: np.ndarray, weights: np.ndarray | None) -> Units:
     """Mean and standard deviation; of a constant column its value and 1."""
     mean = np.average(y, axis=0, weights=weights)
-    deviation = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
+    # Divided by a power of two, which rounds nothing, squares stay in the range of numbers.
+    power = np.frexp(np.abs(y - mean).max(axis=0))[1]
+    shares = np.ldexp(y - mean, -power)
+    deviation = np.ldexp(np.sqrt(np.average(shares**2, axis=0, weights=weights)), power)
     # A constant column has no deviation. Its value, not its mean, is the centre, so that targets
     # are zero and not the rounding of the mean.
     constant = np.ptp(y, axis=0) == 0
@@ -394,8 +399,9 @@ class LogLossOfLabels(LossOfLabels):
 
     def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
         if scores.ndim == 1:
-            scores = np.stack([np.zeros_like(scores), scores], axis=1)
-        return softmax(scores, axis=1)
+            return np.stack([expit(-scores), expit(scores)], axis=1)
+        probabilities: np.ndarray = softmax(scores, axis=1)
+        return probabilities
 
 
 LABELS: dict[str, LossOfLabels] = {
@@ -411,6 +417,9 @@ def project_to_simplex(points: np.ndarray) -> np.ndarray:
     The projection is max(p − ν, 0); ν is found among the sorted coordinates (Held, Wolfe and
     Crowder, 1974).
     """
+    # The projection is that of points shifted by one number. Below the largest coordinate by one or
+    # more none is left, and large numbers would drown the one.
+    points = np.maximum(points - points.max(axis=1, keepdims=True), -1)
     descending = -np.sort(-points, axis=1)
     counts = np.arange(1, points.shape[1] + 1, dtype=points.dtype)
     levels = (np.cumsum(descending, axis=1) - 1) / counts

@@ -256,7 +256,8 @@ class SearchParameters:
         "sequence of float or None",
         """
         Stopping times in (0, 1]. None: seven times along the path, t = 0.33 … 1 − 8e-12; over
-        blocks, where each costs a flow of its own, 0.95 and 0.99.
+        blocks, where each costs a flow of its own, 0.95 and 0.99; where a single part is held out
+        0.95 alone.
         """,
     )
     cv: Any = parameter(

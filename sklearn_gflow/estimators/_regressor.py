@@ -106,7 +106,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets of the chunk.
         sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row in its block, zero as its absence.
+            A weight of k counts as k copies of the row in its block, zero as its absence. Weights
+            whose mean in the chunk, zeros left out, is below 1 are relative, as in ``fit``.
 
         Returns
         -------
@@ -232,7 +233,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
             )
         with undisturbed():
             errors = self._kept.expected_errors(self._network, self._inputs.read(self, X), model)
-        return predicted, coding.shaped((coding.target_scale * errors).astype(model.dtype))
+        deviations = coding.rounded(coding.target_scale * errors, model)
+        return predicted, coding.shaped(coding.in_range(deviations))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained: R², or D² of the loss that was trained on.

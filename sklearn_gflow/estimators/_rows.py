@@ -50,6 +50,30 @@ class Rows:
         """Number of the rows, or the sum of their weights."""
         return float(len(self.y) if self.weights is None else self.weights.sum())
 
+    def counted(self) -> Rows:
+        """The same with weights that can be numbers of copies.
+
+        Rows that are there are there once at least: weights whose mean is below one are relative,
+        and are multiplied so that it is one.
+
+        Raises
+        ------
+        ValueError
+            If the weights have no finite sum.
+        """
+        if self.weights is None:
+            return self
+        with np.errstate(over="ignore"):
+            mean = self.weights.mean()
+        if not np.isfinite(mean):
+            raise ValueError(
+                "sample_weight has a sum beyond the range of float64; divide it by a constant"
+            )
+        if mean >= 1:
+            return self
+        shares = self.weights / self.weights.max()  # weights that are all alike become ones exactly
+        return replace(self, weights=shares / shares.mean())
+
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]

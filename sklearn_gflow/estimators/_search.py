@@ -90,7 +90,8 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             Numbers, of which several columns are several outputs; or labels of any type that can be
             sorted.
         sample_weight : array-like of shape (n_samples,), optional
-            A weight of k counts as k copies of the row, zero as its absence.
+            A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
+            zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.
         groups : array-like of shape (n_samples,), optional
             Rows of a group are held out together; for the splitter, if there is one.
 
@@ -178,6 +179,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
             self,
             closed_form=self._closed_form(whole),
             in_blocks=plain._build(whole).settings.in_blocks,
+            once=len(folds) == 1,
         )
         return Search(
             grid,
@@ -285,7 +287,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        readings = self._readings(X)
+        readings = self._coding.in_range(self._readings(X))
         predicted = self._coding.shaped(readings)
         if not return_std:
             return predicted
@@ -361,7 +363,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        readings = self._readings(X)
+        readings = self._coding.in_range(self._readings(X))
         scores: np.ndarray = self._coding.loss.scores(readings)
         return scores
 
@@ -393,7 +395,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        readings = self._readings(X)
+        readings = self._coding.in_range(self._readings(X))
         outputs = self._coding.by_class(readings)
         return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 

@@ -140,7 +140,7 @@ class TestBoth:
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_a_table_on_disk_is_not_copied(self, estimator, dtype, tmp_path):
-        n, n_features = 300_000, 8  # of which 50,000 rows say how columns are scaled
+        n, n_features = 300_000, 32  # of which 50,000 rows say how columns are scaled
         rng = np.random.default_rng(0)
         on_disk = np.memmap(tmp_path / "X", dtype=dtype, mode="w+", shape=(n, n_features))
         on_disk[:] = rng.normal(size=(n, n_features))

@@ -15,9 +15,15 @@ from sklearn_gflow.estimators._settings import SMOOTH_START
 from tests.estimators.data import regressor, table
 
 
-def grid(*, closed_form=True, in_blocks=False, **parameters):
+def grid(*, closed_form=True, in_blocks=False, once=False, **parameters):
     search = AdaptedFlowRegressorCV(**parameters)
-    return Grid.of(search, closed_form=closed_form, in_blocks=in_blocks)
+    return Grid.of(search, closed_form=closed_form, in_blocks=in_blocks, once=once)
+
+
+def test_large_tables_have_one_time():
+    assert grid(in_blocks=True).times == [0.95, 0.99]
+    assert grid(in_blocks=True, once=True).times == [0.95]
+    assert len(grid(once=True).times) == 7
 
 
 def test_the_grid_by_default():

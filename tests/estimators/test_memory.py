@@ -186,7 +186,9 @@ def test_classes_take_no_cube():
 
 def fitted(**parameters):
     inputs, y = classes(12)
-    model = AdaptedFlowClassifier((4,), schedule=1, random_state=0, **parameters)
+    model = AdaptedFlowClassifier(
+        (4,), schedule=1, random_state=0, scale_inputs=False, **parameters
+    )
     return model.fit(inputs, y).predict(inputs)
 
 

@@ -122,10 +122,8 @@ def test_searches(estimator, cv):
 @pytest.mark.parametrize("estimator", PLAIN)
 def test_scaled_columns_tame_a_value(estimator, size):
     """It counts for no more than a large one."""
-    (X, y), (other, _) = (
-        diabetes(estimator, size=size),
-        diabetes(estimator, size=10.0 * size / abs(size)),
-    )
+    large = np.copysign(10.0, size)
+    (X, y), (other, _) = diabetes(estimator, size=size), diabetes(estimator, size=large)
     model, near = (estimator((8,), random_state=0).fit(data, y) for data in (X, other))
     assert model.score(X, y) > 0.4
     assert model.loss_ == pytest.approx(near.loss_, rel=0.01)
