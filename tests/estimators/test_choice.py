@@ -93,10 +93,18 @@ def test_factors_of_a_fold_come_from_its_training_rows(monkeypatch):
         calls.append((self, candidate, judged))
         return judged
 
+    stretched, follow = [], _selection.follow
+
+    def watched_path(training, problem, *arguments, **parameters):
+        stretched.append(problem.inputs.factors)
+        return follow(training, problem, *arguments, **parameters)
+
     monkeypatch.setattr(_selection.Search, "followed", watched)
+    monkeypatch.setattr(_selection, "follow", watched_path)
     search(encodings=None).fit(X, y)
     (over, candidate, first), (_, rescaled, second) = calls
     assert (candidate.rescalings, rescaled.rescalings) == (0, 1)
+    np.testing.assert_array_equal(stretched[3:], [path.factors for path in first.paths])
     for fold, one, other in zip(over.folds, first.paths, second.paths, strict=True):
         held = fold.held_out.X
         seen = (fold.data.X[:, None] == held).all(axis=2).any()
@@ -311,7 +319,8 @@ class TestCalibration:
         rng = np.random.default_rng(0)
         index = rng.integers(0, 3, 200)
         outputs = np.eye(3)[index] + rng.normal(size=(200, 3))
-        weights = rng.integers(1, 4, 200).astype(float) if weighted else None
+        right = outputs.argmax(axis=1) == index
+        weights = np.where(right, 1.0, 3.0) if weighted else None
         n = 200 if weights is None else weights.sum()
 
         def loss(beta):

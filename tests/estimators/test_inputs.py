@@ -21,6 +21,7 @@ from sklearn_gflow import (
     TableEncoder,
 )
 from sklearn_gflow.estimators import _inputs
+from sklearn_gflow.estimators._inputs import checked_rows
 from sklearn_gflow.estimators._rows import TransformedRows
 from sklearn_gflow.estimators._tensors import seed_of
 from tests.estimators.data import classes, example, table
@@ -282,6 +283,7 @@ def test_single_precision_stays():
     single = X.astype(np.float32)
     model = regressor(dtype="float32", encoding="piecewise").fit(single, y)
     assert model._inputs.of_rows(single).dtype == np.float32
+    assert checked_rows(clone(model), single, y, reset=True, least=2)[0].dtype == np.float32
     assert model.predict(single).dtype == np.float32
     assert model.predict(X).dtype == np.float32
     assert regressor().fit(single, y).predict(single).dtype == np.float64
