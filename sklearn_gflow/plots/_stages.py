@@ -59,7 +59,7 @@ class StagesDisplay:
     >>> from sklearn_gflow import AdaptedFlowRegressor
     >>> from sklearn_gflow.plots import StagesDisplay
     >>> X = np.linspace(-2, 2, 20)[:, None]
-    >>> flow = AdaptedFlowRegressor((16,), store_path=True, random_state=0)
+    >>> flow = AdaptedFlowRegressor((16,), schedule=4, store_path=True, random_state=0)
     >>> flow = flow.fit(X, np.sin(2 * X[:, 0]))
     >>> display = StagesDisplay.from_estimator(flow, X)  # display.plot() draws it
     >>> display.stages.shape

@@ -6,7 +6,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_gflow import AdaptedFlowRegressorCV
+from sklearn_gflow import AdaptedFlowRegressorCV, PiecewiseLinearEncoder
 from sklearn_gflow.plots import SearchDisplay
 from tests.estimators.data import regressor, small
 from tests.plots.fits import NUMBERS, SEARCHES, fit_to_labels, fit_to_numbers, grid_search, piped
@@ -146,7 +146,9 @@ class TestScores:
 
     def test_of_what_was_not_followed_leave_a_panel_empty(self):
         """Most networks of a search are only judged by leave-one-out."""
-        search = small(AdaptedFlowRegressorCV, t_ends=[0.5, 0.99])
+        ramps = [PiecewiseLinearEncoder(n_bins=k) for k in (3, 12, 24)]
+        encodings = [None, "piecewise", "periodic", *ramps]
+        search = small(AdaptedFlowRegressorCV, t_ends=[0.5, 0.99], encodings=encodings)
         display = SearchDisplay.from_estimator(search.fit(*NUMBERS)).plot()
         shown = [any(np.isfinite(line.get_ydata()).any() for line in lines)
                  for lines in display.lines_]  # fmt: skip
