@@ -95,7 +95,9 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        return self._fit(X, y, sample_weight, X_val, y_val)
+        with undisturbed():
+            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
+        return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
         """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
@@ -133,18 +135,6 @@ class BaseAdaptedFlow(
 
     # -- the four verbs --------------------------------------------------------------------------
 
-    def _fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        X_val: Any,
-        y_val: Any,
-    ) -> Self:
-        with undisturbed():
-            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
-        return self._write(attributes)
-
     def _fit_problem(self, problem: Problem) -> Self:
         """Fit; a search hands over what it has checked."""
         return self._write(self._fitted(problem))
@@ -160,7 +150,7 @@ class BaseAdaptedFlow(
             problem = self._prepared(problem)
             training = self._build(problem)
             trained = training.over_chunk()
-            warn(incomplete(trained), stacklevel=4)
+            warn(incomplete(trained))
             attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
@@ -193,7 +183,7 @@ class BaseAdaptedFlow(
         training = self._build(problem)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
-        warn(incomplete(trained), stacklevel=5)
+        warn(incomplete(trained))
         return problem.stretched(training.factors(trained.trajectory.theta))
 
     def _build(self, problem: Problem) -> Training:
@@ -246,8 +236,8 @@ class BaseAdaptedFlow(
             trained = training.until(training.settings.t_end, [best], MARKS)
         else:
             trained = training.until(training.settings.t_end)
-        warn(incomplete(trained), stacklevel=5)
-        warn(worse(trained), stacklevel=5)
+        warn(incomplete(trained))
+        warn(worse(trained))
         return trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:

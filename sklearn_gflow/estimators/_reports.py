@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
+from pathlib import Path
+
+import sklearn
 
 from sklearn_gflow.dynamics import Outcome
 from sklearn_gflow.estimators._training import TrainedFlow
@@ -12,6 +17,8 @@ __all__ = ["failure", "incomplete", "warn", "worse"]
 
 # Rises below this share of the loss at the start are rounding, that of single precision included.
 _RISE_FLOOR = 1e-6
+# Files whose frames lie between a training and the line of the user that asked for it.
+_INSIDE = tuple(f"{d}{os.sep}" for d in (Path(__file__).parents[1], Path(sklearn.__file__).parent))
 _CURE = "Scale the features, for instance with StandardScaler, or raise damping."
 
 
@@ -56,7 +63,19 @@ def worse(trained: TrainedFlow) -> str | None:
     )
 
 
-def warn(message: str | None, stacklevel: int) -> None:
-    """A `ConvergenceWarning`, where there is something to say, at the caller's caller."""
+def warn(message: str | None) -> None:
+    """A `ConvergenceWarning`, where there is something to say, at the line that called the package.
+
+    How deep the call is differs between a fit, a chunk and a search, so that it is looked up.
+    """
     if message is not None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
+        warnings.warn(message, ConvergenceWarning, stacklevel=_depth_of_caller())
+
+
+def _depth_of_caller() -> int:
+    """The stacklevel, in `warn`, of the first frame beyond this package and scikit-learn."""
+    depth, frame = 1, inspect.currentframe()
+    frame = frame.f_back if frame else None  # that of `warn`
+    while frame and frame.f_code.co_filename.startswith(_INSIDE):
+        depth, frame = depth + 1, frame.f_back
+    return depth
