@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import FittedState
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
-from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows
+from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -256,8 +256,9 @@ class BaseAdaptedFlow(
         # checks for. A copy stands in, since this fit may still fail.
         stand_in = copy.copy(self)
         X, y = checked_rows(
-            stand_in, X, y, reset=not goes_on, least=1 if further_chunk else 2, **check_y
-        )
+            stand_in, X, y, reset=not goes_on, least=1 if further_chunk else 2,
+            as_numbers=goes_on and self._inputs.table is None, **check_y,
+        )  # fmt: skip
         learnt = ("n_features_in_", "feature_names_in_")
         described = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
         weights = check_weights(sample_weight, X)
@@ -292,7 +293,10 @@ class BaseAdaptedFlow(
             )
         like_training = copy.copy(self)
         like_training.__dict__.update(described)
-        X_val, y_val = checked_rows(like_training, X_val, y_val, reset=False, least=1, **check_y)
+        X_val, y_val = checked_rows(
+            like_training, X_val, y_val, reset=False, least=1, as_numbers=not is_table(rows.X),
+            **check_y,
+        )  # fmt: skip
         return rows, Rows(X_val, y_val, None)
 
     def _as_columns(

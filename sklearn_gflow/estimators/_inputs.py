@@ -28,7 +28,7 @@ from sklearn_gflow.inputs import (
     origins_of,
 )
 
-__all__ = ["ENCODINGS", "FittedInputs", "checked_rows"]
+__all__ = ["ENCODINGS", "FittedInputs", "checked_rows", "is_table"]
 
 ENCODINGS: Mapping[str, Callable[[int], Any]] = {
     "piecewise": lambda seed: PiecewiseLinearEncoder(),
@@ -47,11 +47,20 @@ _FLOATS = [np.float64, np.float32]
 
 
 def checked_rows(
-    estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, least: int, **check_y: Any
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any,
+    *,
+    reset: bool,
+    least: int,
+    as_numbers: bool = False,
+    **check_y: Any,
 ) -> tuple[Any, np.ndarray]:
     """X and y by scikit-learn's rules; `estimator` remembers the columns, or holds them against X.
 
     Frames, and arrays with anything but numbers, are left to `TableEncoder`. Gaps are allowed.
+    Where the columns were learnt from an array of numbers there is none (``as_numbers``), and a
+    frame that holds numbers alone is such an array.
 
     Raises
     ------
@@ -59,7 +68,7 @@ def checked_rows(
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
     X, y = readable(X, "X"), readable(y, "y")
-    if not _is_table(X):
+    if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
             ensure_min_samples=least, reset=reset, **check_y,
@@ -76,7 +85,7 @@ def _is_frame(X: Any) -> bool:
     return hasattr(X, "iloc") or hasattr(X, "get_column")
 
 
-def _is_table(X: Any) -> bool:
+def is_table(X: Any) -> bool:
     """Whether X is a frame, or an array or a list of rows with strings in it."""
     if _is_frame(X):
         return True
@@ -88,6 +97,11 @@ def _is_table(X: Any) -> bool:
     if kind == "O" and isinstance(X, np.ndarray):
         return any(isinstance(value, str) for value in X.ravel())
     return kind in ("U", "S", "T")
+
+
+def _holds_numbers(table: Any) -> bool:
+    """Whether a frame holds numbers and truth values alone."""
+    return np.asarray(table).dtype.kind in "fiub"
 
 
 def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
@@ -102,7 +116,10 @@ def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     return X
 
 
-def _has_gaps(X: np.ndarray) -> bool:
+def _is_raw(X: Any) -> bool:
+    """Whether X is more than an array of numbers without gaps, so that `TableEncoder` reads it."""
+    if is_table(X):
+        return True
     # The sum is no number where one of its terms is none, and is quicker than to look at each.
     with np.errstate(over="ignore", invalid="ignore"):
         chunks = (read(X, rows) for rows in row_chunks(len(X)))
@@ -152,7 +169,7 @@ class FittedInputs:
         Of rows held out it only counts whether they have gaps, which are then filled as well.
         """
         X, table = rows.X, None
-        if _is_table(X) or _has_gaps(X) or (held_out is not None and _has_gaps(held_out.X)):
+        if _is_raw(X) or (held_out is not None and _is_raw(held_out.X)):
             table = TableEncoder(target_type=target_type, random_state=seed)
             # Here columns have no names, whatever is configured for the transformers of users.
             X = table.set_output(transform="default").fit_transform(X, rows.y)
@@ -220,7 +237,7 @@ class FittedInputs:
         ValueError
             If they have gaps, and those that these columns were learnt from had none.
         """
-        if self.table is None and (_is_table(X) or _has_gaps(X)):
+        if self.table is None and _is_raw(X):
             raise ValueError(
                 "X has gaps or categories, and the rows that the fit began with had none, so that "
                 "nothing is known of them; fill them, or begin with rows that have some"
