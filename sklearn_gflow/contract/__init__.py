@@ -15,11 +15,13 @@ from sklearn_gflow.contract.checks import (
 )
 from sklearn_gflow.contract.description import described, parameter
 from sklearn_gflow.contract.state import FittedState
+from sklearn_gflow.contract.tags import RawTables
 
 __all__ = [
     "FittedState",
     "HasMethods",
     "Interval",
+    "RawTables",
     "RealNotInt",
     "StrOptions",
     "_check_feature_names_in",

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState
+from sklearn_gflow.contract import FittedState, RawTables
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
@@ -43,7 +43,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -397,10 +397,3 @@ class BaseAdaptedFlow(
         with undisturbed():
             checked = self._inputs.read(self, X)
         return each_undisturbed(self._network.models(checked, self._network.path))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags

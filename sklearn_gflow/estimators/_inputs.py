@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_gflow.estimators._rows import Rows, TransformedRows, on_disk, read, row_chunks
+from sklearn_gflow.estimators._rows import Rows, read, row_chunks, transformed
 from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import validate_data
 from sklearn_gflow.inputs import (
@@ -38,8 +38,6 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 
 # Medians and quantiles are learnt from at most so many random rows.
 _LEARNT_FROM = 50_000
-# Arrays of which the columns of the network take more bytes are transformed block by block.
-_HELD_BYTES = 2**28
 _FLOATS = [np.float64, np.float32]
 
 
@@ -248,11 +246,11 @@ class FittedInputs:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
         if self.scaler is None and self.encoder is None and self.factors is None:
             return X
-        return _held_or_lazy(X, self._transformed)
+        return transformed(X, self._transformed)
 
     def encode(self, X: Any) -> Any:
         """Scaled columns with those of the encoder, not stretched yet."""
-        return X if self.encoder is None else _held_or_lazy(X, self._encoded)
+        return X if self.encoder is None else transformed(X, self._encoded)
 
     def _transformed(self, X: np.ndarray) -> np.ndarray:
         if self.scaler is not None:
@@ -265,16 +263,6 @@ class FittedInputs:
         numbers = self.encoder.transform(X[:, : self.n_numbers])
         numbers = numbers.toarray() if issparse(numbers) else numbers
         return np.hstack([np.asarray(numbers, dtype=X.dtype), X[:, self.n_numbers :]])
-
-
-def _held_or_lazy(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
-    first = transform(X[:1])
-    if isinstance(X, TransformedRows):
-        before = X.transform
-        return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
-    if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
-        return TransformedRows(X, transform, first.shape[1])
-    return transform(X)
 
 
 def _encoder_of(encoding: Any, seed: int) -> Any:

@@ -59,32 +59,24 @@ class Judgement:
         index = self.coding.index(self.rows.y)
         return inverse_temperature(self.coding.by_class(readings), index, self.rows.weights)
 
-    def score(self, readings: np.ndarray, beta: float | None = None) -> float:
-        """The higher, the better; −∞ of what is not finite.
-
-        Parameters
-        ----------
-        readings : ndarray of shape (n_samples, n_outputs)
-        beta : float, optional
-            Of the probabilities; by default that of these very rows.
-        """
+    def score(self, readings: np.ndarray) -> float:
+        """The higher, the better; −∞ of what is not finite."""
         if not np.isfinite(readings).all():
             return -np.inf
         if self.scoring is not None:
-            return self._by_scorer(readings, beta)
+            return self._by_scorer(readings)
         y, weights = self.rows.y, self.rows.weights
         if isinstance(self.coding, CodedLabels):
-            beta = self.beta(readings) if beta is None else beta
-            p = calibrated(self.coding.by_class(readings), beta, self.coding.n_seen)
+            by_class = self.coding.by_class(readings)
+            p = calibrated(by_class, self.beta(readings), self.coding.n_seen)
             return -log_loss_of(p, self.coding.index(y), weights)
         if self.coding.loss.squared:
             return ExplainedShare(self.coding.loss, columns(y), weights)(readings)[0]
         return float(self._outputs(self.coding.read_outputs(readings))[0])
 
-    def _by_scorer(self, readings: np.ndarray, beta: float | None) -> float:
+    def _by_scorer(self, readings: np.ndarray) -> float:
         if isinstance(self.coding, CodedLabels):
-            beta = self.beta(readings) if beta is None else beta
-            stand_in: Any = _Labels(self.coding, readings, beta)
+            stand_in: Any = _Labels(self.coding, readings, self.beta(readings))
         else:
             stand_in = _Numbers(self.coding, readings)
         scorer = check_scoring(stand_in, scoring=self.scoring)

@@ -28,12 +28,13 @@ __all__ = [
     "read",
     "row_chunks",
     "subsample",
+    "transformed",
 ]
 
 # So many rows are evaluated at once.
 _CHUNK = 8192
-# Tables of at most so many bytes, in the precision of the blocks, are copied once; larger ones
-# become tensors block by block.
+# Tables of at most so many bytes are transformed at once, and copied once in the precision of the
+# blocks; of larger ones columns and tensors are made block by block.
 _HELD_BYTES = 2**28
 
 
@@ -116,6 +117,17 @@ class TransformedRows:
         return np.asarray(self[:], dtype=dtype)
 
 
+def transformed(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Rows under a transform: at once, or when they are asked for where they would take much."""
+    first = transform(X[:1])
+    if isinstance(X, TransformedRows):
+        before = X.transform
+        return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
+    if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
+        return TransformedRows(X, transform, first.shape[1])
+    return first if len(X) == 1 else transform(X)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """Rows of positive weight, with targets as the network sees them.
@@ -147,13 +159,7 @@ class TrainingData:
 
     def stretched(self, factors: np.ndarray) -> TrainingData:
         """The same with the columns multiplied by factors."""
-        if isinstance(self.X, TransformedRows):
-            transform = self.X.transform
-            X: Any = TransformedRows(
-                self.X.X, lambda X: transform(X) * factors.astype(X.dtype), self.X.shape[1]
-            )
-            return replace(self, X=X)
-        return replace(self, X=self.X * factors.astype(self.X.dtype))
+        return replace(self, X=transformed(self.X, lambda X: X * factors.astype(X.dtype)))
 
     def distinct(self) -> TrainingData:
         """Each row once, with the weight of all its copies."""

@@ -6,6 +6,7 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, described
+from sklearn_gflow.contract import FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -62,7 +63,9 @@ on all rows.
 """
 
 
-class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator):
+class _FlowCV(
+    RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
+):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
@@ -147,14 +150,12 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
         return type(plain)(**{**given, **candidate.parameters(), **parameters})
 
-    def _judged_training(
+    def _to_be_judged(
         self, plain: BaseAdaptedFlow, candidate: Candidate, problem: Problem
     ) -> Training:
-        """A training that is only to be judged, in float32 where a ridge drowns the rounding."""
+        """The training of a candidate; of a splitter's folds it is that of a fit, to the bit."""
         training = self._member(plain, candidate)._build(problem)
-        if self.cv is not None or training.settings.quick_dtype == plain.dtype:
-            return training
-        return self._member(plain, candidate, dtype=training.settings.quick_dtype)._build(problem)
+        return training.quick() if self.cv is None else training
 
     def _batch_size(self, whole: Problem) -> Any:
         """Blocks for several outputs, whose common Gram is dear; the same in folds and fits."""
@@ -183,7 +184,7 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         )
         return Search(
             grid,
-            lambda candidate, problem: self._judged_training(plain, candidate, problem),
+            lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
             problems,
             Judgement(whole.coding, rows.take(held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
@@ -232,21 +233,24 @@ class _FlowCV(FittedState, FlowParameters, SearchParameters, NetworkParameters, 
         return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
 
     def _readings(self, X: Any) -> np.ndarray:
-        """Weighted mean of what the members predict, shape (n_samples, n_outputs)."""
+        """What the members predict on average, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        weighted = (
-            weight * member._coding.readings(member._model(X))
+        mean = self._mean(lambda member: member._coding.readings(member._model(X)))
+        found: np.ndarray = self._coding.in_range(mean)
+        return found
+
+    def _mean(self, of_member: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Weighted mean over the members."""
+        weighted = [
+            weight * of_member(member)
             for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
-        )
-        total: np.ndarray = self._coding.in_range(np.sum(list(weighted), axis=0))
+        ]
+        total: np.ndarray = np.sum(weighted, axis=0)
         return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = self._estimator_class is AdaptedFlowRegressor
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
         return tags
 
 
@@ -292,11 +296,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         if not return_std:
             return predicted
         # The square error of a mean is at most the mean of the square errors.
-        squares = (
-            weight * member.predict(X, return_std=True)[1] ** 2
-            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
-        )
-        return predicted, np.sqrt(np.sum(list(squares), axis=0))
+        return predicted, np.sqrt(self._mean(lambda one: one.predict(X, return_std=True)[1] ** 2))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.

@@ -152,8 +152,12 @@ class Settings:
         return settings
 
     def at(self, alpha: float, t_end: float) -> Settings:
-        """The same for another α and another end; the start stays that of this record."""
-        given = {**self.given, "alpha": alpha, "t_end": t_end, "init_scale": self.init_scale}
+        """The same for another α and another end."""
+        return self.with_parameters(alpha=alpha, t_end=t_end)
+
+    def with_parameters(self, **changed: Any) -> Settings:
+        """The same with other parameters; the start stays that of this record."""
+        given = {**self.given, **changed, "init_scale": self.init_scale}
         return self.of(
             given, self.shape, self.seed,
             ridge=self.ridge, any_precision=self.any_precision, row_numbers=self.row_numbers,

@@ -193,6 +193,14 @@ class Training:
         """The same for another α and another end."""
         return replace(self, settings=self.settings.at(alpha, t_end))
 
+    def quick(self) -> Training:
+        """The same to be judged and not kept, in float32 where a ridge drowns the rounding."""
+        dtype = self.settings.quick_dtype
+        if dtype == self.settings.dtype:
+            return self
+        start = to_tensor(self.network.theta, dtype, self.start.device)
+        return replace(self, settings=self.settings.with_parameters(dtype=dtype), start=start)
+
     def until(
         self,
         t_end: float,

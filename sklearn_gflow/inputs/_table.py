@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import (
     FittedState,
     Interval,
+    RawTables,
     RealNotInt,
     StrOptions,
     _check_feature_names_in,
@@ -47,7 +48,7 @@ _PARTS = {
 
 @described(_PARTS, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class TableEncoder(FittedState, TransformerMixin, BaseEstimator):
+class TableEncoder(RawTables, FittedState, TransformerMixin, BaseEstimator):
     """A raw table as numbers without gaps: frames of pandas or polars, or arrays.
 
     - Numbers stay as they are, truth values become 0 and 1. What is missing becomes the median, and
@@ -274,9 +275,6 @@ class TableEncoder(FittedState, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -20,7 +20,7 @@ from sklearn_gflow import (
     SmoothRobustScaler,
     TableEncoder,
 )
-from sklearn_gflow.estimators import _inputs
+from sklearn_gflow.estimators import _inputs, _rows
 from sklearn_gflow.estimators._inputs import checked_rows
 from sklearn_gflow.estimators._rows import TransformedRows
 from sklearn_gflow.estimators._tensors import seed_of
@@ -317,7 +317,7 @@ def test_what_would_take_much_is_made_when_it_is_asked_for(monkeypatch):
     y = targets(AdaptedFlowRegressor, X)
     settings = {"encoding": "piecewise", "rescalings": 1, "batch_size": 20, "t_end": 0.8}
     expected = fit(AdaptedFlowRegressor, X, y, **settings)
-    monkeypatch.setattr(_inputs, "_HELD_BYTES", 100)
+    monkeypatch.setattr(_rows, "_HELD_BYTES", 100)
     lazy = fit(AdaptedFlowRegressor, X, y, **settings)
     np.testing.assert_allclose(lazy.predict(X), expected.predict(X), rtol=1e-6)
     np.testing.assert_allclose(lazy.feature_importances_, expected.feature_importances_)
