@@ -5,7 +5,14 @@ Those of scikit-learn are repeated here, so that one import serves for all.
 
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-__all__ = ["ConvergenceWarning", "GramMemoryError", "NotFittedError"]
+__all__ = ["ArchiveError", "ConvergenceWarning", "GramMemoryError", "NotFittedError"]
+
+
+class ArchiveError(ValueError):
+    """A file is torn, was changed, or is none that this package has written.
+
+    Nothing that such a file holds is run, and nothing of it is handed on.
+    """
 
 
 class GramMemoryError(MemoryError):

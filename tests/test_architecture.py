@@ -23,9 +23,11 @@ ROOMS = {
         "dynamics",
         "diagnostics",
         "estimators",
+        "archive",
         "exceptions",
     },
     "plots": {"geometry", "dynamics", "diagnostics", "plots", "exceptions"},
+    "archive.py": {"exceptions"},
     "exceptions.py": set(),
     "__init__.py": {"inputs", "estimators", "exceptions"},
 }
