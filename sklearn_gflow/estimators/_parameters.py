@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
@@ -376,6 +377,16 @@ class FlowParameters:
         """
         Bytes that training may take. None: what the device has, less where a control group or
         ``ulimit`` leaves less. What would take more is refused before it is allocated.
+        """,
+    )
+    checkpoint: Any = parameter(
+        None,
+        [str, PathLike, None],
+        "str, path-like or None",
+        """
+        A file in which the fit is written down as it goes, at least every half minute and at its
+        end. The same fit started again goes on from there and ends where it would have ended; one
+        of another table or other parameters is refused. Needs ``method="exponential"``.
         """,
     )
     random_state: Any = parameter(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._rows import TrainingData
@@ -39,6 +40,8 @@ class Problem:
         Class of each row to train on.
     chunk : bool
         Whether the rows are one of many chunks.
+    checkpoint : Part or None
+        Where the training is kept.
     """
 
     data: TrainingData
@@ -49,6 +52,7 @@ class Problem:
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+    checkpoint: Part | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""

@@ -7,7 +7,7 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
+from sklearn_gflow.estimators._checkpoint import Checkpoint, checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
@@ -111,10 +112,13 @@ class _FlowCV(
             If the Gram would not fit into memory.
         """
         with undisturbed():
-            found = self._searched(X, y, sample_weight, groups)
+            one, checkpoint = checkpointed(self)
+            found = one._searched(X, y, sample_weight, groups, checkpoint)
         return self._write(found)
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
+    def _searched(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, checkpoint: Checkpoint | None
+    ) -> dict[str, Any]:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
@@ -122,7 +126,12 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        search = self._over(plain, whole, folds, rows, seed)
+        part = None
+        if checkpoint is not None:
+            of_folds = {"folds": [index for fold in folds for index in fold]}
+            about = told_of(whole.data, None, whole.coding.attributes(), **of_folds)
+            part = checkpoint.open(about, [])
+        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -134,14 +143,18 @@ class _FlowCV(
             own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
-            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
+            kept = replace(whole, checkpoint=part and part.under(f"member {k}"))
+            members.append(self._member(plain, candidate, **own)._fit_problem(kept))
+        if checkpoint is not None:
+            checkpoint.finish()
         return self._found(search, judged, choice, members)
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
         shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
         own = {name: getattr(self, name) for name in shared}
-        plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
+        own |= {"random_state": seed, "checkpoint": None}
+        plain: BaseAdaptedFlow = self._estimator_class(**own)
         return plain
 
     @staticmethod

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from sklearn_gflow.estimators._candidates import Candidate, Grid
+from sklearn_gflow.estimators._checkpoint import Part, once
 from sklearn_gflow.estimators._ensemble import greedy_weights
 from sklearn_gflow.estimators._following import Path, follow
 from sklearn_gflow.estimators._judgement import Judgement
@@ -124,6 +126,8 @@ class Search:
         How many networks are followed, of those that leave-one-out judged best.
     seed : int
         Of encodings.
+    checkpoint : Part or None
+        Where it is kept what was found.
     """
 
     grid: Grid
@@ -133,6 +137,7 @@ class Search:
     by_fold: bool
     n_followed: int
     seed: int
+    checkpoint: Part | None = None
 
     def all_followed(self) -> list[Judged]:
         """All candidates over all folds."""
@@ -171,8 +176,9 @@ class Search:
             for scale in self.grid.init_scales:
                 candidates = [Candidate(encoding, scale, alpha) for alpha in self.grid.alphas]
                 training = self.build(candidates[0], encoded)
-                times = self.grid.times
-                found = judge_left_out(training, problem.coding.judge, self.grid.alphas, times)
+                times, alphas = self.grid.times, self.grid.alphas
+                judge = partial(judge_left_out, training, problem.coding.judge, alphas, times)
+                found = once(self.checkpoint, f"left out {candidates[0]}", judge)
                 nothing = np.full(len(times), np.nan)
                 judged += [
                     Judged(candidate, of_alpha[:, 1], [], nothing, nothing)
@@ -195,7 +201,10 @@ class Search:
             if factors is not None:
                 problem = problem.stretched(factors[k])
             training = self.build(candidate, problem)
-            paths.append(follow(training, problem, self.grid.times, stretch=stretch))
+            go = partial(follow, training, problem, self.grid.times, stretch=stretch)
+            name = f"path of {candidate} over fold {k}"
+            found = once(self.checkpoint, name, lambda go=go: vars(go()))  # type: ignore[misc]
+            paths.append(Path(**found))
         judged = Judged(candidate, left_out, paths, np.empty(0), np.empty(0))
         return self._scored(judged)
 
