@@ -104,7 +104,7 @@ class BaseAdaptedFlow(
         with undisturbed():
             one, checkpoint = checkpointed(self)
             problem = one._validate(X, y, sample_weight, X_val, y_val)
-            attributes = one._kept(problem, checkpoint, one._fitted)
+            attributes = one._under(checkpoint, problem, one._fitted)
         return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
@@ -159,7 +159,7 @@ class BaseAdaptedFlow(
         with undisturbed():
             one, checkpoint = checkpointed(self)
             problem = one._problem(*about, chunk=True)
-            attributes = one._kept(problem, checkpoint, one._chunk_fitted)
+            attributes = one._under(checkpoint, problem, one._chunk_fitted)
         return self._write(attributes)
 
     def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def checkpointed(estimator: Any) -> tuple[Any, Checkpoint | None]:
         )
     checkpoint = Checkpoint.of(estimator)
     if estimator.random_state is None:
+        if checkpoint.seed is None:
+            checkpoint.seed = seed_of(None)
         estimator = copy.copy(estimator)
         estimator.random_state = checkpoint.seed
     return estimator, checkpoint
@@ -76,7 +78,7 @@ class Checkpoint:
         Where the last call in the file began, if it went on with another.
     parts : dict
         States of flows and results, by name.
-    seed : int
+    seed : int or None
         Of a fit without ``random_state``.
     passed_over : bool
         Whether the file has gone further than this call.
@@ -87,7 +89,7 @@ class Checkpoint:
         self.calls: list[str] = []
         self.before: dict[str, Any] | None = None
         self.parts: dict[str, Any] = {}
-        self.seed = seed_of(None)
+        self.seed: int | None = None
         self.passed_over = False
         self._found: list[str] = []  # calls in the file
         self._known: dict[str, dict[str, str]] = {}  # their parameters, by digest
@@ -282,13 +284,14 @@ def once(part: Part | None, name: str, make: Callable[[], Any]) -> Any:
     return make() if part is None else part.once(name, make)
 
 
-@dataclass(frozen=True)
+@dataclass
 class FlowKeeper:
     """Keeps the state of a flow in a checkpoint."""
 
     checkpoint: Checkpoint
     name: str
     start: torch.Tensor
+    moved: bool = False  # whether there was a step since it began, or went on
 
     @property
     def state(self) -> State | None:
@@ -312,7 +315,10 @@ class FlowKeeper:
         return found
 
     def keep(self, state: Callable[[], State], *, ended: bool = False) -> None:
-        """Keep it, where it is time to."""
+        """Keep it, where it is time to; the end that was read from the file is there already."""
+        if ended and not self.moved and self.name in self.checkpoint.parts:
+            return
+        self.moved = True
         self.checkpoint.note(
             self.name, lambda: {"start": self._start(), "state": state()}, ended=ended
         )

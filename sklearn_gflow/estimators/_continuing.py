@@ -70,10 +70,10 @@ class Continuing:
 
     # -- checkpoints -------------------------------------------------------------------------------
 
-    def _kept(
+    def _under(
         self,
-        problem: Problem,
         checkpoint: Checkpoint | None,
+        problem: Problem,
         fit: Callable[[Problem], dict[str, Any]],
     ) -> dict[str, Any]:
         """Fitted attributes of a call that is kept in a checkpoint, if there is one."""
