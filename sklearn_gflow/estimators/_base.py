@@ -21,6 +21,7 @@ from sklearn_gflow.contract import FittedState, RawTables
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
+from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
@@ -57,6 +58,8 @@ class BaseAdaptedFlow(
     _network: FittedNetwork
 
     _doc_link_module = "sklearn_gflow"
+    _packed = staticmethod(packed)
+    _unpacked = staticmethod(unpacked)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

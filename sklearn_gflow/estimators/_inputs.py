@@ -253,8 +253,10 @@ class FittedInputs:
         return X if self.encoder is None else transformed(X, self._encoded)
 
     def _transformed(self, X: np.ndarray) -> np.ndarray:
-        if self.scaler is not None:
-            X = self.scaler.transform(X)
+        return self.finished(X if self.scaler is None else self.scaler.transform(X))
+
+    def finished(self, X: np.ndarray) -> np.ndarray:
+        """Scaled columns, encoded and stretched."""
         if self.encoder is not None:
             X = self._encoded(X)
         return X if self.factors is None else X * self.factors.astype(X.dtype)

@@ -17,6 +17,7 @@ import torch
 from sklearn_gflow.estimators._rows import read, row_chunks
 from sklearn_gflow.estimators._tensors import (
     check_device,
+    host_tensor,
     made_with_seed,
     to_numpy,
     to_tensor,
@@ -241,6 +242,20 @@ class FittedNetwork:
         return ended
 
     @property
+    def is_layered(self) -> bool:
+        """Whether it is made of layers, and no callable of the user's makes it."""
+        return self.architecture.module is None
+
+    def parts(self, family: Family | None = None) -> dict[str, Any]:
+        """Arrays of θ and θ₀ by the names that the family gives them; of θ₀ with "init_" behind."""
+        family = family or self.family(torch.device("cpu"))
+        last, first = (
+            family.fitted_attributes(host_tensor(theta)) for theta in (self.theta, self.reference)
+        )
+        starts = {f"{name}init_": first[name] for name in first if not isinstance(first[name], int)}
+        return {name: _arrays(part) for name, part in {**last, **starts}.items()}
+
+    @property
     def device(self) -> torch.device:
         """That of the fit; the CPU on a machine without it."""
         try:
@@ -305,3 +320,12 @@ class FittedNetwork:
         start = outputs(self.reference)
         for theta in thetas:
             yield outputs(theta) - start
+
+
+def _arrays(part: Any) -> Any:
+    """Tensors in a list or a dict, or alone, as arrays."""
+    if isinstance(part, torch.Tensor):
+        return to_numpy(part)
+    if isinstance(part, Mapping):
+        return {name: _arrays(value) for name, value in part.items()}
+    return [_arrays(value) for value in part] if isinstance(part, list) else part

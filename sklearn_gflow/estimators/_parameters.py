@@ -360,7 +360,10 @@ class FlowParameters:
         "auto",
         [StrOptions({"auto"}), "boolean"],
         '"auto" or bool',
-        'Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.',
+        """
+        Whether to keep ``ntk_gram_``. "auto": up to 64 MiB, and not in pickles and files; set to
+        True before you write them it stands there too.
+        """,
     )
     store_path: bool = parameter(
         False,

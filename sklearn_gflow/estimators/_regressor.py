@@ -190,7 +190,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """Fitted attributes, with the rows that standard deviations are computed from."""
         seen = self._kept.n_train if self._continues(chunk=True) and ended.problem.chunk else 0
         attributes = super()._expose(ended)
-        return attributes | KeptRows.of(ended.training, ended.trained, seen).attributes()
+        return attributes | KeptRows.of(ended, seen).attributes()
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict targets, and how far new observations should be from them.
