@@ -37,7 +37,8 @@ PATH: Final[Group] = {
         unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
         ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
         are those of ``kernel_rows_``. With ``early_stopping=True`` also "validation_score" and
-        "validation_loss"; the path then goes on past the solution.
+        "validation_loss"; the path then goes on past the solution. With ``warm_start``, and after
+        ``partial_fit``, it is the record of all fits, of each up to its solution.
         """,
     ),
     "validation_scores_": (
