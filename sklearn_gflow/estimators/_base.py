@@ -154,12 +154,11 @@ class BaseAdaptedFlow(
         return joined(vars(self), attributes) if self._continues() else attributes
 
     def _fit_chunk(self, problem: Problem) -> Self:
-        with undisturbed():
-            problem = self._prepared(problem)
-            training = self._build(problem)
-            trained = training.over_chunk()
-            warn(incomplete(trained))
-            attributes = self._expose(Ended(problem, training, trained))
+        problem = self._prepared(problem)
+        training = self._build(problem)
+        trained = training.over_chunk()
+        warn(incomplete(trained))
+        attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
