@@ -75,11 +75,18 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray 
     Raises
     ------
     ValueError
-        If a weight is negative, not finite, or all are zero.
+        If there is not a number for each row, one is negative or not finite, or all are zero.
     """
     if sample_weight is None:
         return None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    try:
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        if "sample_weight" in str(error):
+            raise
+        raise ValueError(
+            f"sample_weight must be numbers, one for each row of X: {error}"
+        ) from error
     if (weights < 0).any():
         raise ValueError("sample_weight has negative values; weights must be zero or positive")
     if not weights.any():

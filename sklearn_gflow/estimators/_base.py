@@ -146,12 +146,11 @@ class BaseAdaptedFlow(
         return self._expose(Ended(problem, training, trained, left_out))
 
     def _fit_chunk(self, problem: Problem) -> Self:
-        with undisturbed():
-            problem = self._prepared(problem)
-            training = self._build(problem)
-            trained = training.over_chunk()
-            warn(incomplete(trained))
-            attributes = self._expose(Ended(problem, training, trained))
+        problem = self._prepared(problem)
+        training = self._build(problem)
+        trained = training.over_chunk()
+        warn(incomplete(trained))
+        attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod

@@ -19,7 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_gflow.estimators._rows import Rows, read, row_chunks, transformed
 from sklearn_gflow.estimators._tensors import readable
-from sklearn_gflow.estimators._validation import validate_data
+from sklearn_gflow.estimators._validation import numbers_of, validate_data
 from sklearn_gflow.inputs import (
     PeriodicEncoder,
     PiecewiseLinearEncoder,
@@ -66,6 +66,8 @@ def checked_rows(
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
     X, y = readable(X, "X"), readable(y, "y")
+    if check_y.get("y_numeric"):
+        y = numbers_of(y)
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",

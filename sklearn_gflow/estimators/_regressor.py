@@ -122,9 +122,10 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        self._check_chunk()
-        rows, described = self._checked(X, y, sample_weight, chunk=True)
-        return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+        with undisturbed():
+            self._check_chunk()
+            rows, described = self._checked(X, y, sample_weight, chunk=True)
+            return self._fit_chunk(self._problem(rows, None, described, chunk=True))
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any

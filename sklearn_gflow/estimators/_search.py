@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_gflow.contract import FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
@@ -23,7 +23,7 @@ from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
+from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -188,11 +188,12 @@ class _FlowCV(
     ) -> Search:
         """The search over folds."""
         classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
-        problems = [
-            plain._problem(rows.take(training), rows.take(held_out), {}, classes)
-            for training, held_out in folds
-        ]
-        held_out = np.concatenate([held_out for _, held_out in folds])
+        problems = []
+        for k, (training, held_out) in enumerate(folds):
+            with in_fold(k, len(folds)):
+                parts = rows.take(training), rows.take(held_out)
+                problems.append(plain._problem(*parts, {}, classes))
+        all_held_out = np.concatenate([held_out for _, held_out in folds])
         grid = Grid.of(
             self,
             closed_form=self._closed_form(whole),
@@ -203,7 +204,7 @@ class _FlowCV(
             grid,
             lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
             problems,
-            Judgement(whole.coding, rows.take(held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
@@ -218,15 +219,14 @@ class _FlowCV(
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
         classify = is_classifier(self)
         if self.cv is None:
+            check_consistent_length(groups, present)
             some = None if groups is None else np.asarray(groups)[present]
             n_rows, n_outputs = whole.data.targets.shape
             once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
             return default_folds(
                 whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
             )
-        places = np.cumsum(present) - 1
-        folds = folds_of(self.cv, X, y, groups, classify=classify)
-        return [(places[a[present[a]]], places[b[present[b]]]) for a, b in folds]
+        return present_folds(folds_of(self.cv, X, y, groups, classify=classify), present)
 
     def _found(
         self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
