@@ -375,6 +375,10 @@ class BaseAdaptedFlow(
     def _is_fitted(self) -> bool:
         return hasattr(self, "n_iter_")
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return self._is_fitted()
+
     def _continues(self, *, chunk: bool = False) -> bool:
         """Whether training goes on from the last solution: a chunk's does if there is one."""
         return (chunk or bool(self.warm_start)) and self._is_fitted()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -28,6 +29,9 @@ __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_width
 
 # So many rows bear witness of what was trained.
 _WITNESSES = 4
+# Rows whose activations stay in a core's cache: so many are predicted at once.
+_CHUNK = 1024
+_Function = Callable[[torch.Tensor], torch.Tensor]
 _ANOTHER = (
     "module makes another network than the one that was trained when it is called again; keep what "
     "its outputs depend on in parameters, buffers or attributes that are tensors, which a fit "
@@ -302,24 +306,51 @@ class FittedNetwork:
 
     def model(self, X: np.ndarray) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
-        return next(self.models(X, self.theta[None]))
+        return self._difference(X, *(self._functions if self._are_layers else self._made()))
 
     def models(self, X: np.ndarray, thetas: np.ndarray) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) for several θ."""
-        device, dtype = self.device, self.dtype
-        family = self.family(device)
-
-        def outputs(theta: np.ndarray) -> np.ndarray:
-            at = to_tensor(theta, dtype, device)
-            parts = [
-                to_numpy(family.outputs(at, to_tensor(read(X, rows), dtype, device)))
-                for rows in row_chunks(len(X))  # X may be mapped from disk
-            ]
-            return np.concatenate(parts)
-
-        start = outputs(self.reference)
         for theta in thetas:
-            yield outputs(theta) - start
+            yield self._difference(X, *self._made(theta))
+
+    def _difference(
+        self, X: np.ndarray, solution: _Function, reference: _Function, device: torch.device
+    ) -> np.ndarray:
+        parts = []
+        for chunk in row_chunks(len(X), _CHUNK):  # X may be mapped from disk
+            rows = self._tensor(read(X, chunk), device)
+            parts.append(to_numpy(solution(rows) - reference(rows)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @cached_property
+    def _functions(self) -> tuple[_Function, _Function, torch.device]:
+        """Those of the solution, which threads share where they are layers."""
+        return self._made()
+
+    def _made(self, theta: np.ndarray | None = None) -> tuple[_Function, _Function, torch.device]:
+        """f_θ, by default at the solution, f_θ₀, and where they are computed."""
+        device = self.device
+        family = self.family(device)
+        thetas = self.theta if theta is None else theta, self.reference
+        solution, reference = (
+            family.at(at) for at in (self._tensor(array, device) for array in thetas)
+        )
+        return solution, reference, device
+
+    @property
+    def _are_layers(self) -> bool:
+        """Whether the family is of this package, which changes no array that it is given."""
+        return self.architecture.module is None
+
+    def _tensor(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
+        """An array in the precision of the fit; what is no user's own needs no copy of it."""
+        if self._are_layers:
+            array = host_tensor(np.asarray(array, self.dtype))
+        return to_tensor(array, self.dtype, device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a copy holds: arrays."""
+        return {name: value for name, value in vars(self).items() if name != "_functions"}
 
 
 def _arrays(part: Any) -> Any:

@@ -6,7 +6,7 @@ the Gaussian process. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class KeptRows:
     data: TrainingData
     n_train: int
     scaled: np.ndarray | None = None
+    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, ended: Ended, seen: int = 0) -> KeptRows:
@@ -82,12 +83,8 @@ class KeptRows:
         self, network: FittedNetwork, X: np.ndarray, model: np.ndarray
     ) -> np.ndarray:
         """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
-        all_kept = len(self.data.X) == self.n_train
-        # The kernel of the start has not seen the targets. Where a sample stands for all rows, the
-        # kernel is that of the solution, and the noise is read off its residuals.
-        theta = network.reference if all_kept else network.theta
-        dtype, device = network.exact_dtype, network.device
-        posterior = self._posterior(network, theta, device, dtype, all_kept=all_kept)
+        all_kept, (theta, dtype) = self._all_kept, self._looked_at(network)
+        device, posterior = network.device, self._posterior_of(network)
         size = max(1, _CROSS_ENTRIES // (len(self.data.X) * network.n_outputs**2))
         squares = []
         for rows in row_chunks(len(X), size):
@@ -99,24 +96,44 @@ class KeptRows:
                 squares.append(posterior.predict(other)[1])
         return to_numpy(torch.cat(squares).sqrt())
 
-    def _posterior(
-        self,
-        network: FittedNetwork,
-        theta: np.ndarray,
-        device: torch.device,
-        dtype: str,
-        *,
-        all_kept: bool,
-    ) -> TangentPosterior:
-        """The Gaussian process of the tangent kernel at θ, given the rows that were kept."""
-        kept = self.data.distinct() if all_kept else self.data
+    @property
+    def _all_kept(self) -> bool:
+        return len(self.data.X) == self.n_train
+
+    def _looked_at(self, network: FittedNetwork) -> tuple[np.ndarray, str]:
+        """The θ of the kernel, and its precision.
+
+        The kernel of the start has not seen the targets. Where a sample stands for all rows, the
+        kernel is that of the solution, and the noise is read off its residuals.
+        """
+        theta = network.reference if self._all_kept else network.theta
+        return theta, network.exact_dtype
+
+    def _posterior_of(self, network: FittedNetwork) -> TangentPosterior:
+        """The Gaussian process of the tangent kernel, given these rows; decomposed once.
+
+        Two threads that come at once both decompose, and find the same.
+        """
+        known = self._found.get("posterior")
+        if known is None or known[0] is not network:
+            known = self._found["posterior"] = network, self._posterior(network)
+        posterior: TangentPosterior = known[1]
+        return posterior
+
+    def _posterior(self, network: FittedNetwork) -> TangentPosterior:
+        (theta, dtype), device = self._looked_at(network), network.device
+        kept = self.data.distinct() if self._all_kept else self.data
         weights = None if kept.weights is None else to_tensor(kept.weights, "float64", device)
         posterior = TangentPosterior.by_leave_one_out(
             network.linearize(kept.X, theta, dtype),
             to_tensor(kept.targets, "float64", device),
             weights,
         )
-        if all_kept:
+        if self._all_kept:
             return posterior
         residual = kept.targets - network.model(kept.X)
         return posterior.standing_for(self.n_train, to_tensor(residual, "float64", device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a copy holds: nothing that can be computed again."""
+        return {**vars(self), "_found": {}}
