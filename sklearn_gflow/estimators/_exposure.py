@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from sklearn_gflow.diagnostics import Collapse, collapse, neural_collapse
 from sklearn_gflow.estimators._coding import CodedLabels

@@ -27,9 +27,8 @@ from sklearn_gflow import (
     save,
 )
 from sklearn_gflow.estimators import _forms, _saving
-from sklearn_gflow.geometry import LayeredNetwork
+from sklearn_gflow.geometry import SOLVERS, LayeredNetwork
 from sklearn_gflow.geometry.losses import SquaredLoss
-from sklearn_gflow.geometry import SOLVERS
 from tests.estimators.data import small, table
 from tests.persistence.models import MODELS, fitted, go_on, hold_same, said
 
