@@ -14,10 +14,12 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
+from sklearn_gflow.contract.pages import DocumentedHere
 from sklearn_gflow.contract.state import FittedState
 from sklearn_gflow.contract.tags import RawTables
 
 __all__ = [
+    "DocumentedHere",
     "FittedState",
     "HasMethods",
     "Interval",

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
@@ -43,7 +43,13 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    DocumentedHere,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    PathParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -55,8 +61,6 @@ class BaseAdaptedFlow(
     _metric_scale: float
     _target_type: ClassVar[str]  # of the target means of categories
     _network: FittedNetwork
-
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
