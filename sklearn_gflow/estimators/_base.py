@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
 from sklearn_gflow.dynamics import Carried, tau_from_t
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
@@ -46,7 +46,13 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    DocumentedHere,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    PathParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -61,7 +67,6 @@ class BaseAdaptedFlow(
     _target_type: ClassVar[str]  # of the target means of categories
     _network: FittedNetwork
 
-    _doc_link_module = "sklearn_gflow"
     _packed = staticmethod(packed)
     _unpacked = staticmethod(unpacked)
 

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -77,7 +77,13 @@ def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.nd
 
 
 class _FlowCV(
-    RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
+    DocumentedHere,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    SearchParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
@@ -85,7 +91,6 @@ class _FlowCV(
     best_estimator_: Any
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
