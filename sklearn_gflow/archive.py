@@ -21,14 +21,15 @@ from safetensors.numpy import load, save
 
 from sklearn_gflow.exceptions import ArchiveError
 
-__all__ = ["read", "write"]
+__all__ = ["DTYPES", "read", "write"]
 
 _FACTS, _CHECKSUM = "facts", "sha256"
 _LENGTH = 8  # bytes in front of the header, which tell how long it is
-_DTYPES = {
+DTYPES = {
     np.dtype(kind)
     for kind in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
+"""Types of arrays that a file can hold."""
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts: Any) -> None:
@@ -108,7 +109,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
 def _content(arrays: Mapping[str, np.ndarray], facts: Any) -> bytes:
     """The bytes of a file."""
     for name, array in arrays.items():
-        if array.dtype.newbyteorder("=") not in _DTYPES:
+        if array.dtype.newbyteorder("=") not in DTYPES:
             raise ValueError(f"array {name!r} has type {array.dtype}, which no archive holds")
     little = {
         # ascontiguousarray gives every array an axis.

@@ -5,7 +5,13 @@ Those of scikit-learn are repeated here, so that one import serves for all.
 
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-__all__ = ["ArchiveError", "ConvergenceWarning", "GramMemoryError", "NotFittedError"]
+__all__ = [
+    "ArchiveError",
+    "ConvergenceWarning",
+    "GramMemoryError",
+    "NotFittedError",
+    "VersionWarning",
+]
 
 
 class ArchiveError(ValueError):
@@ -20,3 +26,7 @@ class GramMemoryError(MemoryError):
 
     Where the estimate was too low, it stands in for the error of an allocator.
     """
+
+
+class VersionWarning(UserWarning):
+    """A pickle or a file was written by another version of the package."""

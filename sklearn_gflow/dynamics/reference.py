@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import Radau, solve_ivp
+from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
@@ -38,6 +39,13 @@ METHODS = ("RK45", "DOP853", "Radau", "LSODA")
 
 # Those that solve with a Jacobian, for which LAPACK wants finite numbers.
 _IMPLICIT = ("Radau", "LSODA")
+
+# So often is the field evaluated for a step at most, and so often for each number of the state by
+# those with a Jacobian. Steps that are rejected are no steps to ``max_iter``.
+_EVALUATIONS, _DIFFERENCES = 100, 10
+
+# Of an end before this one squares of lengths of steps would be zero: it is the unit of time then.
+_SHORT = 1e-100
 
 # t = 1 − e^{−τ} cannot tell later times apart in float64.
 _LAST_TAU = 36.0
@@ -129,31 +137,28 @@ def _integrate(
     """Let scipy go to the end, and read off the points that are reported."""
     trajectory, clock = system.trajectory, system.clock
     initial = system.begin()
-    if not math.isfinite(system.scale + system.initial_residual + system.origin.loss):
-        trajectory.outcome = Outcome.DIVERGED
-        return trajectory
-    if hung.outcome is not None:
-        trajectory.outcome = hung.outcome
-        return trajectory
     tau_end = min(float(tau_from_t(t_end)), _LAST_TAU)
+    if (outcome := _no_way(system, hung, tau_end)) is not None:
+        trajectory.outcome = outcome
+        return trajectory
     to_clock = (lambda tau: tau) if clock == "tau" else t_from_tau
     end = float(to_clock(tau_end))
-    if system.too_fast(tau_end):
-        trajectory.outcome = Outcome.STEP_UNDERFLOW
-        return trajectory
     system.implicit = method in _IMPLICIT
+    a_step = _EVALUATIONS + (_DIFFERENCES * len(initial) if system.implicit else 0)
+    system.evaluations_left = system.options.max_iter * a_step
     grid = None
     if times is not None:
-        grid = [0.0, *np.minimum(to_clock(tau_from_t(times)), end)]
+        grid = np.array([0.0, *np.minimum(to_clock(tau_from_t(times)), end)])
+    system.unit = unit = end if end < _SHORT else 1.0
     try:
         # Trial steps may overflow: they are rejected, or the outcome tells.
         with np.errstate(all="ignore"):
             solution = solve_ivp(
                 system.rate,
-                (0.0, end),
+                (0.0, end / unit),
                 initial,
-                method=method,
-                t_eval=grid,
+                method=_QuietRadau if method == "Radau" else method,
+                t_eval=None if grid is None else grid / unit,
                 events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
                 rtol=rtol,
                 atol=atol,
@@ -162,14 +167,23 @@ def _integrate(
     except FactorizationError as error:
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return trajectory
-    except _NotFiniteError:
-        trajectory.outcome = Outcome.DIVERGED
+    except _BrokenOffError as error:
+        trajectory.outcome = error.outcome
         return trajectory
     trajectory.solvers.append(method)
-    trajectory.outcome = _outcome(solution, hung, end, trajectory.loss[-1])
+    trajectory.outcome = _outcome(solution, hung, end / unit, trajectory.loss[-1])
     if not solution.success:
         trajectory.detail = str(solution.message)
     return trajectory
+
+
+def _no_way(system: _System, hung: Callbacks, tau_end: float) -> Outcome | None:
+    """Why there is nothing to integrate, where there is not."""
+    if not math.isfinite(system.scale + system.initial_residual + system.origin.loss):
+        return Outcome.DIVERGED
+    if hung.outcome is None and system.too_fast(tau_end):
+        return Outcome.STEP_UNDERFLOW
+    return hung.outcome
 
 
 def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome:
@@ -185,8 +199,26 @@ def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome
     return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
 
 
-class _NotFiniteError(ArithmeticError):
-    """The field has left the finite numbers, where the integrator has no way back."""
+class _BrokenOffError(ArithmeticError):
+    """The integrator has no way back, or finds none: it is left in the middle of a step."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
+
+
+class _QuietRadau(Radau):
+    """Radau that tries a shorter step where its matrix is singular, without a warning of it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lu = self._lu
+
+    def _lu(self, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.nlu += 1
+        (getrf,) = get_lapack_funcs(("getrf",), (A,))
+        lu, pivots, _ = getrf(A, overwrite_a=True)
+        return lu, pivots
 
 
 @dataclass
@@ -234,6 +266,8 @@ class _System:
     clock: str
     begun: Point | None = None
     implicit: bool = False
+    unit: float = 1.0  # of the time that scipy sees
+    evaluations_left: float = math.inf
     scale: float = field(init=False)
     ridge: float = field(init=False)
     initial_residual: float = field(init=False)
@@ -257,6 +291,9 @@ class _System:
         return torch.cat([self.origin.theta, *parts]).double().cpu().numpy()
 
     def rate(self, time: float, state: np.ndarray) -> np.ndarray:
+        if self.evaluations_left <= 0:
+            raise _BrokenOffError(Outcome.STEP_UNDERFLOW)
+        self.evaluations_left -= 1
         point, factor, parts = self._at(time, state)
         # In τ the field is N·V; in t it is N·V/(1 − t).
         field = parameter_field(
@@ -268,8 +305,9 @@ class _System:
                 rates.append(callback.rate(point, factor, part))
         flat = torch.cat(rates).double().cpu().numpy()
         if self.implicit and not np.isfinite(flat).all():
-            raise _NotFiniteError
-        return flat if self.clock == "tau" else flat / (1 - time)
+            raise _BrokenOffError(Outcome.DIVERGED)
+        flat *= self.unit
+        return flat if self.clock == "tau" else flat / (1 - self.unit * time)
 
     def too_fast(self, tau_end: float) -> bool:
         """Whether τ cannot tell apart the times at which the standard flow moves at its start.
@@ -309,6 +347,7 @@ class _System:
         self.trajectory.add_columns(merged(columns))
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
+        time = self.unit * time
         tau = time if self.clock == "tau" else float(tau_from_t(time))
         like = self.origin.theta
         flat = torch.tensor(state, dtype=like.dtype, device=like.device)

@@ -18,12 +18,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
+from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
@@ -46,6 +47,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
+    DocumentedHere,
     RawTables,
     FittedState,
     Continuing,
@@ -62,7 +64,8 @@ class BaseAdaptedFlow(
     _inputs: FittedInputs
     _target_type: ClassVar[str]  # of the target means of categories
 
-    _doc_link_module = "sklearn_gflow"
+    _packed = staticmethod(packed)
+    _unpacked = staticmethod(unpacked)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -156,11 +159,9 @@ class BaseAdaptedFlow(
 
     def _fit_chunk(self, *about: Any) -> Self:
         """Go over a chunk; it is about what `_problem` takes."""
-        with undisturbed():
-            one, checkpoint = checkpointed(self)
-            problem = one._problem(*about, chunk=True)
-            attributes = one._under(checkpoint, problem, one._chunk_fitted)
-        return self._write(attributes)
+        one, checkpoint = checkpointed(self)
+        problem = one._problem(*about, chunk=True)
+        return self._write(one._under(checkpoint, problem, one._chunk_fitted))
 
     def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from sklearn_gflow.estimators._plain import Reader, Writer, digest, in_words, on
 from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError
+
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 __all__ = ["Checkpoint", "Part", "checkpointed", "once", "told_of"]
 
@@ -330,17 +332,34 @@ class FlowKeeper:
 # -- digests -------------------------------------------------------------------------------------
 
 
-def told_of(
-    data: TrainingData, held_out: TrainingData | None, coded: Mapping[str, Any], **more: Any
-) -> dict[str, str]:
+class About(Protocol):
+    """What a training is about: a problem."""
+
+    @property
+    def data(self) -> TrainingData:
+        """Rows to train on."""
+
+    @property
+    def held_out(self) -> TrainingData | None:
+        """Rows to stop by."""
+
+    @property
+    def coding(self) -> Any:
+        """How y became targets."""
+
+
+def told_of(problem: About, folds: Folds = ()) -> dict[str, str]:
     """Digests of a table, by the arguments of ``fit`` that they tell of."""
+    data, held_out = problem.data, problem.held_out
     tables = [data] if held_out is None else [data, held_out]
-    return {
+    told = {
         "X": digest(*(_of_table(table.X) for table in tables)),
-        "y": digest(*(table.targets for table in tables), *_arrays(coded)),
+        "y": digest(*(table.targets for table in tables), *_arrays(problem.coding.attributes())),
         "sample_weight": digest(*(table.weights for table in tables)),
-        **{name: digest(*values) for name, values in more.items()},
     }
+    return (
+        {**told, "folds": digest(*(index for fold in folds for index in fold))} if folds else told
+    )
 
 
 def _of_table(X: Any) -> list[str]:

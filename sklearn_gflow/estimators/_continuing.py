@@ -43,6 +43,10 @@ class Continuing:
     def _is_fitted(self) -> bool:
         return hasattr(self, "n_iter_")
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return self._is_fitted()
+
     def _continues(self, *, chunk: bool = False) -> bool:
         """Whether training goes on from the last solution: a chunk's does if there is one."""
         return (chunk or bool(self.warm_start)) and self._is_fitted()
@@ -90,9 +94,8 @@ class Continuing:
     def _opened(self, problem: Problem, checkpoint: Checkpoint) -> Problem:
         """The problem with the checkpoint, which is held to be of this call."""
         goes_on = self._continues(chunk=problem.chunk)
-        about = told_of(problem.data, problem.held_out, problem.coding.attributes())
         calls = self._calls() if goes_on else []
-        part = checkpoint.open(about, calls, self._left if goes_on else None)
+        part = checkpoint.open(told_of(problem), calls, self._left if goes_on else None)
         return replace(problem, checkpoint=part)
 
     def _calls(self) -> list[str]:

@@ -15,10 +15,9 @@ import torch
 
 from sklearn_gflow.diagnostics import Collapse, collapse, neural_collapse
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._tensors import to_numpy
-from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, Training, is_small_gram
+from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, is_small_gram
 from sklearn_gflow.geometry import tangent_spectrum
 from sklearn_gflow.geometry.vectors import norm
 
@@ -79,21 +78,8 @@ def _network(ended: Ended) -> dict[str, Any]:
         trajectory.theta,
         np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
-    return {"_network": network, "n_outputs_": network.n_outputs, **_named(training, network)}
-
-
-def _named(training: Training, network: FittedNetwork) -> dict[str, Any]:
-    parts = training.family.fitted_attributes(torch.from_numpy(network.theta))
-    return {name: _arrays(part) for name, part in parts.items()}
-
-
-def _arrays(part: Any) -> Any:
-    """Tensors in a list or a dict, or alone, as arrays."""
-    if isinstance(part, torch.Tensor):
-        return to_numpy(part)
-    if isinstance(part, Mapping):
-        return {name: _arrays(value) for name, value in part.items()}
-    return [_arrays(value) for value in part] if isinstance(part, list) else part
+    parts = network.parts(training.family)
+    return {"_network": network, "n_outputs_": network.n_outputs, **parts}
 
 
 def _kernel(ended: Ended) -> dict[str, Any]:

@@ -123,12 +123,13 @@ class PathParameters:
     )
     rescalings: int = parameter(
         0,
-        [Interval(Integral, 0, None, closed="left")],
+        [Interval(Integral, 0, 100, closed="both")],
         "int",
         """
         How often the flow starts anew, at its own start again, with its input columns stretched
         by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start.
+        has found. Columns that the network learnt to use then count for more from the start. Each
+        takes a flow of its own, at most 100 of them.
         """,
     )
     alpha: float = parameter(
@@ -362,7 +363,10 @@ class FlowParameters:
         "auto",
         [StrOptions({"auto"}), "boolean"],
         '"auto" or bool',
-        'Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.',
+        """
+        Whether to keep ``ntk_gram_``. "auto": up to 64 MiB, and not in pickles and files; set to
+        True before you write them it stands there too.
+        """,
     )
     store_path: bool = parameter(
         False,
