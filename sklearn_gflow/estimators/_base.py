@@ -104,8 +104,7 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            one, checkpoint = checkpointed(self)
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
             problem = one._validate(X, y, sample_weight, X_val, y_val)
             attributes = one._under(checkpoint, problem, one._fitted)
         return self._write(attributes)
@@ -159,9 +158,10 @@ class BaseAdaptedFlow(
 
     def _fit_chunk(self, *about: Any) -> Self:
         """Go over a chunk; it is about what `_problem` takes."""
-        one, checkpoint = checkpointed(self)
-        problem = one._problem(*about, chunk=True)
-        return self._write(one._under(checkpoint, problem, one._chunk_fitted))
+        with checkpointed(self) as (one, checkpoint):
+            problem = one._problem(*about, chunk=True)
+            attributes = one._under(checkpoint, problem, one._chunk_fitted)
+        return self._write(attributes)
 
     def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
@@ -357,9 +357,9 @@ class BaseAdaptedFlow(
             return problem
         problem = problem.encoded(self.encoding, self._inputs_seed())
         for k in range(self.rescalings):
-            name, part = f"rescaling {k}", problem.checkpoint
-            within = replace(problem, checkpoint=part and part.under(name))
-            problem = problem.stretched(once(part, name, partial(self._factors, within)))
+            name = f"rescaling {k}"
+            factors = partial(self._factors, problem.within(name))
+            problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
 
     def _check_chunk(self) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -24,9 +25,16 @@ from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError
 
-Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+__all__ = ["CHECKPOINT", "Checkpoint", "Part", "checkpointed", "once", "told_of"]
 
-__all__ = ["Checkpoint", "Part", "checkpointed", "once", "told_of"]
+CHECKPOINT = """
+A file in which the fit is written down as it goes, at least every half minute and at its end. The
+same fit started again goes on from there and ends where it would have ended; one of another table
+or other parameters is refused. Needs ``method="exponential"``.
+"""
+"""What the parameter is."""
+
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 _FORMAT = 1
 # Seconds between two writes: as many as one takes, times the first number, and never more than the
@@ -38,8 +46,11 @@ _FREE = ("checkpoint", "verbose")
 _LASTING = "rescaling"
 
 
-def checkpointed(estimator: Any) -> tuple[Any, Checkpoint | None]:
-    """The estimator with a seed, and its checkpoint; itself and None where it has none.
+@contextmanager
+def checkpointed(estimator: Any) -> Iterator[tuple[Any, Checkpoint | None]]:
+    """The estimator with a seed, and its checkpoint, whose end is written where all went well.
+
+    They are the estimator itself and None where it has no checkpoint.
 
     Raises
     ------
@@ -47,7 +58,8 @@ def checkpointed(estimator: Any) -> tuple[Any, Checkpoint | None]:
         If its method has no steps that can be gone on from, or the file is none of a checkpoint.
     """
     if estimator.checkpoint is None:
-        return estimator, None
+        yield estimator, None
+        return
     if (method := getattr(estimator, "method", "exponential")) != "exponential":
         raise ValueError(
             f"checkpoint keeps the steps of method='exponential', and those of method={method!r} "
@@ -59,7 +71,8 @@ def checkpointed(estimator: Any) -> tuple[Any, Checkpoint | None]:
             checkpoint.seed = seed_of(None)
         estimator = copy.copy(estimator)
         estimator.random_state = checkpoint.seed
-    return estimator, checkpoint
+    yield estimator, checkpoint
+    checkpoint.finish()
 
 
 class Checkpoint:

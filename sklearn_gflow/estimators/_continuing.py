@@ -88,7 +88,6 @@ class Continuing:
             attributes = self._passed_over(problem, checkpoint)
         else:
             attributes = fit(problem)
-            checkpoint.finish()
         return {**attributes, "_checkpointed": checkpoint.calls}
 
     def _opened(self, problem: Problem, checkpoint: Checkpoint) -> Problem:
@@ -96,7 +95,7 @@ class Continuing:
         goes_on = self._continues(chunk=problem.chunk)
         calls = self._calls() if goes_on else []
         part = checkpoint.open(told_of(problem), calls, self._left if goes_on else None)
-        return replace(problem, checkpoint=part)
+        return problem.kept_by(part)
 
     def _calls(self) -> list[str]:
         """What the calls up to now were about; of a fit without a checkpoint what it ended with."""

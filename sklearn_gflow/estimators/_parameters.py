@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
@@ -383,16 +384,7 @@ class FlowParameters:
         ``ulimit`` leaves less. What would take more is refused before it is allocated.
         """,
     )
-    checkpoint: Any = parameter(
-        None,
-        [str, PathLike, None],
-        "str, path-like or None",
-        """
-        A file in which the fit is written down as it goes, at least every half minute and at its
-        end. The same fit started again goes on from there and ends where it would have ended; one
-        of another table or other parameters is refused. Needs ``method="exponential"``.
-        """,
-    )
+    checkpoint: Any = parameter(None, [str, PathLike, None], "str, path-like or None", CHECKPOINT)
     random_state: Any = parameter(
         None,
         ["random_state"],

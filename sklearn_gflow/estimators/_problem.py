@@ -63,6 +63,14 @@ class Problem:
         scaled = None if self.scaled is None else read(self.scaled, index)
         return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
 
+    def kept_by(self, part: Part) -> Problem:
+        """The same, kept in a checkpoint."""
+        return replace(self, checkpoint=part)
+
+    def within(self, name: object) -> Problem:
+        """The same for a training within this one, which is kept by its own name or number."""
+        return self if self.checkpoint is None else self.kept_by(self.checkpoint.under(str(name)))
+
     def encoded(self, encoding: Any, seed: int) -> Problem:
         """The same with functions of the columns of numbers beside them."""
         if encoding is None:

@@ -7,7 +7,7 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
-from sklearn_gflow.estimators._checkpoint import Checkpoint, checkpointed, told_of
+from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
@@ -53,7 +53,7 @@ _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
 
-T = TypeVar("T")
+T, Attributes = TypeVar("T"), dict[str, Any]
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
@@ -129,8 +129,7 @@ class _FlowCV(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            one, checkpoint = checkpointed(self)
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
             found = one._searched(X, y, sample_weight, groups, checkpoint)
         return self._write(found)
 
@@ -138,9 +137,7 @@ class _FlowCV(
         """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
         return hasattr(self, "estimators_")
 
-    def _searched(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, checkpoint: Checkpoint | None
-    ) -> dict[str, Any]:
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Attributes:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
@@ -148,8 +145,8 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        part = checkpoint and checkpoint.open(told_of(whole, folds=folds), [])
-        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part)
+        whole = whole if kept is None else whole.kept_by(kept.open(told_of(whole, folds), []))
+        search = self._over(plain, whole, folds, rows, seed)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -161,18 +158,14 @@ class _FlowCV(
             own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
-            kept = replace(whole, checkpoint=part and part.under(f"member {k}"))
-            members.append(self._member(plain, candidate, **own)._fit_problem(kept))
-        if checkpoint:
-            checkpoint.finish()
+            members.append(self._member(plain, candidate, **own)._fit_problem(whole.within(k)))
         return self._found(search, judged, choice, members)
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
         shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
-        own = {name: getattr(self, name) for name in shared}
-        own |= {"random_state": seed, "checkpoint": None}
-        plain: BaseAdaptedFlow = self._estimator_class(**own)
+        own = {name: getattr(self, name) for name in shared - {"checkpoint"}}
+        plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
         return plain
 
     @staticmethod
@@ -222,6 +215,7 @@ class _FlowCV(
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
+            checkpoint=whole.checkpoint,
         )
 
     def _folds(
@@ -246,8 +240,7 @@ class _FlowCV(
         self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
     ) -> dict[str, Any]:
         """Fitted attributes."""
-        candidate, t_end = choice.members[0]
-        best = members[0]
+        (candidate, t_end), best = choice.members[0], members[0]
         found = {
             **{f"{name}_": value for name, value in candidate.parameters().items()},
             "t_end_": t_end,
