@@ -287,7 +287,7 @@ class _BlockLoop:
             return Outcome.CONVERGED
         if self.callbacks.outcome is not None:
             return self.callbacks.outcome
-        if not self.left:
+        if not self.left and self.place is None:
             return Outcome.REACHED_END
         return progress.exhausted(self.trajectory.n_steps)
 

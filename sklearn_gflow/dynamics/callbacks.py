@@ -129,13 +129,16 @@ class Callbacks(Callback):
         return merged([callback.step(event) for callback in self.callbacks])
 
     def state(self) -> State:
-        """That of each."""
-        return {"each": [callback.state() for callback in self.callbacks]}
+        """That of each one that has a state: others may come and go."""
+        return {"each": [callback.state() for callback in self._with_state()]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Hand each its own."""
-        for callback, own in zip(self.callbacks, state["each"], strict=True):
+        for callback, own in zip(self._with_state(), state["each"], strict=True):
             callback.restore(own)
+
+    def _with_state(self) -> list[Callback]:
+        return [callback for callback in self.callbacks if callback.state()]
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""

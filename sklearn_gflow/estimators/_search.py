@@ -53,7 +53,7 @@ _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
 
-T, Attributes = TypeVar("T"), dict[str, Any]
+T = TypeVar("T")
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
@@ -137,7 +137,7 @@ class _FlowCV(
         """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
         return hasattr(self, "estimators_")
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Attributes:
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)

@@ -209,9 +209,9 @@ class Search:
                     if factors is not None:
                         problem = problem.stretched(factors[k])
                     training = self.build(candidate, problem)
-                    go = partial(follow, training, problem, self.grid.times, stretch=stretch)
+                    go = partial(_followed, training, problem, self.grid.times, stretch=stretch)
                     name = f"path of {candidate} over fold {k}"
-                    found = once(self.checkpoint, name, lambda go=go: vars(go()))
+                    found = once(self.checkpoint, name, go)
             except ValueError as error:  # others may do better; `choice` tells
                 return replace(judged, paths=[], failure=str(error))
             judged.paths.append(Path(**found))
@@ -310,6 +310,11 @@ class Search:
                 [nothing if one.left_out is None else one.left_out for one in judged]
             )
         return results
+
+
+def _followed(*path: Any, **how: Any) -> dict[str, Any]:
+    """A path in the plain form that a checkpoint keeps."""
+    return vars(follow(*path, **how))
 
 
 def _dtype(name: str) -> Any:

@@ -82,7 +82,11 @@ KEPT = {
     "fit with a schedule": (plain, {"schedule": 7, "alpha": 1.0}, WAYS["fit"][2]),
     "fit with rescalings": (plain, {"rescalings": 2}, WAYS["fit"][2]),
     "fit with its path": (plain, {"store_path": True, "batch_size": 8}, WAYS["fit"][2]),
-    "fit in blocks, held out": (plain, {"early_stopping": True, "batch_size": 6}, WAYS["fit"][2]),
+    "fit in blocks, held out": (
+        plain,
+        {"batch_size": 6, **WAYS["fit with rows held out"][1]},
+        WAYS["fit"][2],
+    ),
 }
 
 
