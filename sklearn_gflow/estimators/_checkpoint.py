@@ -25,7 +25,7 @@ from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError
 
-__all__ = ["CHECKPOINT", "Checkpoint", "Part", "checkpointed", "once", "told_of"]
+__all__ = ["CHECKPOINT", "Checkpoint", "FlowKeeper", "Part", "checkpointed", "once", "told_of"]
 
 CHECKPOINT = """
 A file in which the fit is written down as it goes, at least every half minute and at its end. The
@@ -307,6 +307,10 @@ class FlowKeeper:
     name: str
     start: torch.Tensor
     moved: bool = False  # whether there was a step since it began, or went on
+
+    def under(self, name: str) -> FlowKeeper:
+        """That of one of several flows from the same start."""
+        return FlowKeeper(self.checkpoint, f"{self.name} {name}", self.start)
 
     @property
     def state(self) -> State | None:

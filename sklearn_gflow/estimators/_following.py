@@ -45,6 +45,8 @@ class Path:
 class _Recorder(Callback):
     """Keeps outputs on rows held out at every point, and factors at the first from t = 0.95 on."""
 
+    changing = ("taus", "models", "factors", "least", "lost")
+
     def __init__(self, training: Training, held_out: TrainingData, *, stretch: bool) -> None:
         self.training, self.held_out, self.stretch = training, held_out, stretch
         settings, device = training.settings, training.start.device
@@ -52,10 +54,11 @@ class _Recorder(Callback):
         reference = to_tensor(training.network.reference, settings.dtype, device)
         self.reference = training.family.outputs(reference, self.X)
         self.factors: np.ndarray | None = None
+        self.lost = False
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Begin a record."""
-        self.outcome, self.least = None, np.inf
+        self.lost, self.least = False, np.inf
         self.taus: list[float] = []
         self.models: list[np.ndarray] = []
         return self.step(event)
@@ -70,8 +73,13 @@ class _Recorder(Callback):
         if awaited and point.tau >= tau_from_t(LOOKED_AT) * (1 - _ROUNDING):
             self.factors = self.training.factors(point.theta)
         elif not awaited and point.tau > _NOT_BEFORE and self._is_lost():
-            self.outcome = Outcome.EARLY_STOPPED
+            self.lost = True
         return {}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the path is left, once it is lost."""
+        return Outcome.EARLY_STOPPED if self.lost else None
 
     def _is_lost(self) -> bool:
         """Whether the path has long passed its best point."""
@@ -122,7 +130,7 @@ def follow(
         marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
             marks.add(float(tau_from_t(LOOKED_AT)))
-        training_to = training.at(settings.alpha, path[-1])
+        training_to = training.at(settings.alpha, path[-1]).within(len(models))
         incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
         models += recorder.at(taus)
     readings = np.array([problem.coding.readings(model) for model in models])

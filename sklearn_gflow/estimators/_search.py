@@ -266,8 +266,7 @@ class _FlowCV(
         with undisturbed():
             scaled, found = first._inputs.scaled(first, X), []
             for member in self.estimators_:
-                inputs = member._inputs
-                alike = inputs.scales_like(first._inputs)
+                alike = (inputs := member._inputs).scales_like(first._inputs)
                 own = scaled if alike else inputs.scaled(member, X)
                 found.append(use(member, inputs.finished(own)))
         return found
@@ -328,7 +327,8 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
             Only with ``return_std``.
         """
         if not return_std:
-            return self._coding.shaped(self._readings(X))
+            readings = self._readings(X)  # which tells where there was no fit
+            return self._coding.shaped(readings)
         readings, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
         predicted = self._coding.shaped(self._coding.in_range(self._mean(readings)))
         # The square error of a mean is at most the mean of the square errors.

@@ -205,12 +205,14 @@ class Search:
         for k, fold in enumerate(self.folds):
             try:
                 with in_fold(k, len(self.folds)):
+                    name = f"path of {candidate} over fold {k}"
                     problem = fold.encoded(candidate.encoding, self.seed)
+                    if self.checkpoint is not None:
+                        problem = problem.kept_by(self.checkpoint.under(name))
                     if factors is not None:
                         problem = problem.stretched(factors[k])
                     training = self.build(candidate, problem)
                     go = partial(_followed, training, problem, self.grid.times, stretch=stretch)
-                    name = f"path of {candidate} over fold {k}"
                     found = once(self.checkpoint, name, go)
             except ValueError as error:  # others may do better; `choice` tells
                 return replace(judged, paths=[], failure=str(error))

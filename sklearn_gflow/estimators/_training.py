@@ -23,7 +23,6 @@ from sklearn_gflow.dynamics import (
     Event,
     Fixed,
     FlowOptions,
-    Keeper,
     Origin,
     Schedule,
     Trajectory,
@@ -33,6 +32,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
@@ -198,7 +198,7 @@ class Training:
         Their classes, each of which a subsample should know.
     before : Before or None
         The fit that this one goes on with; None at a new start.
-    keeper : Keeper or None
+    keeper : FlowKeeper or None
         Of the state of its flow.
     """
 
@@ -210,11 +210,15 @@ class Training:
     data: TrainingData
     labels: np.ndarray | None = None
     before: Before | None = None
-    keeper: Keeper | None = None
+    keeper: FlowKeeper | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
         return replace(self, settings=self.settings.at(alpha, t_end))
+
+    def within(self, name: object) -> Training:
+        """The same for one of several flows, whose state is kept by its own name or number."""
+        return self if self.keeper is None else replace(self, keeper=self.keeper.under(str(name)))
 
     def quick(self) -> Training:
         """The same to be judged and not kept, in float32 where a ridge drowns the rounding."""
