@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
@@ -20,8 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState, RawTables
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
+from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
-from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
+from sklearn_gflow.estimators._parameters import (
+    FlowParameters,
+    NetworkParameters,
+    PathParameters,
+    RowsParameters,
+)
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
 from sklearn_gflow.estimators._rows import Rows
@@ -43,7 +49,13 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    RawTables,
+    FittedState,
+    FlowParameters,
+    PathParameters,
+    RowsParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -231,7 +243,7 @@ class BaseAdaptedFlow(
             judge = problem.coding.judge
             trained, left_out = stopped_by_leave_one_out(training, judge)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge)
+            best = judged_by(training, problem.held_out, problem.coding.judge, problem.score)
             trained = training.until(training.settings.t_end, [best], MARKS)
         else:
             trained = training.until(training.settings.t_end)
@@ -276,6 +288,11 @@ class BaseAdaptedFlow(
     ) -> tuple[Rows, Rows | None]:
         """Rows to train on, and those that say when to stop: held out, or the user's own."""
         by_split = self.early_stopping and not isinstance(self.early_stopping, str)
+        if self.early_stopping and not by_split and self.scoring is not None:
+            raise ValueError(
+                f"scoring={self.scoring!r} is of rows held out, and early_stopping="
+                f"{self.early_stopping!r} holds out none; set early_stopping=True, or scoring=None"
+            )
         if X_val is None and y_val is None:
             if not by_split:
                 return rows, None
@@ -297,6 +314,13 @@ class BaseAdaptedFlow(
             **check_y,
         )  # fmt: skip
         return rows, Rows(X_val, y_val, None)
+
+    def _score_of(self, coding: Any, held_out: Rows | None) -> Callable[[np.ndarray], float] | None:
+        """What f_θ − f_θ₀ on rows held out is worth by ``scoring``; None for the own score."""
+        if held_out is None or self.scoring is None or not self.early_stopping:
+            return None
+        judgement = Judgement(coding, held_out, self.scoring, calibrate=False)
+        return lambda model: judgement.score(coding.readings(model))
 
     def _as_columns(
         self, rows: Rows, held_out: Rows | None, *, chunk: bool = False

@@ -170,14 +170,16 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             classes = self._classes_of(rows.y)
         weights = self._emphasised(rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
+        score = self._score_of(coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None
         if held_out is not None:
             judging = coding.data(held_out, self._emphasised(held_out, classes, chunk=chunk))
         data, index = coding.data(rows, weights), coding.index(rows.y)
         return Problem(
-            data, coding, coding.loss.loss, described, inputs, judging, index=index, chunk=chunk
-        )
+            data, coding, coding.loss.loss, described, inputs, judging,
+            index=index, chunk=chunk, score=score,
+        )  # fmt: skip
 
     def _learnt_coding(
         self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool

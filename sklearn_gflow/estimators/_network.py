@@ -331,9 +331,9 @@ class FittedNetwork:
 
     def _tensor(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
         """An array in the precision of the fit; what is no user's own needs no copy of it."""
-        if self._are_layers:
-            array = host_tensor(np.asarray(array, self.dtype))
-        return to_tensor(array, self.dtype, device)
+        shared = self._are_layers
+        own = host_tensor(np.asarray(array, self.dtype)) if shared else array
+        return to_tensor(own, self.dtype, device)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle or a copy holds: arrays."""

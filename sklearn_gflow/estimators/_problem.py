@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,8 @@ class Problem:
         Class of each row to train on.
     chunk : bool
         Whether the rows are one of many chunks.
+    score : callable or None
+        What f_θ − f_θ₀ on rows held out is worth, where the user says by what it is scored.
     """
 
     data: TrainingData
@@ -49,11 +52,23 @@ class Problem:
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+    score: Callable[[np.ndarray], float] | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
         return replace(self, data=self.data.take(index), index=labels)
+
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays: a scheduler that asks sends what is large once to a worker."""
+        parts = [self.data] if self.held_out is None else [self.data, self.held_out]
+        return sum(part.X.size * part.X.dtype.itemsize + part.targets.nbytes for part in parts)
+
+    def in_memory(self) -> Problem:
+        """The same with arrays of its own, where they came to a worker as maps of a file."""
+        held_out = None if self.held_out is None else self.held_out.in_memory()
+        index = None if self.index is None else np.array(self.index)
+        return replace(self, data=self.data.in_memory(), held_out=held_out, index=index)
 
     def encoded(self, encoding: Any, seed: int) -> Problem:
         """The same with functions of the columns of numbers beside them."""

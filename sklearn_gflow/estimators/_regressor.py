@@ -151,11 +151,13 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         chunk: bool = False,
     ) -> Problem:
         coding = self._learnt_coding(rows, chunk=chunk)
+        score = self._score_of(coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None if held_out is None else coding.data(held_out)
         return Problem(
-            coding.data(rows), coding, coding.loss, described, inputs, judging, chunk=chunk
-        )
+            coding.data(rows), coding, coding.loss, described, inputs, judging,
+            chunk=chunk, score=score,
+        )  # fmt: skip
 
     @staticmethod
     def _check_held_out(rows: Rows, held_out: Rows) -> None:
