@@ -249,7 +249,8 @@ class _FlowCV(
 
     def _readings(self, X: Any) -> np.ndarray:
         """What the members predict on average, shape (n_samples, n_outputs)."""
-        found: np.ndarray = self._coding.in_range(Members.of(self).readings(X))
+        readings = Members.of(self).readings(X)
+        found: np.ndarray = self._coding.in_range(readings)
         return found
 
     def __sklearn_tags__(self) -> Any:
@@ -296,7 +297,8 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
             Only with ``return_std``.
         """
         if not return_std:
-            return self._coding.shaped(self._readings(X))
+            readings = self._readings(X)
+            return self._coding.shaped(readings)
         readings, deviations = Members.of(self).readings_and_deviations(X)
         return self._coding.shaped(self._coding.in_range(readings)), deviations
 

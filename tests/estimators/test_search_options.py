@@ -117,7 +117,7 @@ class TestEarlyStoppingByAScorer:
             AdaptedFlowRegressor(early_stopping="loo", scoring="r2").fit(*example(REGRESSOR))
 
     def test_has_to_be_one(self):
-        with pytest.raises(ValueError, match="scoring='nothing'"):
+        with pytest.raises(ValueError, match="'nothing' is not a valid scoring value"):
             AdaptedFlowRegressor((4,), early_stopping=True, scoring="nothing").fit(
                 *example(REGRESSOR)
             )

@@ -5,6 +5,7 @@ import pickle
 import signal
 import threading
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.estimators.searches import SEARCHES, example, small
 
 pytestmark = pytest.mark.slow
 
+LOKY = partial(parallel_config, backend="loky", inner_max_num_threads=1)
 GRID = {"encodings": [None, "piecewise"], "alphas": [0.5], "t_ends": [0.5, 0.9], "ensemble": True}
 
 
@@ -68,20 +70,20 @@ class TestBackends:
     def test_find_the_same(self, search, backend, cv):
         X, y = example(search)
         alone = small(search, cv=cv, **GRID).fit(X, y)
-        inner = {"inner_max_num_threads": 1} if backend == "loky" else {}
-        with parallel_config(backend=backend, **inner):
+        with LOKY() if backend == "loky" else parallel_config(backend=backend):
             together = small(search, cv=cv, n_jobs=2, **GRID).fit(X, y)
         assert_same(alone, together, X)
 
     def test_share_what_reads_X(self, search):
         X, y = example(search)
-        found = small(search, n_jobs=2, **GRID).fit(X, y)
+        with LOKY():
+            found = small(search, n_jobs=2, **GRID).fit(X, y)
         assert len({id(member._inputs.scaler) for member in found.estimators_}) == 1
 
     def test_get_large_tables_as_maps_and_give_back_arrays(self, search):
         X, y = example(search)
         alone = small(search, **GRID).fit(X, y)
-        with parallel_config(backend="loky", max_nbytes=100, inner_max_num_threads=1):
+        with LOKY(max_nbytes=100):
             together = small(search, n_jobs=2, **GRID).fit(X, y)
         assert_same(alone, together, X)
         assert b"memmap" not in pickle.dumps(together)
@@ -101,7 +103,7 @@ class TestKilledWorkers:
 
     def fitted(self, encoder, n_jobs):
         X, y = example(SEARCHES[0])
-        with parallel_config(backend="loky", inner_max_num_threads=1):
+        with LOKY():
             return small(SEARCHES[0], n_jobs=n_jobs, **{**GRID, "encodings": [None, encoder]}).fit(
                 X, y
             )
@@ -129,12 +131,14 @@ def _threads(k):
 
 class TestTasks:
     def test_come_back_in_order(self):
-        assert Workers(2).each(pow, [(k, 2) for k in range(9)]) == [k * k for k in range(9)]
-        assert Workers(2).each(pow, []) == []
+        with LOKY():
+            assert Workers(2).each(pow, [(k, 2) for k in range(9)]) == [k * k for k in range(9)]
+            assert Workers(2).each(pow, []) == []
 
     def test_warn_where_the_user_sees_it(self):
-        with pytest.warns(ConvergenceWarning, match="told by 1") as told:
+        with pytest.warns(ConvergenceWarning, match="told by") as told, LOKY():
             assert Workers(2).each(_warned, [(0,), (1,)]) == [0, 1]
+        assert [str(one.message) for one in told] == ["told by 0", "told by 1"]
         assert {one.filename for one in told} == {__file__}
 
     @pytest.mark.parametrize("backend", ["loky", "threading"])
