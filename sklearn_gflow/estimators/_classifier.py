@@ -30,6 +30,7 @@ from sklearn_gflow.estimators._attributes import (
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._exposure import class_attributes
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
@@ -170,7 +171,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             classes = self._classes_of(rows.y)
         weights = self._emphasised(rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
-        score = self._score_of(coding, held_out)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None
         if held_out is not None:

@@ -6,6 +6,7 @@ probabilities, in which all outputs count. Else by any scorer of scikit-learn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers, columns
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
-__all__ = ["Judgement"]
+__all__ = ["Judgement", "score_by"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class Judgement:
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""
         return replace(self, rows=self.rows.take(index))
+
+
+def score_by(
+    estimator: Any, coding: CodedNumbers | CodedLabels, held_out: Rows | None
+) -> Callable[[np.ndarray], float] | None:
+    """What f_θ − f_θ₀ on rows held out is worth by ``scoring``; None for the estimator's score."""
+    if held_out is None or estimator.scoring is None or not estimator.early_stopping:
+        return None
+    judgement = Judgement(coding, held_out, estimator.scoring, calibrate=False)
+    return lambda model: judgement.score(coding.readings(model))
 
 
 class _Numbers(RegressorMixin, BaseEstimator):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -246,6 +246,20 @@ class FittedNetwork:
         return ended
 
     @property
+    def is_layered(self) -> bool:
+        """Whether it is made of layers, and no callable of the user's makes it."""
+        return self.architecture.module is None
+
+    def parts(self, family: Family | None = None) -> dict[str, Any]:
+        """Arrays of θ and θ₀ by the names that the family gives them; of θ₀ with "init_" behind."""
+        family = family or self.family(torch.device("cpu"))
+        last, first = (
+            family.fitted_attributes(host_tensor(theta)) for theta in (self.theta, self.reference)
+        )
+        starts = {f"{name}init_": first[name] for name in first if not isinstance(first[name], int)}
+        return {name: _arrays(part) for name, part in {**last, **starts}.items()}
+
+    @property
     def device(self) -> torch.device:
         """That of the fit; the CPU on a machine without it."""
         try:
@@ -319,8 +333,7 @@ class FittedNetwork:
         family = self.family(device)
         thetas = self.theta if theta is None else theta, self.reference
         solution, reference = (
-            family.at(at) if type(family) is LayeredNetwork else partial(family.outputs, at)
-            for at in (self._tensor(array, device) for array in thetas)
+            family.at(at) for at in (self._tensor(array, device) for array in thetas)
         )
         return solution, reference, device
 
@@ -331,10 +344,18 @@ class FittedNetwork:
 
     def _tensor(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
         """An array in the precision of the fit; what is no user's own needs no copy of it."""
-        shared = self._are_layers
-        own = host_tensor(np.asarray(array, self.dtype)) if shared else array
-        return to_tensor(own, self.dtype, device)
+        values = host_tensor(np.asarray(array, self.dtype)) if self._are_layers else array
+        return to_tensor(values, self.dtype, device)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle or a copy holds: arrays."""
         return {name: value for name, value in vars(self).items() if name != "_functions"}
+
+
+def _arrays(part: Any) -> Any:
+    """Tensors in a list or a dict, or alone, as arrays."""
+    if isinstance(part, torch.Tensor):
+        return to_numpy(part)
+    if isinstance(part, Mapping):
+        return {name: _arrays(value) for name, value in part.items()}
+    return [_arrays(value) for value in part] if isinstance(part, list) else part

@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import TrainingData, read
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -42,6 +42,8 @@ class Problem:
         Whether the rows are one of many chunks.
     score : callable or None
         What f_θ − f_θ₀ on rows held out is worth, where the user says by what it is scored.
+    scaled : ndarray or None
+        Columns of the rows to train on before they were encoded and stretched, where they were.
     """
 
     data: TrainingData
@@ -53,11 +55,13 @@ class Problem:
     index: np.ndarray | None = None
     chunk: bool = False
     score: Callable[[np.ndarray], float] | None = None
+    scaled: Any = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
-        return replace(self, data=self.data.take(index), index=labels)
+        scaled = None if self.scaled is None else read(self.scaled, index)
+        return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
 
     def __sizeof__(self) -> int:
         """Bytes of the arrays: a scheduler that asks sends what is large once to a worker."""
@@ -78,7 +82,13 @@ class Problem:
         inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
         if held_out is not None:
             held_out = replace(held_out, X=inputs.encode(held_out.X))
-        return replace(self, data=replace(data, X=X), inputs=inputs, held_out=held_out)
+        return replace(
+            self,
+            data=replace(data, X=X),
+            inputs=inputs,
+            held_out=held_out,
+            scaled=self._before(),
+        )
 
     def stretched(self, factors: np.ndarray) -> Problem:
         """The same with the columns of the network multiplied by factors."""
@@ -88,7 +98,17 @@ class Problem:
             data=self.data.stretched(factors),
             inputs=self.inputs.stretched(factors),
             held_out=None if held_out is None else held_out.stretched(factors),
+            scaled=self._before(),
         )
+
+    def _before(self) -> Any:
+        """Columns as they were before the first step that makes others of them.
+
+        The user's own array is no such thing: it may change.
+        """
+        if self.scaled is not None or (self.inputs.scaler is None and self.inputs.table is None):
+            return self.scaled
+        return self.data.X
 
 
 @dataclass(frozen=True)

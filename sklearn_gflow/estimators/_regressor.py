@@ -28,6 +28,7 @@ from sklearn_gflow.estimators._attributes import (
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -151,7 +152,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         chunk: bool = False,
     ) -> Problem:
         coding = self._learnt_coding(rows, chunk=chunk)
-        score = self._score_of(coding, held_out)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None if held_out is None else coding.data(held_out)
         return Problem(
@@ -193,7 +194,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """Fitted attributes, with the rows that standard deviations are computed from."""
         seen = self._kept.n_train if self._continues(chunk=True) and ended.problem.chunk else 0
         attributes = super()._expose(ended)
-        return attributes | KeptRows.of(ended.training, ended.trained, seen).attributes()
+        return attributes | KeptRows.of(ended, seen).attributes()
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict targets, and how far new observations should be from them.

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -66,6 +66,7 @@ on all rows.
 
 
 class _FlowCV(
+    DocumentedHere,
     RawTables,
     FittedState,
     FlowParameters,
@@ -80,7 +81,6 @@ class _FlowCV(
     best_estimator_: Any
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(

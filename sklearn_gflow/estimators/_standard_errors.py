@@ -6,18 +6,19 @@ the Gaussian process. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_gflow.diagnostics import TangentPosterior
+from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._network import FittedNetwork
-from sklearn_gflow.estimators._rows import TrainingData, row_chunks, subsample
+from sklearn_gflow.estimators._problem import Ended
+from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks, subsample
 from sklearn_gflow.estimators._settings import FULL_BATCH_SIZE
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
-from sklearn_gflow.estimators._training import TrainedFlow, Training
 
 __all__ = ["KeptRows"]
 
@@ -37,15 +38,20 @@ class KeptRows:
         The rows.
     n_train : int
         How many there were.
+    scaled : ndarray or None
+        Their columns before these were encoded and stretched, where they were: fewer, and the
+        same array for all members of an ensemble.
     """
 
     data: TrainingData
     n_train: int
+    scaled: np.ndarray | None = None
     _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, training: Training, trained: TrainedFlow, seen: int = 0) -> KeptRows:
+    def of(cls, ended: Ended, seen: int = 0) -> KeptRows:
         """The rows to keep of a training, after so many rows in chunks before it."""
+        training, trained, scaled = ended.training, ended.trained, ended.problem.scaled
         data = training.data
         n_samples, n_outputs = data.targets.shape
         at_once = len(trained.kernel_rows) == n_samples
@@ -54,7 +60,20 @@ class KeptRows:
         if seen or n_samples * n_outputs > largest:
             size = max(1, min(_SAMPLE_ROWS, FULL_BATCH_SIZE // n_outputs))
             rows = subsample(n_samples, size, training.settings.generator())
-        return cls(data.take(rows), seen + n_samples)
+        if scaled is not None and (len(rows) < n_samples or not isinstance(scaled, np.ndarray)):
+            scaled = read(scaled, rows)
+        return cls(data.take(rows), seen + n_samples, scaled)
+
+    def packed(self, inputs: FittedInputs) -> KeptRows:
+        """The same without the network's columns, where they can be made again to the bit."""
+        if self.scaled is None or not np.array_equal(inputs.finished(self.scaled), self.data.X):
+            return self
+        return replace(self, data=replace(self.data, X=self.data.X[:0]))
+
+    def unpacked(self, inputs: FittedInputs) -> KeptRows:
+        """The same with the network's columns."""
+        assert self.scaled is not None
+        return replace(self, data=replace(self.data, X=inputs.finished(self.scaled)))
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes."""
