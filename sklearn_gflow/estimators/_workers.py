@@ -63,7 +63,7 @@ class Workers:
         while len(found) < len(arguments):
             calls = (run(*task) for task in arguments[len(found) :])
             try:
-                for result, told in Parallel(n_jobs=self.n_jobs, return_as="generator")(calls):
+                for result, told in Parallel(n_jobs=n_workers, return_as="generator")(calls):
                     found.append(result)
                     lost = 0
                     for message, category in told:

@@ -65,8 +65,7 @@ def assert_same(one, other, X):
 
 @pytest.mark.parametrize("search", SEARCHES)
 class TestBackends:
-    @pytest.mark.parametrize("backend", ["loky", "threading"])
-    @pytest.mark.parametrize("cv", [None, 3])
+    @pytest.mark.parametrize(("backend", "cv"), [("loky", None), ("threading", None), ("loky", 3)])
     def test_find_the_same(self, search, backend, cv):
         X, y = example(search)
         alone = small(search, cv=cv, **GRID).fit(X, y)
@@ -93,7 +92,7 @@ class TestBackends:
         monkeypatch.setattr(_workers, "Parallel", lambda **how: asked.append(how) or 1 / 0)
         with parallel_config(n_jobs=2), pytest.raises(ZeroDivisionError):
             small(search, **GRID).fit(*example(search))
-        assert asked == [{"n_jobs": None, "return_as": "generator"}]
+        assert asked == [{"n_jobs": 2, "return_as": "generator"}]
 
 
 class TestKilledWorkers:
