@@ -153,10 +153,6 @@ class BaseAdaptedFlow(
 
     # -- the four verbs --------------------------------------------------------------------------
 
-    def _fit_problem(self, problem: Problem) -> Self:
-        """Fit; a search hands over what it has checked."""
-        return self._write(self._fitted(problem))
-
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._build(problem)

@@ -41,8 +41,10 @@ def fit_members(members: Sequence[Any], problem: Problem, workers: Workers) -> l
     mapped = on_disk(problem.data.X) is not None
     found = workers.each(_fitted, [(member, problem, mapped) for member in members])
     for member, attributes in zip(members, found, strict=True):
-        own = attributes["_inputs"].sharing(problem.inputs)
-        member._write({**attributes, "_inputs": own})
+        own = {"_inputs": attributes["_inputs"].sharing(problem.inputs)}
+        if "_kept" in attributes:
+            own |= attributes["_kept"].sharing(problem.data).attributes()
+        member._write({**attributes, **own})
     return list(members)
 
 
