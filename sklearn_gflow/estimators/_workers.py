@@ -53,8 +53,9 @@ class Workers:
         RuntimeError
             If workers are killed again and again.
         """
-        n_workers = min(effective_n_jobs(self.n_jobs), len(arguments))
-        if n_workers <= 1:
+        # All of them for few tasks too: processes would be ended now and started again later.
+        n_workers = effective_n_jobs(self.n_jobs)
+        if min(n_workers, len(arguments)) <= 1:
             return [function(*task) for task in arguments]
         n_threads = max(1, torch.get_num_threads() // n_workers)
         run = delayed(partial(_run, function, os.getpid(), n_threads))
