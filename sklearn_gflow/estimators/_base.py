@@ -25,7 +25,12 @@ from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
-from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
+from sklearn_gflow.estimators._parameters import (
+    FlowParameters,
+    NetworkParameters,
+    PathParameters,
+    RowsParameters,
+)
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
 from sklearn_gflow.estimators._rows import Rows
@@ -53,6 +58,7 @@ class BaseAdaptedFlow(
     Continuing,
     FlowParameters,
     PathParameters,
+    RowsParameters,
     NetworkParameters,
     BaseEstimator,
 ):
@@ -144,10 +150,6 @@ class BaseAdaptedFlow(
             return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------
-
-    def _fit_problem(self, problem: Problem) -> Self:
-        """Fit; a search hands over what it has checked."""
-        return self._write(self._fitted(problem))
 
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
@@ -249,7 +251,7 @@ class BaseAdaptedFlow(
             judge = problem.coding.judge
             trained, left_out = stopped_by_leave_one_out(training, judge)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge)
+            best = judged_by(training, problem.held_out, problem.coding.judge, problem.score)
             trained = training.until(training.settings.t_end, [best], MARKS)
         else:
             trained = training.until(training.settings.t_end)
@@ -294,6 +296,11 @@ class BaseAdaptedFlow(
     ) -> tuple[Rows, Rows | None]:
         """Rows to train on, and those that say when to stop: held out, or the user's own."""
         by_split = self.early_stopping and not isinstance(self.early_stopping, str)
+        if self.early_stopping and not by_split and self.scoring is not None:
+            raise ValueError(
+                f"scoring={self.scoring!r} is of rows held out, and early_stopping="
+                f"{self.early_stopping!r} holds out none; set early_stopping=True, or scoring=None"
+            )
         if X_val is None and y_val is None:
             if not by_split:
                 return rows, None

@@ -40,8 +40,8 @@ _FORMAT = 1
 # Seconds between two writes: as many as one takes, times the first number, and never more than the
 # second. So writing takes a twentieth of the time at most, and half a minute is all that is lost.
 _SHARE, _LONGEST = 20, 30.0
-# What is not asked for: where the file is, and what is told on the way.
-_FREE = ("checkpoint", "verbose")
+# What is not asked for: where the file is, what is told on the way, and who computes.
+_FREE = ("checkpoint", "n_jobs", "verbose")
 # Results that calls after the first use as well.
 _LASTING = "rescaling"
 
@@ -278,6 +278,10 @@ class Part:
     def under(self, name: str) -> Part:
         """That of a training within this one."""
         return Part(self.checkpoint, f"{self.prefix}{name} ")
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        return self.prefix + name in self.checkpoint.parts
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """A result, made if the file has it not."""
