@@ -122,6 +122,7 @@ class Checkpoint:
         given = {declared.name: getattr(estimator, declared.name) for declared in fields(estimator)}
         parameters = {name: in_words(value) for name, value in given.items() if name not in _FREE}
         checkpoint = cls(estimator.checkpoint, {"class": type(estimator).__name__, **parameters})
+        archive.tidy(checkpoint.path)
         if os.path.exists(checkpoint.path):
             checkpoint._read()
         return checkpoint

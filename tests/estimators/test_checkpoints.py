@@ -3,6 +3,7 @@
 import os
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -130,6 +131,29 @@ def test_a_fit_without_a_seed_takes_that_of_the_file(writes, tmp_path):
     once = model.fit(X, y).predict(X)
     np.testing.assert_array_equal(clone(model).fit(X, y).predict(X), once)
     assert model.random_state is None
+
+
+def test_what_a_killed_write_has_left_is_removed(tmp_path):
+    X, y = table()
+    for name in (".fit.0123456789abcdef.tmp", ".fit2.0123456789abcdef.tmp", ".other.tmp"):
+        (tmp_path / name).write_bytes(b"half of it")
+    regressor(checkpoint=tmp_path / "fit").fit(X, y)
+    left = sorted(one.name for one in tmp_path.iterdir())
+    assert left == [".fit2.0123456789abcdef.tmp", ".other.tmp", "fit"]
+
+
+def test_a_search_by_threads(tmp_path, writes):
+    """Workers compute, and this process writes: results are kept, and steps are not."""
+    X, y = table(30)
+    model = search("regressor", cv=3, n_jobs=2, checkpoint=tmp_path / "fit")
+    with joblib.parallel_config(backend="threading"):
+        whole = clone(model).set_params(checkpoint=None).fit(X, y)
+        writes.stop(5)
+        with pytest.raises(StoppedError):
+            model.fit(X, y)
+        writes.stop(0)
+        same(model.fit(X, y), whole, X)
+    same(model.set_params(n_jobs=None).fit(X, y), whole.set_params(n_jobs=None), X)
 
 
 def test_writes_are_few(tmp_path, monkeypatch):
