@@ -146,7 +146,7 @@ def follow(
     assert held_out is not None
     recorder = _Recorder(training, held_out, stretch=stretch, both=both)
     settings = training.settings
-    models = []
+    models: list[list[np.ndarray]] = []
     for path in _paths(times, in_blocks=settings.in_blocks):
         taus = tau_from_t(path)
         marks = set(taus[np.isfinite(taus)].tolist())

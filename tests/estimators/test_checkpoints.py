@@ -142,6 +142,7 @@ def test_what_a_killed_write_has_left_is_removed(tmp_path):
     assert left == [".fit2.0123456789abcdef.tmp", ".other.tmp", "fit"]
 
 
+@pytest.mark.filterwarnings("ignore")  # joblib tells of tasks that are given up
 def test_a_search_by_threads(tmp_path, writes):
     """Workers compute, and this process writes: results are kept, and steps are not."""
     X, y = table(30)
