@@ -78,5 +78,6 @@ assert np.array_equal(served.predict_proba(X_test), model.predict_proba(X_test))
 # Rows of production come with gaps, with levels that nobody has seen, one at a time.
 
 row = pd.DataFrame([{"months": 3, "bill": 95.0, "plan": "student", "calls": np.nan, "number": 7}])
-print(dict(zip(served.classes_, served.predict_proba(row)[0].round(3).tolist(), strict=True)))
+chances = served.predict_proba(row)[0].round(3).tolist()
+print(dict(zip(served.classes_.tolist(), chances, strict=True)))
 plt.show()
