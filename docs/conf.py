@@ -73,6 +73,7 @@ sphinx_gallery_conf = {
     "example_extensions": {".py"},
     "within_subsection_order": FunctionSortKey(lambda name: EXAMPLES.index(Path(name).stem)),
     "doc_module": ("sklearn_gflow",),
+    "capture_repr": ("_repr_html_",),
     "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
     "show_signature": False,
