@@ -23,7 +23,7 @@ from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_tabl
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._reports import incomplete, warn, worse
+from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
@@ -237,6 +237,7 @@ class BaseAdaptedFlow(
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
+        warn(undetermined(trained))
         return trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
