@@ -26,7 +26,7 @@ __all__ = ["Sensitivity"]
 _HARMLESS = 1e-9
 # By how much an error in θ grows over a step, per share of the motion that D's change takes in it;
 # fitted to perturbed fits, see docs/reliability.md.
-_GROWTH = 0.25
+_GROWTH = 0.2
 _SEED = 0
 
 
@@ -38,7 +38,7 @@ class Sensitivity(Callback):
     of this to |Δθ|, and q the error of the step relative to its motion, which measures how much D
     changes, errors add up as
 
-        S ← (1 + q/4) S + ρ,
+        S ← (1 + q/5) S + ρ,
 
     at most to 1. Of z only D⁺'s part counts, (1 − e^{−αh}) G⁺r, ridge included: smooth functions
     of G are as well determined as G, and are applied to the accuracy that they have, which is a part

@@ -72,7 +72,9 @@ def undetermined(trained: TrainedFlow) -> str | None:
     trajectory = trained.trajectory
     estimates = trajectory.extra.get("sensitivity")
     estimate = estimates[trajectory.solution] if estimates else 0.0
-    if not estimate > _UNDETERMINED[trajectory.theta.dtype]:  # which is false of NaN, where there is no estimate
+    if (
+        not estimate > _UNDETERMINED[trajectory.theta.dtype]
+    ):  # which is false of NaN, where there is no estimate
         return None
     return (
         f"Rounding decides this fit: the last bits of X move the parameters by about {estimate:.1g} "

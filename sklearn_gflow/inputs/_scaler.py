@@ -15,14 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState, Interval, _fit_context, described, parameter
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import mean_and_deviation, quantiles, weighted_rows
+from sklearn_gflow.inputs._statistics import (
+    mean_and_deviation,
+    quantiles,
+    rounding,
+    weighted_rows,
+)
 
 __all__ = ["SmoothRobustScaler"]
 
 _FAR = 1e100  # where the bound is reached, in units of it
 _NORMAL_RANGE = float(norm.ppf(0.75) - norm.ppf(0.25))  # 1.349
-# Differences of so many roundings are none.
-_ROUNDINGS = 64
 
 _CENTRE = {
     "center_": ("ndarray of shape (n_features_in_,)", "Median of each column."),
@@ -161,13 +164,13 @@ def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]
     least, most = float(x.min()), float(x.max())
     # Whether a column is constant, has two values or has most of its values in one must not hang
     # on the last bits of x.
-    rounding = _ROUNDINGS * np.finfo(np.float64).eps * max(abs(least), abs(most))
-    if most / 2 - least / 2 <= rounding / 2:
+    alike = rounding(least, most)
+    if most / 2 - least / 2 <= alike / 2:
         return least, 1.0 if least == most else max(1.0, abs(most))
-    if (np.minimum(x / 2 - least / 2, most / 2 - x / 2) <= rounding / 2).all():
+    if (np.minimum(x / 2 - least / 2, most / 2 - x / 2) <= alike / 2).all():
         return least, min(most - least, np.finfo(np.float64).max)
     low, median, high = map(float, quantiles(x, weights, np.array([0.25, 0.5, 0.75])))
     width = min(high - low, np.finfo(np.float64).max)
-    resolved = width > _ROUNDINGS * np.finfo(np.float64).eps * max(abs(low), abs(high))
-    scale = width / _NORMAL_RANGE if resolved else mean_and_deviation(x, weights)[1]
+    spread = width > rounding(low, high)
+    scale = width / _NORMAL_RANGE if spread else mean_and_deviation(x, weights)[1]
     return median, float(scale or 1.0)

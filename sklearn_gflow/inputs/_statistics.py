@@ -7,7 +7,10 @@ from numpy.typing import ArrayLike
 
 from sklearn_gflow.contract import check_weights
 
-__all__ = ["mean_and_deviation", "quantiles", "weighted_rows"]
+__all__ = ["distinct", "mean_and_deviation", "quantiles", "rounding", "weighted_rows"]
+
+# Differences of so many roundings are none: what a column is must not hang on its last bits.
+_ROUNDINGS = 64
 
 
 def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +29,22 @@ def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.nd
     # Only ratios matter. In units of a power of two, which changes no digit, sums stay finite.
     shares = np.ldexp(weights, -np.frexp(weights.max())[1])
     return X[present].astype(np.float64), shares[present]
+
+
+def rounding(*values: float) -> float:
+    """Numbers that differ by no more than this, the largest being among the values, are alike."""
+    return float(_ROUNDINGS * np.finfo(np.float64).eps * max(map(abs, values)))
+
+
+def distinct(x: np.ndarray) -> np.ndarray:
+    """The different values of x, ascending; of those that are alike the least, and one NaN."""
+    found: np.ndarray = np.unique(x)
+    known = found[~np.isnan(found)]
+    if len(known) < 2:
+        return found
+    with np.errstate(over="ignore"):
+        gaps = np.diff(found, prepend=-np.inf)
+    return found[~(gaps <= rounding(known[0], known[-1]))]  # that of NaN is no number, and stays
 
 
 def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
