@@ -1,4 +1,4 @@
-"""Generated calls end in a fit or in words; `python -m tests.generated` runs as many as one likes."""
+"""Generated calls end in a fit or in words; `python -m tests.generated` runs more of them."""
 
 import pytest
 

@@ -41,8 +41,8 @@ class Sensitivity(Callback):
         S ← (1 + q/5) S + ρ,
 
     at most to 1. Of z only D⁺'s part counts, (1 − e^{−αh}) G⁺r, ridge included: smooth functions
-    of G are as well determined as G, and are applied to the accuracy that they have, which is a part
-    of ρ. Where eps times the condition says that ρ is small nothing is solved.
+    of G are as well determined as G, and the accuracy to which they are applied is a part of ρ.
+    Where eps times the condition says that ρ is small nothing is solved.
 
     The column "sensitivity" is NaN from where the condition is not known, or steps have no error.
 

@@ -72,14 +72,13 @@ def undetermined(trained: TrainedFlow) -> str | None:
     trajectory = trained.trajectory
     estimates = trajectory.extra.get("sensitivity")
     estimate = estimates[trajectory.solution] if estimates else 0.0
-    if (
-        not estimate > _UNDETERMINED[trajectory.theta.dtype]
-    ):  # which is false of NaN, where there is no estimate
+    limit = _UNDETERMINED[trajectory.theta.dtype]
+    if not estimate > limit:  # which is false of NaN, where nothing is known
         return None
     return (
-        f"Rounding decides this fit: the last bits of X move the parameters by about {estimate:.1g} "
-        "of their way, and predictions between the training rows by more than a hundredth of "
-        "their range. Raise damping, to 1e-3 for instance, or lower alpha to 0."
+        "Rounding decides this fit: the last bits of X move the parameters by about "
+        f"{estimate:.1g} of their way, and predictions between the training rows by more than a "
+        "hundredth of their range. Raise damping, to 1e-3 for instance, or lower alpha to 0."
     )
 
 
