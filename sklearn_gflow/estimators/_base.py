@@ -145,13 +145,13 @@ class BaseAdaptedFlow(
         trained, left_out = self._flow(training, problem)
         return self._expose(Ended(problem, training, trained, left_out))
 
-    def _fit_chunk(self, problem: Problem) -> Self:
+    def _fitted_chunk(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._build(problem)
         trained = training.over_chunk()
         warn(incomplete(trained))
         attributes = self._expose(Ended(problem, training, trained))
-        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+        return joined(vars(self), attributes) if self._is_fitted() else attributes
 
     @abstractmethod
     def _validate(

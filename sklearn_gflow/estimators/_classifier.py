@@ -133,7 +133,9 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             known = self._known_classes(classes)
             cure = "hand all of them to classes in the first call of partial_fit"
             check_known(rows.y, known, "y", cure)
-            return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+            problem = self._problem(rows, None, described, known, chunk=True)
+            attributes = self._fitted_chunk(problem)
+        return self._write(attributes)
 
     # -- validate --------------------------------------------------------------------------------
 
@@ -264,7 +266,10 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         index = np.searchsorted(classes, rows.y)
         if not isinstance(self.class_weight, str):
             if not chunk:
-                return compute_sample_weight(self.class_weight, rows.y)
+                try:
+                    return compute_sample_weight(self.class_weight, rows.y)
+                except TypeError as error:
+                    raise ValueError(f"class_weight must name labels of y: {error}") from error
             # scikit-learn refuses names of classes that the chunk lacks
             known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
             return np.array(known)[index]

@@ -125,7 +125,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+            attributes = self._fitted_chunk(self._problem(rows, None, described, chunk=True))
+        return self._write(attributes)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
