@@ -42,6 +42,8 @@ class Event:
         What `Callback.rate` was integrated to, by the integrators that do so.
     error : float
         Of the step, relative to |x* − x₀|; NaN where the flow knows none.
+    origin : Point or None
+        At the start of a flow that goes on with another: where that began, at a time before zero.
     """
 
     point: Point
@@ -49,6 +51,7 @@ class Event:
     factor: TangentFactor | None = None
     state: Tensor | None = None
     error: float = math.nan
+    origin: Point | None = None
 
 
 class Callback:
@@ -89,7 +92,7 @@ class Callback:
 
     # -- a further state, for the integrators that carry one along with θ --------------------------
 
-    def initial(self, point: Point) -> Tensor | None:
+    def initial(self, event: Event) -> Tensor | None:
         """Value of that state at the start, shape (m,); None if there is none."""
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
 from sklearn_gflow.dynamics.fields import parameter_field
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.time import t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
@@ -64,6 +64,7 @@ def reference_flow(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
 ) -> Trajectory:
     """Integrate θ' = V_θ,α (2.37) by `scipy.integrate.solve_ivp`.
 
@@ -91,6 +92,8 @@ def reference_flow(
     callbacks : sequence of Callback
         They are shown the reported points, and may end the report. Their `Callback.rate` is
         integrated along. A step is scipy's own: they cannot reject it.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
 
     Returns
     -------
@@ -112,7 +115,8 @@ def reference_flow(
             f"callbacks cannot reject the steps of method={method!r}; take the exponential method"
         )
     start = Point.at(output_map, cost, 0.0, theta)
-    system = _System(output_map, cost, options, start, callbacks, clock)
+    begun = None if origin is None else origin.point(output_map, cost)
+    system = _System(output_map, cost, options, start, callbacks, clock, begun)
     try:
         trajectory = _integrate(system, hung, method, t_end, times, rtol, atol)
     finally:
@@ -260,6 +264,7 @@ class _System:
     origin: Point
     callbacks: Sequence[Callback]
     clock: str
+    begun: Point | None = None
     implicit: bool = False
     unit: float = 1.0  # of the time that scipy sees
     evaluations_left: float = math.inf
@@ -269,17 +274,19 @@ class _System:
     trajectory: Trajectory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = metric_scale(self.origin.tangent, self.options)
-        unit = mean_diagonal(self.origin.tangent) if self.options.damping else 0.0
+        begun = self.begun or self.origin
+        self.scale = metric_scale(begun.tangent, self.options)
+        unit = mean_diagonal(begun.tangent) if self.options.damping else 0.0
         self.ridge = self.options.damping * unit
-        self.initial_residual = norm(self.origin.residual)
+        self.initial_residual = norm(begun.residual)
         self.trajectory = Trajectory(self.output_map.total_weight, self.scale)
 
     def begin(self) -> np.ndarray:
         """Record the start and show it to the callbacks; returns the state there."""
-        states = [callback.initial(self.origin) for callback in self.callbacks]
+        event = Event(self.origin, origin=self.begun)
+        states = [callback.initial(event) for callback in self.callbacks]
         self.sizes = [0 if state is None else len(state) for state in states]
-        self._show(self.origin, None, None, states)
+        self._show(event, states)
         parts = [state for state in states if state is not None]
         return torch.cat([self.origin.theta, *parts]).double().cpu().numpy()
 
@@ -322,7 +329,7 @@ class _System:
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
             if time > 0:  # since `begin` has shown the start
-                self._show(point, before, former, parts)
+                self._show(Event(point, before, former), parts)
                 before = point
             former = factor
             self.trajectory.rank[-1] = factor.rank
@@ -330,19 +337,13 @@ class _System:
             if hung.outcome is not None or not math.isfinite(point.loss):
                 break
 
-    def _show(
-        self,
-        point: Point,
-        before: Point | None,
-        factor: TangentFactor | None,
-        states: Sequence[Tensor | None],
-    ) -> None:
+    def _show(self, event: Event, states: Sequence[Tensor | None]) -> None:
         """Record a point, with the columns of callbacks."""
-        self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
+        self.trajectory.record(event.point, math.nan, keep_path=self.options.store_path)
         columns = []
         for callback, state in zip(self.callbacks, states, strict=True):
-            tell = callback.start if before is None else callback.step
-            columns.append(tell(Event(point, before, factor, state)))
+            tell = callback.start if event.before is None else callback.step
+            columns.append(tell(replace(event, state=state)))
         self.trajectory.add_columns(merged(columns))
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
