@@ -23,9 +23,9 @@ from sklearn_gflow.contract import (
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
 from sklearn_gflow.inputs._statistics import (
+    alike,
     mean_and_deviation,
     quantiles,
-    rounding,
     weighted_rows,
 )
 
@@ -174,13 +174,11 @@ def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]
     least, most = float(x.min()), float(x.max())
     # Whether a column is constant, has two values or has most of its values in one must not hang
     # on the last bits of x.
-    alike = rounding(least, most)
-    if most / 2 - least / 2 <= alike / 2:
+    if alike(least, most):
         return least, 1.0 if least == most else max(1.0, abs(most))
-    if (np.minimum(x / 2 - least / 2, most / 2 - x / 2) <= alike / 2).all():
+    if (alike(x, least) | alike(x, most)).all():
         return least, min(most - least, np.finfo(np.float64).max)
     low, median, high = map(float, quantiles(x, weights, np.array([0.25, 0.5, 0.75])))
     width = min(high - low, np.finfo(np.float64).max)
-    spread = width > rounding(low, high)
-    scale = width / _NORMAL_RANGE if spread else mean_and_deviation(x, weights)[1]
+    scale = mean_and_deviation(x, weights)[1] if alike(low, high) else width / _NORMAL_RANGE
     return median, float(scale or 1.0)

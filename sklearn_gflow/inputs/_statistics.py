@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 
 from sklearn_gflow.contract import check_weights
 
-__all__ = ["distinct", "mean_and_deviation", "quantiles", "rounding", "weighted_rows"]
+__all__ = ["alike", "distinct", "mean_and_deviation", "quantiles", "weighted_rows"]
 
-# Differences of so many roundings are none: what a column is must not hang on its last bits.
+# So many roundings make no difference: what a column is must not hang on its last bits.
 _ROUNDINGS = 64
 
 
@@ -31,9 +31,12 @@ def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.nd
     return X[present].astype(np.float64), shares[present]
 
 
-def rounding(*values: float) -> float:
-    """Numbers that differ by no more than this, the largest being among the values, are alike."""
-    return float(_ROUNDINGS * np.finfo(np.float64).eps * max(map(abs, values)))
+def alike(a: ArrayLike, b: ArrayLike, size: float = 0.0) -> np.ndarray:
+    """Whether numbers differ by no more than roundings of themselves, or of numbers of a size."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    largest = np.maximum(np.maximum(np.abs(a), np.abs(b)), size)
+    near: np.ndarray = np.abs(a / 2 - b / 2) <= _ROUNDINGS * np.finfo(np.float64).eps / 2 * largest
+    return near
 
 
 def distinct(x: np.ndarray) -> np.ndarray:
@@ -42,9 +45,9 @@ def distinct(x: np.ndarray) -> np.ndarray:
     known = found[~np.isnan(found)]
     if len(known) < 2:
         return found
-    with np.errstate(over="ignore"):
-        gaps = np.diff(found, prepend=-np.inf)
-    return found[~(gaps <= rounding(known[0], known[-1]))]  # that of NaN is no number, and stays
+    # Beside zero, where a scaled column has its median, roundings are those of typical values.
+    again = alike(found[1:], found[:-1], float(np.median(np.abs(known))))  # false of NaN
+    return found[np.concatenate([[True], ~again])]
 
 
 def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
