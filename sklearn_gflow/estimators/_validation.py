@@ -104,12 +104,20 @@ def check_known(labels: np.ndarray, classes: np.ndarray, name: str, cure: str) -
 
 
 def numbers_of(y: Any) -> Any:
-    """Targets that are objects as float64, so that a missing one is told by the name of y."""
+    """Targets that are objects as float64, so that a missing one is told by the name of y.
+
+    Raises
+    ------
+    ValueError
+        If one is missing for which floating-point numbers have no mark.
+    """
     if getattr(getattr(y, "dtype", None), "kind", "") != "O":
         return y
     try:
         return np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError):
+        if any(type(value).__name__ == "NAType" for value in np.ravel(y).tolist()):
+            raise ValueError("y contains NA; leave out the rows without a target") from None
         return y  # scikit-learn says what is wrong with them
 
 
