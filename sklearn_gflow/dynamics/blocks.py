@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
+from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
@@ -48,6 +49,10 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
+# Where a closing epoch follows.
+_CLOSED = (
+    Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
+)  # fmt: skip
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
 
@@ -83,12 +88,23 @@ class BlockOptions:
         Δθ = Dᵀ f(G) r + μ(1 − D⁺D) Δθ_last. The outputs of the block move as without it.
     seed : int
         Of the blocks.
+    averaged : bool
+        Record, and hand to callbacks, the mean of the iterates that `Iterates` describes, in place
+        of θ after the last block.
+    parabolic : bool
+        Whether a cost whose curvature is bounded, as that of the log-loss, is replaced in each step
+        by the `Cost.parabola` above it. Integrating the frozen flow costs 30 times as much.
+    apart : Tensor of int or None
+        Rows that no block has, until the closing epoch of `block_flow`.
     """
 
     batch_size: int
     shuffle: bool = True
     momentum: float = 0.0
     seed: int = 0
+    averaged: bool = False
+    parabolic: bool = False
+    apart: Tensor | None = None
 
 
 def block_flow(
@@ -101,6 +117,7 @@ def block_flow(
     probe: tuple[DifferentiableMap, Cost],
     kernel: DifferentiableMap | None = None,
     callbacks: Sequence[Callback] = (),
+    closing: Epoch | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -132,6 +149,9 @@ def block_flow(
     callbacks : sequence of Callback
         They see the start and the end of every epoch, at the outputs of the probe. An epoch that
         they reject is undone.
+    closing : Epoch, optional
+        One more, over all rows and from the best point of the callbacks, where one of them ended
+        the flow or the epochs are used up. Its end is the solution.
 
     Returns
     -------
@@ -145,14 +165,26 @@ def block_flow(
         source, options, blocks, probe, kernel, hung,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
+        iterates=Iterates.at(theta, averaged=blocks.averaged),
+        rows=_without(blocks.apart, source.n_samples),
     )  # fmt: skip
     del point
     try:
-        loop.run(theta)
+        loop.run()
+        loop.trajectory.selected = hung.best
+        if closing is not None and hung.best is not None and loop.trajectory.outcome in _CLOSED:
+            loop.close(*hung.best, closing)
     finally:
         hung.end(loop.trajectory)
-    loop.trajectory.selected = hung.best
     return loop.trajectory
+
+
+def _without(apart: Tensor | None, n_samples: int) -> Tensor:
+    """The rows that are not apart."""
+    rows = torch.ones(n_samples, dtype=torch.bool)
+    if apart is not None:
+        rows[apart] = False
+    return rows.nonzero()[:, 0]
 
 
 class _AllRows(NamedTuple):
@@ -175,14 +207,18 @@ class _BlockLoop:
     callbacks: Callbacks
     trajectory: Trajectory
     left: list[Epoch]  # in reverse: the next epoch is the last of the list
+    iterates: Iterates
+    rows: Tensor  # of which blocks are cut
+    least_met: float = math.inf  # of the losses that the blocks of an epoch met
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
     generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def run(self, theta: Tensor) -> None:
+    def run(self) -> None:
         self.generator.manual_seed(self.blocks.seed)
+        theta = self.iterates.shown
         all_rows = self._evaluate(theta)
         progress = Progress(all_rows.residual, all_rows.loss, all_rows.least, self.options)
         point = self._point(0.0, all_rows.loss, theta)
@@ -202,13 +238,33 @@ class _BlockLoop:
             progress.count(before.loss, point.loss)
             self._record(point, before)
         self.trajectory.outcome = outcome
-        self.trajectory.detail = self.failure
-        if self.undone:
-            fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
-            self.trajectory.detail += (
-                f"{self.undone} epochs {fault} and were undone, "
-                "the rest of the way went with shorter steps"
-            )
+        self.trajectory.detail = self._detail()
+
+    def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
+        """One epoch over all rows from the best point; its end is the solution, unless it fails."""
+        recorded = self.trajectory
+        self.iterates = Iterates.at(theta, averaged=False)
+        self.rows, self.left, self.last_step = torch.arange(self.source.n_samples), [epoch], None
+        point = before = self._point(recorded.tau[-1], recorded.loss[best], theta)
+        while self.left:
+            after = self._try(point, self.left.pop())
+            recorded.detail = self._detail()
+            if self.failure or isinstance(after, Outcome):
+                return
+            if after is not None:
+                point = after[0]
+        self._record(point, before)
+        recorded.selected = None
+
+    def _detail(self) -> str:
+        """What the outcome does not say."""
+        if not self.undone:
+            return self.failure
+        fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
+        return (
+            f"{self.failure}{self.undone} epochs {fault} and were undone, "
+            "the rest of the way went with shorter steps"
+        )
 
     def _finished(self, progress: Progress, residual: float) -> Outcome | None:
         start = progress.initial + self.trajectory.loss[0]
@@ -224,43 +280,45 @@ class _BlockLoop:
 
     def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
         """The point after an epoch; None where it was undone, an outcome where that is no use."""
-        theta, met = self._epoch(point.theta, epoch)
+        iterates, met = self._epoch(epoch)
         if self.failure:
             return None
+        theta = iterates.shown
         # An epoch that was given up on the way need not be evaluated.
         after = self._evaluate(theta) if self._bears(met) else _AllRows(met, 0.0, 0.0)
         if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
+                self.iterates, self.least_met = iterates, min(met, self.least_met)
                 return end, after
             return self._undo(epoch, Outcome.REJECTED)
         finite = math.isfinite(after.loss)
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
-    def _epoch(self, theta: Tensor, epoch: Epoch) -> tuple[Tensor, float]:
+    def _epoch(self, epoch: Epoch) -> tuple[Iterates, float]:
         """Let every block flow once; stops early where the epoch is lost.
 
         The second is what the blocks had of the loss, each before its step: of all N rows it is
         as much as their loss, while nothing blows up.
         """
-        blocks, met = list(self._cut()), 0.0
+        blocks, met, iterates = list(self._cut()), 0.0, self.iterates
         for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
             output_map, cost = self.source.block(rows)
-            point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
+            point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
             step = self._step(output_map, cost, point, h) if self._bears(met) else None
             if step is None:
                 break
-            theta = theta + step
-        return theta, met
+            iterates = iterates.moved(step)
+        return iterates, met
 
     def _cut(self) -> Iterator[Tensor]:
         """The blocks of an epoch; rows ascend in a block, for sources on disk."""
-        n_blocks = math.ceil(self.source.n_samples / self.blocks.batch_size)
+        n_blocks = math.ceil(len(self.rows) / self.blocks.batch_size)
         if not self.blocks.shuffle:
-            return iter(torch.arange(self.source.n_samples).tensor_split(n_blocks))
-        order = torch.randperm(self.source.n_samples, generator=self.generator)
-        return (rows.sort().values for rows in order.tensor_split(n_blocks))
+            return iter(self.rows.tensor_split(n_blocks))
+        order = torch.randperm(len(self.rows), generator=self.generator)
+        return (self.rows[places.sort().values] for places in order.tensor_split(n_blocks))
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -268,6 +326,9 @@ class _BlockLoop:
         """Δθ of one block; None where it is not to be had."""
         options = self.options
         try:
+            if self.blocks.parabolic and cost.bounded:
+                h, cost = h * cost.unit, cost.parabola(point.outputs)
+                point = replace(point, residual=cost.residual(point.outputs))
             ridge = self._ridge(point.tangent)
             factor = factorize(
                 point.tangent,
@@ -323,7 +384,10 @@ class _BlockLoop:
 
     def _bears(self, met: float) -> bool:
         """Whether an epoch whose blocks met that loss may go on; where it is NaN it may not."""
-        return met <= _LOST * self._bound()
+        bound = self._bound()
+        if self.blocks.averaged:  # what blocks meet is above the loss of the mean
+            bound = max(bound, (1 + _RISE) * min(self.least_met, self.trajectory.loss[0]))
+        return met <= _LOST * bound
 
     def _undo(self, epoch: Epoch, reason: Outcome) -> Outcome | None:
         """Put the epoch back, and halve the steps of all that are left; the reason, if in vain."""
