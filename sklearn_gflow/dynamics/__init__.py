@@ -5,7 +5,7 @@
 same callbacks. Notation: docs/notation.md.
 """
 
-from sklearn_gflow.dynamics.blocks import BlockOptions, RowSource, block_flow
+from sklearn_gflow.dynamics.blocks import block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, open_epochs, timed_epochs
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
@@ -14,13 +14,14 @@ from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenve
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
+from sklearn_gflow.dynamics.rows import BlockOptions, RowSource
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 
 __all__ = [
     "METHODS",
@@ -29,6 +30,7 @@ __all__ = [
     "BlockOptions",
     "Callback",
     "Callbacks",
+    "Carried",
     "Epoch",
     "Event",
     "Fixed",
@@ -36,6 +38,7 @@ __all__ = [
     "FrozenFlow",
     "LossReached",
     "Metric",
+    "Origin",
     "Outcome",
     "Point",
     "RowSource",

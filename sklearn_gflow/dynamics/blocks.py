@@ -9,12 +9,11 @@ pseudoinverse, and a block of all rows is the full-batch flow again. Notation: d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -23,10 +22,11 @@ from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
+from sklearn_gflow.dynamics.rows import BlockOptions, Cuts, RowSource
 from sklearn_gflow.dynamics.step import chord
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
@@ -38,7 +38,7 @@ from sklearn_gflow.geometry import (
 )
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["BlockOptions", "RowSource", "block_flow"]
+__all__ = ["block_flow"]
 
 # An epoch may raise the loss by this share of the least loss that was recorded, and of the loss at
 # the start. The noise of long steps explains the first. Over the start less is allowed, since short
@@ -53,58 +53,9 @@ _MOST_HALVINGS = 10
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
 )  # fmt: skip
+_BLOCKS = BlockOptions(256)
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
-
-
-class RowSource(Protocol):
-    """Rows, handed out in blocks."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-
-    @property
-    def total_weight(self) -> float:
-        """N: the sum of their weights."""
-
-    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
-        """The output map of some rows and the cost on it, in the precision of the steps."""
-
-
-@dataclass(frozen=True)
-class BlockOptions:
-    """What a flow over blocks has beyond `FlowOptions`.
-
-    Parameters
-    ----------
-    batch_size : int
-        Largest number of rows a block; blocks differ by one row at most, so that no block is
-        a short rest with a long step.
-    shuffle : bool
-        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
-    momentum : float
-        μ in [0, 1): share of the last step that a block keeps where it does not see it,
-        Δθ = Dᵀ f(G) r + μ(1 − D⁺D) Δθ_last. The outputs of the block move as without it.
-    seed : int
-        Of the blocks.
-    averaged : bool
-        Record, and hand to callbacks, the mean of the iterates that `Iterates` describes, in place
-        of θ after the last block.
-    parabolic : bool
-        Whether a cost whose curvature is bounded, as that of the log-loss, is replaced in each step
-        by the `Cost.parabola` above it. Integrating the frozen flow costs 30 times as much.
-    apart : Tensor of int or None
-        Rows that no block has, until the closing epoch of `block_flow`.
-    """
-
-    batch_size: int
-    shuffle: bool = True
-    momentum: float = 0.0
-    seed: int = 0
-    averaged: bool = False
-    parabolic: bool = False
-    apart: Tensor | None = None
 
 
 def block_flow(
@@ -112,11 +63,12 @@ def block_flow(
     theta: Tensor,
     epochs: Sequence[Epoch],
     options: FlowOptions = FlowOptions(),
-    blocks: BlockOptions = BlockOptions(256),
+    blocks: BlockOptions = _BLOCKS,
     *,
     probe: tuple[DifferentiableMap, Cost],
     kernel: DifferentiableMap | None = None,
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
     closing: Epoch | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
@@ -149,6 +101,8 @@ def block_flow(
     callbacks : sequence of Callback
         They see the start and the end of every epoch, at the outputs of the probe. An epoch that
         they reject is undone.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
     closing : Epoch, optional
         One more, over all rows and from the best point of the callbacks, where one of them ended
         the flow or the epochs are used up. Its end is the solution.
@@ -159,32 +113,25 @@ def block_flow(
         A point for the start and one for each epoch, with the loss of all rows. The column
         "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
-    point = Point.at(*probe, 0.0, theta.to(probe[0].dtype))
+    begun = theta if origin is None else origin.theta
+    point = Point.at(*probe, 0.0, begun.to(probe[0].dtype))
     hung = Callbacks(callbacks)
     loop = _BlockLoop(
         source, options, blocks, probe, kernel, hung,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
         iterates=Iterates.at(theta, averaged=blocks.averaged),
-        rows=_without(blocks.apart, source.n_samples),
+        cuts=Cuts(blocks, source.n_samples),
     )  # fmt: skip
     del point
     try:
-        loop.run()
+        loop.run(origin)
         loop.trajectory.selected = hung.best
         if closing is not None and hung.best is not None and loop.trajectory.outcome in _CLOSED:
             loop.close(*hung.best, closing)
     finally:
         hung.end(loop.trajectory)
     return loop.trajectory
-
-
-def _without(apart: Tensor | None, n_samples: int) -> Tensor:
-    """The rows that are not apart."""
-    rows = torch.ones(n_samples, dtype=torch.bool)
-    if apart is not None:
-        rows[apart] = False
-    return rows.nonzero()[:, 0]
 
 
 class _AllRows(NamedTuple):
@@ -208,21 +155,27 @@ class _BlockLoop:
     trajectory: Trajectory
     left: list[Epoch]  # in reverse: the next epoch is the last of the list
     iterates: Iterates
-    rows: Tensor  # of which blocks are cut
+    cuts: Cuts
     least_met: float = math.inf  # of the losses that the blocks of an epoch met
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
-    generator: torch.Generator = field(default_factory=torch.Generator)
+    highest: float = math.inf  # the loss at the start
 
-    def run(self) -> None:
-        self.generator.manual_seed(self.blocks.seed)
+    def run(self, origin: Origin | None) -> None:
+        if self.blocks.carried is not None:
+            self.last_step = self.blocks.carried.last_step
         theta = self.iterates.shown
         all_rows = self._evaluate(theta)
-        progress = Progress(all_rows.residual, all_rows.loss, all_rows.least, self.options)
         point = self._point(0.0, all_rows.loss, theta)
-        self._record(point, None)
+        begun, first = all_rows, None
+        if origin is not None:
+            begun = self._evaluate(origin.theta)
+            first = self._point(-origin.tau, begun.loss, origin.theta)
+        progress = Progress(begun.residual, begun.loss, begun.least, self.options)
+        self.highest = begun.loss
+        self._record(Event(point, origin=first))
         while (outcome := self._finished(progress, all_rows.residual)) is None:
             epoch = self.left.pop()
             after = self._try(point, epoch)
@@ -236,15 +189,17 @@ class _BlockLoop:
                 break
             before, (point, all_rows) = point, after
             progress.count(before.loss, point.loss)
-            self._record(point, before)
+            self._record(Event(point, before))
         self.trajectory.outcome = outcome
+        self.trajectory.carried = self._carried()
         self.trajectory.detail = self._detail()
 
     def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
         """One epoch over all rows from the best point; its end is the solution, unless it fails."""
         recorded = self.trajectory
         self.iterates = Iterates.at(theta, averaged=False)
-        self.rows, self.left, self.last_step = torch.arange(self.source.n_samples), [epoch], None
+        self.left, self.last_step = [epoch], None
+        self.cuts.take_all()
         point = before = self._point(recorded.tau[-1], recorded.loss[best], theta)
         while self.left:
             after = self._try(point, self.left.pop())
@@ -253,8 +208,11 @@ class _BlockLoop:
                 return
             if after is not None:
                 point = after[0]
-        self._record(point, before)
-        recorded.selected = None
+        self._record(Event(point, before))
+        recorded.selected, recorded.carried = None, self._carried()
+
+    def _carried(self) -> Carried:
+        return Carried(self.cuts.state, self.last_step)
 
     def _detail(self) -> str:
         """What the outcome does not say."""
@@ -301,7 +259,7 @@ class _BlockLoop:
         The second is what the blocks had of the loss, each before its step: of all N rows it is
         as much as their loss, while nothing blows up.
         """
-        blocks, met, iterates = list(self._cut()), 0.0, self.iterates
+        blocks, met, iterates = self.cuts.epoch(), 0.0, self.iterates
         for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
             output_map, cost = self.source.block(rows)
             point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
@@ -311,14 +269,6 @@ class _BlockLoop:
                 break
             iterates = iterates.moved(step)
         return iterates, met
-
-    def _cut(self) -> Iterator[Tensor]:
-        """The blocks of an epoch; rows ascend in a block, for sources on disk."""
-        n_blocks = math.ceil(len(self.rows) / self.blocks.batch_size)
-        if not self.blocks.shuffle:
-            return iter(self.rows.tensor_split(n_blocks))
-        order = torch.randperm(len(self.rows), generator=self.generator)
-        return (self.rows[places.sort().values] for places in order.tensor_split(n_blocks))
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -378,9 +328,9 @@ class _BlockLoop:
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""
         # The least loss, and not the last, counts: many small rises would add up to a large one.
-        recorded = self.trajectory.loss
-        bound = min((1 + _RISE) * min(recorded), (1 + _RISE_OVER_START) * recorded[0])
-        return bound + _RISE_FLOOR * recorded[0]
+        start = self.highest
+        bound = min((1 + _RISE) * min(self.trajectory.loss), (1 + _RISE_OVER_START) * start)
+        return bound + _RISE_FLOOR * start
 
     def _bears(self, met: float) -> bool:
         """Whether an epoch whose blocks met that loss may go on; where it is NaN it may not."""
@@ -419,12 +369,12 @@ class _BlockLoop:
         tangent = output_map.linearize(theta.to(output_map.dtype))
         return Point(tau, theta, tangent, loss, cost.residual(tangent.outputs))
 
-    def _record(self, point: Point, before: Point | None) -> None:
+    def _record(self, event: Event) -> None:
+        point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
         self._look_at_kernel(point)
         self.trajectory.add_columns({"undone": float(self.undone)})
-        event = Event(point, before)
-        tell = self.callbacks.start if before is None else self.callbacks.step
+        tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
 
     def _look_at_kernel(self, point: Point) -> None:
