@@ -134,7 +134,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             known = self._known_classes(classes)
             cure = "hand all of them to classes in the first call of partial_fit"
             check_known(rows.y, known, "y", cure)
-            return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+            return self._fit_chunk(rows, None, described, known)
 
     # -- validate --------------------------------------------------------------------------------
 

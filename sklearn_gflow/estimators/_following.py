@@ -52,6 +52,8 @@ class _Recorder(Callback):
     for.
     """
 
+    changing = ("taus", "models", "factors", "least", "lost")
+
     def __init__(
         self, training: Training, held_out: TrainingData, *, stretch: bool, both: bool
     ) -> None:
@@ -62,10 +64,11 @@ class _Recorder(Callback):
         reference = to_tensor(training.network.reference, settings.dtype, device)
         self.references = [training.family.outputs(reference, X) for X in self.X]
         self.factors: np.ndarray | None = None
+        self.lost = False
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Begin a record."""
-        self.outcome, self.least = None, np.inf
+        self.lost, self.least = False, np.inf
         self.taus: list[float] = []
         self.models: list[list[np.ndarray]] = []
         return self.step(event)
@@ -85,8 +88,13 @@ class _Recorder(Callback):
         if awaited and point.tau >= tau_from_t(LOOKED_AT) * (1 - _ROUNDING):
             self.factors = self.training.factors(point.theta)
         elif not awaited and point.tau > _NOT_BEFORE and self._is_lost():
-            self.outcome = Outcome.EARLY_STOPPED
+            self.lost = True
         return {}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the path is left, once it is lost."""
+        return Outcome.EARLY_STOPPED if self.lost else None
 
     def _is_lost(self) -> bool:
         """Whether the path has long passed its best point."""
@@ -138,13 +146,13 @@ def follow(
     assert held_out is not None
     recorder = _Recorder(training, held_out, stretch=stretch, both=both)
     settings = training.settings
-    models = []
+    models: list[list[np.ndarray]] = []
     for path in _paths(times, in_blocks=settings.in_blocks):
         taus = tau_from_t(path)
         marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
             marks.add(float(tau_from_t(LOOKED_AT)))
-        training_to = training.at(settings.alpha, path[-1])
+        training_to = training.at(settings.alpha, path[-1]).within(len(models))
         incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
         models += recorder.at(taus)
     held, *trained = (

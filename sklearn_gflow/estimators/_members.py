@@ -13,6 +13,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.estimators._candidates import Candidate
+from sklearn_gflow.estimators._checkpoint import Part
+from sklearn_gflow.estimators._kept_tasks import kept_alone
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._rows import on_disk
 from sklearn_gflow.estimators._surroundings import undisturbed
@@ -36,10 +38,14 @@ def to_be_judged(plain: Any, candidate: Candidate, problem: Problem, *, quick: b
     return training.quick() if quick else training
 
 
-def fit_members(members: Sequence[Any], problem: Problem, workers: Workers) -> list[Any]:
+def fit_members(
+    members: Sequence[Any], problem: Problem, workers: Workers, part: Part | None = None
+) -> list[Any]:
     """Estimators that are fitted to one problem, which share what reads and scales X."""
     mapped = on_disk(problem.data.X) is not None
-    found = workers.each(_fitted, [(member, problem, mapped) for member in members])
+    problems = [kept_alone(part, workers, f"member {k}", problem) for k in range(len(members))]
+    tasks = [(member, own, mapped) for member, own in zip(members, problems, strict=True)]
+    found = workers.each(_fitted, tasks)
     for member, attributes in zip(members, found, strict=True):
         own = {"_inputs": attributes["_inputs"].sharing(problem.inputs)}
         if "_kept" in attributes:

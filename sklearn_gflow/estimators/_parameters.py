@@ -11,10 +11,12 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
@@ -332,6 +334,7 @@ class FlowParameters:
         ``ulimit`` leaves less. What would take more is refused before it is allocated.
         """,
     )
+    checkpoint: Any = parameter(None, [str, PathLike, None], "str, path-like or None", CHECKPOINT)
     random_state: Any = parameter(
         None,
         ["random_state"],

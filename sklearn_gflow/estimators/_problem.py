@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._rows import TrainingData, read
@@ -42,6 +43,8 @@ class Problem:
         Whether the rows are one of many chunks.
     score : callable or None
         What f_θ − f_θ₀ on rows held out is worth, where the user says by what it is scored.
+    checkpoint : Part or None
+        Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
     """
@@ -55,6 +58,7 @@ class Problem:
     index: np.ndarray | None = None
     chunk: bool = False
     score: Callable[[np.ndarray], float] | None = None
+    checkpoint: Part | None = None
     scaled: Any = None
 
     def take(self, index: np.ndarray) -> Problem:
@@ -62,6 +66,14 @@ class Problem:
         labels = None if self.index is None else self.index[index]
         scaled = None if self.scaled is None else read(self.scaled, index)
         return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
+
+    def kept_by(self, part: Part) -> Problem:
+        """The same, kept in a checkpoint."""
+        return replace(self, checkpoint=part)
+
+    def within(self, name: object) -> Problem:
+        """The same for a training within this one, which is kept by its own name or number."""
+        return self if self.checkpoint is None else self.kept_by(self.checkpoint.under(str(name)))
 
     def __sizeof__(self) -> int:
         """Bytes of the arrays: a scheduler that asks sends what is large once to a worker."""

@@ -126,7 +126,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+            return self._fit_chunk(rows, None, described)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any

@@ -6,7 +6,7 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Grid
+from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
@@ -118,15 +119,15 @@ class _FlowCV(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            found = self._searched(X, y, sample_weight, groups)
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
+            found = one._searched(X, y, sample_weight, groups, checkpoint)
         return self._write(found)
 
     def __sklearn_is_fitted__(self) -> bool:
         """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
         return hasattr(self, "cv_results_")
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
@@ -134,7 +135,8 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        search = self._over(plain, whole, folds, rows, seed)
+        part = kept and kept.open(told_of(whole, folds), [])
+        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -147,13 +149,13 @@ class _FlowCV(
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
             members.append(member_of(plain, candidate, **own))
-        members = fit_members(members, whole, search.workers)
+        members = fit_members(members, whole, search.workers, search.checkpoint)
         return {**about, **self._found(search, judged, choice, members)}
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
         shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
-        own = {name: getattr(self, name) for name in shared}
+        own = {name: getattr(self, name) for name in shared - {"checkpoint"}}
         plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
         return plain
 

@@ -21,10 +21,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from sklearn_gflow.estimators._candidates import Candidate, Grid
+from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._ensemble import greedy_weights
 from sklearn_gflow.estimators._folds import in_fold
 from sklearn_gflow.estimators._following import Path, follow
 from sklearn_gflow.estimators._judgement import Judgement
+from sklearn_gflow.estimators._kept_tasks import each_once, kept_alone
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import failure, warn
 from sklearn_gflow.estimators._stopping import judge_left_out
@@ -141,6 +143,8 @@ class Search:
         Who does it.
     judgements_of_training : list of Judgement or None
         Of the rows that each fold trains on, where they are to be scored.
+    checkpoint : Part or None
+        Where it is kept what was found.
     """
 
     grid: Grid
@@ -152,6 +156,7 @@ class Search:
     seed: int
     workers: Workers
     judgements_of_training: list[Judgement] | None = None
+    checkpoint: Part | None = None
 
     def all_followed(self) -> list[Judged]:
         """All candidates over all folds."""
@@ -190,9 +195,12 @@ class Search:
     def _left_out(self, problem: Problem) -> list[Judged]:
         grid = self.grid
         networks = list(product(grid.encodings, grid.init_scales))
-        found = self.workers.each(
+        firsts = [Candidate(*network, grid.alphas[0]) for network in networks]
+        found = each_once(
+            self.checkpoint,
+            self.workers,
             partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
-            [(Candidate(*network, grid.alphas[0]), problem) for network in networks],
+            {f"left out {first}": (first, problem) for first in firsts},
         )
         return [
             self._unfollowed(Candidate(*network, alpha), losses)
@@ -209,16 +217,17 @@ class Search:
     ) -> list[Judged]:
         """Candidates over all folds."""
         n_folds = len(self.folds)
-        over = [
-            (k, fold, None if factors is None else factors[k]) for k, fold in enumerate(self.folds)
-        ]
         task = partial(
             _path, self.build, self.grid.times, self.seed, n_folds,
             stretch=stretch, both=self.judgements_of_training is not None,
         )  # fmt: skip
-        paths = self.workers.each(
-            task, [(one.candidate, *fold) for one in candidates for fold in over]
-        )
+        named = {}
+        for one, (k, fold) in product(candidates, enumerate(self.folds)):
+            name = f"path of {one.candidate} over fold {k}"
+            own = kept_alone(self.checkpoint, self.workers, name, fold)
+            named[name] = one.candidate, k, own, None if factors is None else factors[k]
+        found = each_once(self.checkpoint, self.workers, task, named)
+        paths = [one if isinstance(one, str) else Path(**one) for one in found]
         return [
             self._scored(one, paths[k * n_folds : (k + 1) * n_folds])
             for k, one in enumerate(candidates)
@@ -364,15 +373,15 @@ def _path(
     *,
     stretch: bool,
     both: bool,
-) -> Path | str:
-    """The path of a candidate over a fold, or why there is none."""
+) -> dict[str, Any] | str:
+    """The members of a path of a candidate over a fold, or why there is none."""
     try:
         with in_fold(k, n_folds):
             problem = fold.in_memory().encoded(candidate.encoding, seed)
             if factors is not None:
                 problem = problem.stretched(factors)
             training = build(candidate, problem)
-            return follow(training, problem, times, stretch=stretch, both=both)
+            return vars(follow(training, problem, times, stretch=stretch, both=both))
     except ValueError as error:
         return str(error)
 

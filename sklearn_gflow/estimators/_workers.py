@@ -43,10 +43,21 @@ class Workers:
 
     n_jobs: int | None
 
-    def each(self, function: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all of it, one after the other."""
+        return effective_n_jobs(self.n_jobs) <= 1
+
+    def each(
+        self,
+        function: Callable[..., T],
+        arguments: Sequence[tuple[Any, ...]],
+        done: Callable[[int, T], None] = lambda place, result: None,
+    ) -> list[T]:
         """The results of a function for several arguments, in their order.
 
-        Tasks whose worker was killed are done again by others.
+        ``done(place, result)`` is told of each as soon as it and those before it are there. Tasks
+        whose worker was killed are done again by others.
 
         Raises
         ------
@@ -54,18 +65,22 @@ class Workers:
             If workers are killed again and again.
         """
         # All of them for few tasks too: processes would be ended now and started again later.
+        found: list[T] = []
         n_workers = effective_n_jobs(self.n_jobs)
         if min(n_workers, len(arguments)) <= 1:
-            return [function(*task) for task in arguments]
+            for task in arguments:
+                found.append(function(*task))
+                done(len(found) - 1, found[-1])
+            return found
         n_threads = max(1, torch.get_num_threads() // n_workers)
         run = delayed(partial(_run, function, os.getpid(), n_threads))
-        found: list[T] = []
         lost = 0
         while len(found) < len(arguments):
             calls = (run(*task) for task in arguments[len(found) :])
             try:
                 for result, told in Parallel(n_jobs=n_workers, return_as="generator")(calls):
                     found.append(result)
+                    done(len(found) - 1, result)
                     lost = 0
                     for message, category in told:
                         warn(message, category)
