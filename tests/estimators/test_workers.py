@@ -79,7 +79,7 @@ class TestBackends:
             found = small(search, n_jobs=2, **GRID).fit(X, y)
         assert len({id(member._inputs.scaler) for member in found.estimators_}) == 1
         alone = small(search, **GRID).fit(X, y)
-        assert len(pickle.dumps(found)) < len(pickle.dumps(alone)) + 2000
+        assert len(pickle.dumps(found)) < len(pickle.dumps(alone)) + X.nbytes
 
     def test_get_large_tables_as_maps_and_give_back_arrays(self, search):
         X, y = example(search)
