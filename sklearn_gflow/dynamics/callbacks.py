@@ -6,6 +6,7 @@ They show it an `Event` at the start and after each step, mark or epoch. Notatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    error : float
+        Of the step, relative to |x* − x₀|; NaN where the flow knows none.
     origin : Point or None
         At the start of a flow that goes on with another: where that began, at a time before zero.
     """
@@ -48,6 +51,7 @@ class Event:
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    error: float = math.nan
     origin: Point | None = None
 
 

@@ -232,7 +232,7 @@ class _Loop:
             after = stepper.after(part)
             if part is step:
                 self._hold(after)
-            columns = self.callbacks.step(Event(after, before, stepper.factor))
+            columns = self.callbacks.step(Event(after, before, stepper.factor, error=part.error))
             self.trajectory.record(after, part.error, keep_path=self.options.store_path)
             self.trajectory.add_columns(columns)
             before = after

@@ -32,7 +32,7 @@ from sklearn_gflow.estimators._parameters import (
     RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._reports import incomplete, warn, worse
+from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
@@ -158,12 +158,11 @@ class BaseAdaptedFlow(
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
-    def _fit_chunk(self, *about: Any) -> Self:
+    def _fitted_chunk(self, *about: Any) -> dict[str, Any]:
         """Go over a chunk; it is about what `_problem` takes."""
         with checkpointed(self) as (one, checkpoint):
             problem = one._problem(*about, chunk=True)
-            attributes = one._under(checkpoint, problem, one._chunk_fitted)
-        return self._write(attributes)
+            return one._under(checkpoint, problem, one._chunk_fitted)
 
     def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
@@ -257,6 +256,7 @@ class BaseAdaptedFlow(
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
+        warn(undetermined(trained))
         return trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:

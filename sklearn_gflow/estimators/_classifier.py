@@ -134,7 +134,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             known = self._known_classes(classes)
             cure = "hand all of them to classes in the first call of partial_fit"
             check_known(rows.y, known, "y", cure)
-            return self._fit_chunk(rows, None, described, known)
+            attributes = self._fitted_chunk(rows, None, described, known)
+        return self._write(attributes)
 
     # -- validate --------------------------------------------------------------------------------
 
@@ -267,7 +268,10 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         index = np.searchsorted(classes, rows.y)
         if not isinstance(self.class_weight, str):
             if not chunk:
-                return compute_sample_weight(self.class_weight, rows.y)
+                try:
+                    return compute_sample_weight(self.class_weight, rows.y)
+                except TypeError as error:
+                    raise ValueError(f"class_weight must name labels of y: {error}") from error
             # scikit-learn refuses names of classes that the chunk lacks
             known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
             return np.array(known)[index]

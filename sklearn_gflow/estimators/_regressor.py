@@ -126,7 +126,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            return self._fit_chunk(rows, None, described)
+            attributes = self._fitted_chunk(rows, None, described)
+        return self._write(attributes)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any

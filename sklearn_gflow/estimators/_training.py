@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_gflow.diagnostics import Deviation, KernelDrift
+from sklearn_gflow.diagnostics import Deviation, KernelDrift, Sensitivity
 from sklearn_gflow.dynamics import (
     Adaptive,
     BlockOptions,
@@ -150,10 +150,16 @@ def _deviation(occasion: Occasion) -> Callback | None:
     return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)
 
 
-CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
+def _sensitivity(occasion: Occasion) -> Callback | None:
+    return Sensitivity(occasion.cost, occasion.settings.alpha) if occasion.whole else None
+
+
+CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (
+    _drift, _progress, _deviation, _sensitivity,
+)  # fmt: skip
 """Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
-COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift", "sensitivity")
 """Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
 
 
