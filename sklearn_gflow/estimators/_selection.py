@@ -200,7 +200,7 @@ class Search:
             self.checkpoint,
             self.workers,
             partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
-            {f"left out {first}": (first, problem) for first in firsts},
+            {f"left out {k}, {first}": (first, problem) for k, first in enumerate(firsts)},
         )
         return [
             self._unfollowed(Candidate(*network, alpha), losses)
@@ -222,8 +222,8 @@ class Search:
             stretch=stretch, both=self.judgements_of_training is not None,
         )  # fmt: skip
         named = {}
-        for one, (k, fold) in product(candidates, enumerate(self.folds)):
-            name = f"path of {one.candidate} over fold {k}"
+        for (place, one), (k, fold) in product(enumerate(candidates), enumerate(self.folds)):
+            name = f"path {place}, of {one.candidate}, over fold {k}"  # several may look alike
             own = kept_alone(self.checkpoint, self.workers, name, fold)
             named[name] = one.candidate, k, own, None if factors is None else factors[k]
         found = each_once(self.checkpoint, self.workers, task, named)
