@@ -4,6 +4,7 @@ Estimators and transformers import it, and it imports nothing of them.
 """
 
 from sklearn_gflow.contract.checks import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     RealNotInt,
@@ -18,6 +19,7 @@ from sklearn_gflow.contract.state import FittedState
 from sklearn_gflow.contract.tags import RawTables
 
 __all__ = [
+    "CallbackSupportMixin",
     "FittedState",
     "HasMethods",
     "Interval",

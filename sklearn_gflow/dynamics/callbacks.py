@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from sklearn_gflow.geometry import TangentFactor
 if TYPE_CHECKING:
     from sklearn_gflow.dynamics.trajectory import Trajectory
 
-__all__ = ["Callback", "Callbacks", "Event", "merged"]
+__all__ = ["Callback", "Callbacks", "Event"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,15 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    columns : dict of float
+        What the callbacks in front of this one have just said of the point.
     """
 
     point: Point
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    columns: Mapping[str, float] = field(default_factory=dict)
 
 
 class Callback:
@@ -116,11 +119,17 @@ class Callbacks(Callback):
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.start(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.start(replace(event, columns=columns))}
+        return columns
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.step(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.step(replace(event, columns=columns))}
+        return columns
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""
@@ -136,8 +145,3 @@ class Callbacks(Callback):
         with ExitStack() as stack:
             for callback in reversed(self.callbacks):
                 stack.callback(callback.end, trajectory)
-
-
-def merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Columns of several callbacks at one point; of two with one name the last counts."""
-    return {name: value for some in columns for name, value in some.items()}

@@ -26,11 +26,12 @@ class Outcome(Enum):
     EARLY_STOPPED = "the score stopped improving"
     LOSS_REACHED = "the loss fell to the bound that was set"
     REJECTED = "a callback rejected the step"
+    STOPPED = "a callback ended the flow"
 
     @property
     def complete(self) -> bool:
         """Whether the flow came to an end that was asked for, or to an equilibrium."""
         return self in (
             Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
-            Outcome.LOSS_REACHED,
+            Outcome.LOSS_REACHED, Outcome.STOPPED,
         )  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.fields import parameter_field
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
@@ -301,11 +301,12 @@ class _System:
     ) -> None:
         """Record a point, with the columns of callbacks."""
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        columns = []
+        columns: dict[str, float] = {}
         for callback, state in zip(self.callbacks, states, strict=True):
             tell = callback.start if before is None else callback.step
-            columns.append(tell(Event(point, before, factor, state)))
-        self.trajectory.add_columns(merged(columns))
+            told = tell(Event(point, before, factor, state, columns))
+            columns = {**columns, **told}
+        self.trajectory.add_columns(columns)
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
         tau = time if self.clock == "tau" else float(tau_from_t(time))

@@ -10,6 +10,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,12 +18,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
-from sklearn_gflow.estimators._exposure import fitted_attributes, joined
+from sklearn_gflow.contract import CallbackSupportMixin, FittedState, RawTables
+from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
@@ -43,13 +45,20 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    CallbackSupportMixin,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    PathParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
     history_: dict[str, np.ndarray]
     n_iter_: int
     n_outputs_: int
+    t_: float
     _coding: Any
     _inputs: FittedInputs
     _metric_scale: float
@@ -96,7 +105,9 @@ class BaseAdaptedFlow(
             If the Gram would not fit into memory.
         """
         with undisturbed():
-            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
+            task = Task.begun(self, X, y, sample_weight, FLOW)
+            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val), task)
+            task.end(attributes)
         return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
@@ -135,24 +146,29 @@ class BaseAdaptedFlow(
 
     # -- the four verbs --------------------------------------------------------------------------
 
-    def _fit_problem(self, problem: Problem) -> Self:
+    def _fit_problem(self, problem: Problem, task: Task) -> Self:
         """Fit; a search hands over what it has checked."""
-        return self._write(self._fitted(problem))
+        return self._write(self._fitted(problem, task))
 
-    def _fitted(self, problem: Problem) -> dict[str, Any]:
-        problem = self._prepared(problem)
+    def _fitted(self, problem: Problem, task: Task) -> dict[str, Any]:
+        problem = self._prepared(problem, task)
         training = self._build(problem)
-        trained, left_out = self._flow(training, problem)
+        training = self._told(training, problem, task, flow=self.rescalings)
+        trained, left_out = self._flow(training, problem, task)
         return self._expose(Ended(problem, training, trained, left_out))
 
-    def _fit_chunk(self, problem: Problem) -> Self:
+    def _fit_chunk(self, problem: Problem, X: Any, y: Any, sample_weight: Any) -> Self:
         with undisturbed():
-            problem = self._prepared(problem)
-            training = self._build(problem)
+            task = Task.begun(self, X, y, sample_weight, FLOW, name="partial_fit")
+            problem = self._prepared(problem, task)
+            training = self._told(self._build(problem), problem, task)
             trained = training.over_chunk()
             warn(incomplete(trained))
             attributes = self._expose(Ended(problem, training, trained))
-        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+            if self._is_fitted():
+                attributes = joined(vars(self), attributes)
+            task.end(attributes)
+        return self._write(attributes)
 
     @abstractmethod
     def _validate(
@@ -178,9 +194,20 @@ class BaseAdaptedFlow(
     ) -> Problem:
         """What a fit on some rows is about; nothing is encoded yet."""
 
-    def _rescaled(self, problem: Problem) -> Problem:
+    def _told(self, training: Training, problem: Problem, task: Task, flow: int = 0) -> Training:
+        """With a task that is told of its flow, the one of that number among those of a fit."""
+        teller = task.teller(
+            partial(predicting, problem, training) if task.is_of(self) else None,
+            flow=flow,
+            n_flows=1 if problem.chunk else 1 + self.rescalings,
+            since=self.t_ if problem.chunk and self._is_fitted() else None,
+        )
+        return replace(training, teller=teller)
+
+    def _rescaled(self, problem: Problem, task: Task, flow: int) -> Problem:
         """Columns stretched by what a flow to t = 0.95 makes of them."""
         training = self._build(problem)
+        training = self._told(training, problem, task, flow)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         warn(incomplete(trained))
@@ -225,12 +252,14 @@ class BaseAdaptedFlow(
             unit=None if before is None else self._metric_scale,
         )  # fmt: skip
 
-    def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
+    def _flow(
+        self, training: Training, problem: Problem, task: Task
+    ) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out = None
         if training.settings.by_leave_one_out:
             judge = problem.coding.judge
-            trained, left_out = stopped_by_leave_one_out(training, judge)
+            trained, left_out = stopped_by_leave_one_out(training, judge, task.say)
         elif problem.held_out is not None:
             best = judged_by(training, problem.held_out, problem.coding.judge)
             trained = training.until(training.settings.t_end, [best], MARKS)
@@ -334,13 +363,13 @@ class BaseAdaptedFlow(
         """For folds of target means and for frequencies; no draw of a generator is used up."""
         return seed_of(copy.deepcopy(self.random_state))
 
-    def _prepared(self, problem: Problem) -> Problem:
+    def _prepared(self, problem: Problem, task: Task) -> Problem:
         """With encoded and stretched columns, which a fit that goes on has already."""
         if self._continues(chunk=problem.chunk):
             return problem
         problem = problem.encoded(self.encoding, self._inputs_seed())
-        for _ in range(self.rescalings):
-            problem = self._rescaled(problem)
+        for flow in range(self.rescalings):
+            problem = self._rescaled(problem, task, flow)
         return problem
 
     def _check_chunk(self) -> None:

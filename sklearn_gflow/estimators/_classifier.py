@@ -134,7 +134,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
                 f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
                 "them to classes in the first call of partial_fit"
             )
-        return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+        problem = self._problem(rows, None, described, known, chunk=True)
+        return self._fit_chunk(problem, X, y, sample_weight)
 
     # -- validate --------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sklearn_gflow.dynamics import Callback, Event, Outcome, tau_from_t
+from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._reports import incomplete
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
@@ -88,7 +89,12 @@ class _Recorder(Callback):
 
 
 def follow(
-    training: Training, problem: Problem, times: Sequence[float], *, stretch: bool = False
+    training: Training,
+    problem: Problem,
+    times: Sequence[float],
+    task: Task,
+    *,
+    stretch: bool = False,
 ) -> Path:
     """Follow the flow through all times, as far as rows held out are not long predicted worse.
 
@@ -100,6 +106,8 @@ def follow(
         With rows held out.
     times : sequence of float
         Times t, increasing.
+    task : Task
+        What is told of it.
     stretch : bool
         Whether to find out by what the columns are to be stretched.
 
@@ -116,15 +124,17 @@ def follow(
     assert held_out is not None
     recorder = _Recorder(training, held_out, stretch=stretch)
     settings = training.settings
-    models = []
-    for path in _paths(times, in_blocks=settings.in_blocks):
+    models, paths = [], _paths(times, in_blocks=settings.in_blocks)
+    for k, path in enumerate(paths):
         taus = tau_from_t(path)
         marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
             marks.add(float(tau_from_t(LOOKED_AT)))
-        training_to = training.at(settings.alpha, path[-1])
+        teller = task.teller(flow=k, n_flows=len(paths))
+        training_to = replace(training.at(settings.alpha, path[-1]), teller=teller)
         incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
         models += recorder.at(taus)
+    task.say(f"followed up to t = {t_from_tau(recorder.taus[-1]):.6g}")
     readings = np.array([problem.coding.readings(model) for model in models])
     return Path(readings, recorder.factors)
 

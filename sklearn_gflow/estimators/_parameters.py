@@ -383,7 +383,17 @@ class FlowParameters:
         "int, RandomState instance or None",
         "Seed of the start θ₀.",
     )
-    verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
+    verbose: int = parameter(
+        0,
+        ["verbose"],
+        "int or bool",
+        """
+        What is printed while training runs. 1 or True: a line a step, of an epoch or a chunk in
+        blocks, with t, the loss, and the score by which early stopping decides. 2: also rank and
+        condition of the kernel. A search prints at 1 what it judges, chooses and fits, a line at
+        least every few seconds, and at 2 also every step of its paths.
+        """,
+    )
     device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
     dtype: str = parameter(
         "float64",

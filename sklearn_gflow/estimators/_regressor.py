@@ -124,7 +124,8 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """
         self._check_chunk()
         rows, described = self._checked(X, y, sample_weight, chunk=True)
-        return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+        problem = self._problem(rows, None, described, chunk=True)
+        return self._fit_chunk(problem, X, y, sample_weight)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any

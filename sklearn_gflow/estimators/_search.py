@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import CallbackSupportMixin, FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -33,6 +33,7 @@ from sklearn_gflow.estimators._parameters import (
     SearchParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
@@ -64,7 +65,13 @@ on all rows.
 
 
 class _FlowCV(
-    RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
+    CallbackSupportMixin,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    SearchParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
@@ -122,20 +129,33 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        search = self._over(plain, whole, folds, rows, seed)
+        task = Task.begun(self, X, y, sample_weight, 2 + self._closed_form(whole), level=2)
+        search = self._over(plain, whole, folds, rows, seed, task)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
         else:
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
+        task.say(f"chosen: {choice}")
+        members = self._fitted_members(plain, choice, whole, seed, task)
+        found = self._found(search, judged, choice, members)
+        task.end(found)
+        return found
+
+    def _fitted_members(
+        self, plain: BaseAdaptedFlow, choice: Choice, whole: Problem, seed: int, task: Task
+    ) -> list[BaseAdaptedFlow]:
         members = []
-        for k, (candidate, t) in enumerate(choice.members):
-            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
-            if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
-                own["store_gram"] = False
-            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
-        return self._found(search, judged, choice, members)
+        with task.subtask("fit", len(choice.members)) as fits:
+            for k, (candidate, t) in enumerate(choice.members):
+                own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
+                if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
+                    own["store_gram"] = False
+                with fits.numbered("member", FLOW, f"{candidate}, t_end={t:.6g}") as part:
+                    member = self._member(plain, candidate, **own)
+                    members.append(member._fit_problem(whole, part))
+        return members
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
@@ -167,7 +187,13 @@ class _FlowCV(
         return self.cv is None and whole.loss.squared
 
     def _over(
-        self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, seed: int
+        self,
+        plain: BaseAdaptedFlow,
+        whole: Problem,
+        folds: Folds,
+        rows: Rows,
+        seed: int,
+        task: Task,
     ) -> Search:
         """The search over folds."""
         classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
@@ -190,6 +216,7 @@ class _FlowCV(
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
+            task=task,
         )
 
     def _folds(

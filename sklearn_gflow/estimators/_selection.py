@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._ensemble import greedy_weights
 from sklearn_gflow.estimators._following import Path, follow
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._stopping import judge_left_out
 from sklearn_gflow.estimators._training import Training
@@ -102,6 +103,14 @@ class Choice:
     score: float
     readings: np.ndarray
 
+    def __str__(self) -> str:
+        """As a line names it."""
+        candidate, t_end = self.members[0]
+        told = f"{candidate}, t_end={t_end:.6g}, score = {self.score:.6g}"
+        if len(self.members) == 1:
+            return told
+        return f"{told}; {len(self.members)} members of weights {self.weights.round(3).tolist()}"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -124,6 +133,8 @@ class Search:
         How many networks are followed, of those that leave-one-out judged best.
     seed : int
         Of encodings.
+    task : Task
+        What is told of it.
     """
 
     grid: Grid
@@ -133,10 +144,13 @@ class Search:
     by_fold: bool
     n_followed: int
     seed: int
+    task: Task
 
     def all_followed(self) -> list[Judged]:
         """All candidates over all folds."""
-        return [self.followed(candidate) for candidate in self.grid.candidates()]
+        candidates = self.grid.candidates()
+        with self.task.subtask("paths", len(candidates)) as paths:
+            return [self.followed(candidate, paths) for candidate in candidates]
 
     def best_followed(self, problem: Problem, *, rescaled: bool) -> list[Judged]:
         """All candidates by leave-one-out on the rows of a problem, and the best over the folds.
@@ -151,53 +165,67 @@ class Search:
             networks.setdefault((place, one.candidate.init_scale), one)
         order = list(networks.values())
         plain = [one for one in order[self.n_followed :] if one.candidate.encoding is None]
-        for one in [*order[: self.n_followed], *plain[:1]]:
-            place = next(k for k, other in enumerate(judged) if other is one)
-            judged[place] = self.followed(one.candidate, one.left_out, stretch=rescaled)
-        return [*judged, *self._rescaled(judged)] if rescaled else judged
+        shortlist = [*order[: self.n_followed], *plain[:1]]
+        with self.task.subtask("paths", len(shortlist) + rescaled) as paths:
+            for one in shortlist:
+                place = next(k for k, other in enumerate(judged) if other is one)
+                judged[place] = self.followed(one.candidate, paths, one.left_out, stretch=rescaled)
+            return [*judged, *self._rescaled(judged, paths)] if rescaled else judged
 
-    def _rescaled(self, judged: Sequence[Judged]) -> list[Judged]:
+    def _rescaled(self, judged: Sequence[Judged], paths: Task) -> list[Judged]:
         """The best one anew, with inputs stretched by its own path in each fold."""
         best = max((one for one in judged if one.followed), key=lambda one: one.scores[one.best])
         factors = [path.factors for path in best.paths if path.factors is not None]
         if len(factors) < len(best.paths):  # a path did not come as far
             return []
-        return [self.followed(best.candidate.rescaled(), factors=factors)]
+        return [self.followed(best.candidate.rescaled(), paths, factors=factors)]
 
     def _left_out(self, problem: Problem) -> list[Judged]:
-        judged = []
-        for encoding in self.grid.encodings:
-            encoded = problem.encoded(encoding, self.seed)
-            for scale in self.grid.init_scales:
-                candidates = [Candidate(encoding, scale, alpha) for alpha in self.grid.alphas]
-                training = self.build(candidates[0], encoded)
-                times = self.grid.times
-                found = judge_left_out(training, problem.coding.judge, self.grid.alphas, times)
-                nothing = np.full(len(times), np.nan)
-                judged += [
-                    Judged(candidate, of_alpha[:, 1], [], nothing, nothing)
-                    for candidate, of_alpha in zip(candidates, found, strict=True)
-                ]
+        judged, grid = [], self.grid
+        n_networks = len(grid.encodings) * len(grid.init_scales)
+        with self.task.subtask("leave-one-out", n_networks) as task:
+            for encoding in grid.encodings:
+                encoded = problem.encoded(encoding, self.seed)
+                for scale in grid.init_scales:
+                    candidates = [Candidate(encoding, scale, alpha) for alpha in grid.alphas]
+                    with task.numbered("network") as network:
+                        training = self.build(candidates[0], encoded)
+                        found = judge_left_out(
+                            training, problem.coding.judge, grid.alphas, grid.times
+                        )
+                        least = found[:, :, 1].min(axis=1)
+                        network.say(f"{candidates[least.argmin()]}, loss = {least.min():.6g}")
+                    nothing = np.full(len(grid.times), np.nan)
+                    judged += [
+                        Judged(candidate, of_alpha[:, 1], [], nothing, nothing)
+                        for candidate, of_alpha in zip(candidates, found, strict=True)
+                    ]
         return judged
 
     def followed(
         self,
         candidate: Candidate,
+        task: Task,
         left_out: np.ndarray | None = None,
         *,
         stretch: bool = False,
         factors: Sequence[np.ndarray] | None = None,
     ) -> Judged:
         """A candidate over all folds."""
-        paths = []
-        for k, fold in enumerate(self.folds):
-            problem = fold.encoded(candidate.encoding, self.seed)
-            if factors is not None:
-                problem = problem.stretched(factors[k])
-            training = self.build(candidate, problem)
-            paths.append(follow(training, problem, self.grid.times, stretch=stretch))
-        judged = Judged(candidate, left_out, paths, np.empty(0), np.empty(0))
-        return self._scored(judged)
+        with task.numbered("candidate", len(self.folds), str(candidate)) as part:
+            paths = []
+            for k, fold in enumerate(self.folds):
+                with part.numbered("fold", FLOW) as told:
+                    problem = fold.encoded(candidate.encoding, self.seed)
+                    if factors is not None:
+                        problem = problem.stretched(factors[k])
+                    training = self.build(candidate, problem)
+                    times = self.grid.times
+                    paths.append(follow(training, problem, times, told, stretch=stretch))
+            judged = self._scored(Judged(candidate, left_out, paths, np.empty(0), np.empty(0)))
+            best = judged.best
+            part.say(f"score = {judged.scores[best]:.6g} at t = {self.grid.times[best]:.6g}")
+        return judged
 
     def _scored(self, judged: Judged) -> Judged:
         readings = [judged.readings(k) for k in range(len(self.grid.times))]
