@@ -41,6 +41,8 @@ class Event:
         What `Callback.rate` was integrated to, by the integrators that do so.
     columns : dict of float
         What the callbacks in front of this one have just said of the point.
+    origin : Point or None
+        At the start of a flow that goes on with another: where that began, at a time before zero.
     """
 
     point: Point
@@ -48,6 +50,7 @@ class Event:
     factor: TangentFactor | None = None
     state: Tensor | None = None
     columns: Mapping[str, float] = field(default_factory=dict)
+    origin: Point | None = None
 
 
 class Callback:
@@ -88,7 +91,7 @@ class Callback:
 
     # -- a further state, for the integrators that carry one along with θ --------------------------
 
-    def initial(self, point: Point) -> Tensor | None:
+    def initial(self, event: Event) -> Tensor | None:
         """Value of that state at the start, shape (m,); None if there is none."""
         return None
 

@@ -6,24 +6,24 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import CallbackSupportMixin, FittedState, RawTables, described
+from sklearn_gflow.contract import FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
+from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -33,7 +33,7 @@ from sklearn_gflow.estimators._parameters import (
     SearchParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
-from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._progress import Task, Watched
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
@@ -53,6 +53,8 @@ _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
 
+T = TypeVar("T")
+
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
 eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best four
@@ -64,15 +66,18 @@ on all rows.
 """
 
 
-class _FlowCV(
-    CallbackSupportMixin,
-    RawTables,
-    FittedState,
-    FlowParameters,
-    SearchParameters,
-    NetworkParameters,
-    BaseEstimator,
-):
+def _reading(member: Any, columns: Any) -> np.ndarray:
+    """Readings of columns of the network."""
+    readings: np.ndarray = member._coding.readings(member._network.model(columns))
+    return readings
+
+
+def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
+    model = member._network.model(columns)
+    return member._coding.readings(model), member._deviations(columns, model)
+
+
+class _FlowCV(RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, Watched):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
@@ -121,6 +126,10 @@ class _FlowCV(
             found = self._searched(X, y, sample_weight, groups)
         return self._write(found)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return hasattr(self, "estimators_")
+
     def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
@@ -130,32 +139,23 @@ class _FlowCV(
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
         task = Task.begun(self, X, y, sample_weight, 2 + self._closed_form(whole), level=2)
-        search = self._over(plain, whole, folds, rows, seed, task)
+        search = self._over(plain, whole, folds, rows, task)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
         else:
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
-        task.say(f"chosen: {choice}")
-        members = self._fitted_members(plain, choice, whole, seed, task)
+        members: list[BaseAdaptedFlow] = []
+        for candidate, t, part in choice.told(task):
+            k = len(members)
+            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
+            if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
+                own["store_gram"] = False
+            members.append(self._member(plain, candidate, **own)._fit_problem(whole, part))
         found = self._found(search, judged, choice, members)
         task.end(found)
         return found
-
-    def _fitted_members(
-        self, plain: BaseAdaptedFlow, choice: Choice, whole: Problem, seed: int, task: Task
-    ) -> list[BaseAdaptedFlow]:
-        members = []
-        with task.subtask("fit", len(choice.members)) as fits:
-            for k, (candidate, t) in enumerate(choice.members):
-                own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
-                if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
-                    own["store_gram"] = False
-                with fits.numbered("member", FLOW, f"{candidate}, t_end={t:.6g}") as part:
-                    member = self._member(plain, candidate, **own)
-                    members.append(member._fit_problem(whole, part))
-        return members
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
@@ -187,21 +187,16 @@ class _FlowCV(
         return self.cv is None and whole.loss.squared
 
     def _over(
-        self,
-        plain: BaseAdaptedFlow,
-        whole: Problem,
-        folds: Folds,
-        rows: Rows,
-        seed: int,
-        task: Task,
+        self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, task: Task
     ) -> Search:
         """The search over folds."""
         classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
-        problems = [
-            plain._problem(rows.take(training), rows.take(held_out), {}, classes)
-            for training, held_out in folds
-        ]
-        held_out = np.concatenate([held_out for _, held_out in folds])
+        problems = []
+        for k, (training, held_out) in enumerate(folds):
+            with in_fold(k, len(folds)):
+                parts = rows.take(training), rows.take(held_out)
+                problems.append(plain._problem(*parts, {}, classes))
+        all_held_out = np.concatenate([held_out for _, held_out in folds])
         grid = Grid.of(
             self,
             closed_form=self._closed_form(whole),
@@ -212,10 +207,10 @@ class _FlowCV(
             grid,
             lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
             problems,
-            Judgement(whole.coding, rows.take(held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
-            seed=seed,
+            seed=plain.random_state,
             task=task,
         )
 
@@ -228,15 +223,14 @@ class _FlowCV(
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
         classify = is_classifier(self)
         if self.cv is None:
+            check_consistent_length(groups, present)
             some = None if groups is None else np.asarray(groups)[present]
             n_rows, n_outputs = whole.data.targets.shape
             once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
             return default_folds(
                 whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
             )
-        places = np.cumsum(present) - 1
-        folds = folds_of(self.cv, X, y, groups, classify=classify)
-        return [(places[a[present[a]]], places[b[present[b]]]) for a, b in folds]
+        return present_folds(folds_of(self.cv, X, y, groups, classify=classify), present)
 
     def _found(
         self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
@@ -259,19 +253,31 @@ class _FlowCV(
         names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
         return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
 
-    def _readings(self, X: Any) -> np.ndarray:
-        """What the members predict on average, shape (n_samples, n_outputs)."""
+    def _of_members(self, X: Any, use: Callable[[Any, Any], T]) -> list[T]:
+        """What ``use(member, columns)`` makes of each member and of the columns that X is to it.
+
+        X is read and scaled once for all that do it alike, as they do where one search made them.
+        """
         check_is_fitted(self)
-        mean = self._mean(lambda member: member._coding.readings(member._model(X)))
-        found: np.ndarray = self._coding.in_range(mean)
+        first = self.estimators_[0]
+        with undisturbed():
+            scaled, found = first._inputs.scaled(first, X), []
+            for member in self.estimators_:
+                inputs = member._inputs
+                alike = inputs.scales_like(first._inputs)
+                own = scaled if alike else inputs.scaled(member, X)
+                found.append(use(member, inputs.finished(own)))
         return found
 
-    def _mean(self, of_member: Callable[[Any], np.ndarray]) -> np.ndarray:
+    def _readings(self, X: Any) -> np.ndarray:
+        """What the members predict on average, shape (n_samples, n_outputs)."""
+        found: np.ndarray = self._coding.in_range(self._mean(self._of_members(X, _reading)))
+        return found
+
+    def _mean(self, of_members: Sequence[np.ndarray]) -> np.ndarray:
         """Weighted mean over the members."""
-        weighted = [
-            weight * of_member(member)
-            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
-        ]
+        weights = self.ensemble_weights_
+        weighted = [weight * one for weight, one in zip(weights, of_members, strict=True)]
         total: np.ndarray = np.sum(weighted, axis=0)
         return total
 
@@ -318,12 +324,12 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        readings = self._readings(X)
-        predicted = self._coding.shaped(readings)
         if not return_std:
-            return predicted
+            return self._coding.shaped(self._readings(X))
+        readings, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
+        predicted = self._coding.shaped(self._coding.in_range(self._mean(readings)))
         # The square error of a mean is at most the mean of the square errors.
-        return predicted, np.sqrt(self._mean(lambda one: one.predict(X, return_std=True)[1] ** 2))
+        return predicted, np.sqrt(self._mean([one**2 for one in deviations]))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.

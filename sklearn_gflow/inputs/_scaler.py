@@ -128,8 +128,8 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
                 z = np.clip(z, -far, far)  # infinity over infinity would be no number
                 z /= np.hypot(1, z / self.clip)
             z = z.astype(X.dtype, copy=False)
-        lost = ~np.isfinite(z) & ~np.isnan(X)
-        if lost.any():
+        finite = np.isfinite(z)
+        if not finite.all() and (lost := ~finite & ~np.isnan(X)).any():
             name = name_of_column(self, int(np.flatnonzero(lost.any(axis=0))[0]))
             raise ValueError(
                 f"column {name!r} divided by its scale is beyond the range of floating-point "
@@ -140,8 +140,11 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """(x − median)/s, in quarters where the difference is more than a float holds."""
         difference = X - self.center_
-        quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
-        return np.where(np.isinf(difference), quarters, difference / self.scale_)
+        scaled: np.ndarray = difference / self.scale_
+        if (beyond := np.isinf(difference)).any():
+            quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
+            scaled = np.where(beyond, quarters, scaled)
+        return scaled
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
