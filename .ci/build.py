@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,13 +72,18 @@ def the_one(folder: Path, pattern: str) -> Path:
 
 
 def files(*folders: str) -> set[str]:
-    """Files of the project below some folders, without what is made in use."""
-    return {
-        path.relative_to(ROOT).as_posix()
-        for folder in folders
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file() and not {"__pycache__", "_build", "generated"} & set(path.parts)
-    }
+    """Files of the project below some folders, without those that .gitignore names."""
+    paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {name for path in paths if not ignored(name := path.relative_to(ROOT).as_posix())}
+
+
+def ignored(name: str) -> bool:
+    """Whether a file is made in use: CI works on a copy that is no repository of git."""
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    names = [line.strip("/") for line in lines if "/" not in line.strip("/")]
+    places = [line.strip("/") for line in lines if "/" in line.strip("/")]
+    inside = any(name == place or name.startswith(f"{place}/") for place in places)
+    return inside or any(fnmatch(part, other) for part in name.split("/") for other in names)
 
 
 def compare(name: str, found: set[str], expected: set[str]) -> None:

@@ -15,6 +15,8 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
+from sklearn_gflow.contract.estimator import Estimator
+from sklearn_gflow.contract.pages import DocumentedHere
 from sklearn_gflow.contract.state import STAMP, FittedState
 from sklearn_gflow.contract.tags import RawTables
 from sklearn_gflow.contract.versions import VERSION, warn_of_version
@@ -23,6 +25,8 @@ __all__ = [
     "STAMP",
     "VERSION",
     "CallbackSupportMixin",
+    "DocumentedHere",
+    "Estimator",
     "FittedState",
     "HasMethods",
     "Interval",

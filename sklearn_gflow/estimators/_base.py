@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
+from sklearn_gflow.contract import Estimator
 from sklearn_gflow.dynamics import Carried, tau_from_t
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
@@ -26,7 +26,7 @@ from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_r
 from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._progress import FLOW, Task, Watched
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
@@ -46,9 +46,7 @@ from sklearn_gflow.inputs import SmoothRobustScaler
 __all__ = ["BaseAdaptedFlow"]
 
 
-class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, Watched
-):
+class BaseAdaptedFlow(FlowParameters, PathParameters, NetworkParameters, Estimator):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
     history_: dict[str, np.ndarray]
@@ -63,7 +61,6 @@ class BaseAdaptedFlow(
     _target_type: ClassVar[str]  # of the target means of categories
     _network: FittedNetwork
 
-    _doc_link_module = "sklearn_gflow"
     _packed = staticmethod(packed)
     _unpacked = staticmethod(unpacked)
 

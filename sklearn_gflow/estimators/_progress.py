@@ -16,13 +16,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sklearn_gflow.contract import CallbackSupportMixin
 from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau
 
-__all__ = ["FLOW", "Clock", "Task", "Teller", "Watched"]
+__all__ = ["FLOW", "Clock", "Task", "Teller"]
 
 FLOW = 100
 """Subtasks of a flow."""
@@ -41,10 +39,6 @@ Fitted = Callable[[], Mapping[str, Any]]
 
 Reconstruction = Callable[[Tensor], Mapping[str, Any]]
 """Fitted attributes of an estimator that predicts as a flow does at a point θ."""
-
-
-class Watched(CallbackSupportMixin, BaseEstimator):
-    """An estimator whose fits may be watched by callbacks of scikit-learn."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import Estimator, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -33,7 +33,7 @@ from sklearn_gflow.estimators._parameters import (
     SearchParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
-from sklearn_gflow.estimators._progress import Task, Watched
+from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
@@ -77,14 +77,13 @@ def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.nd
     return member._coding.readings(model), member._deviations(columns, model)
 
 
-class _FlowCV(RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, Watched):
+class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, Estimator):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
     best_estimator_: Any
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import (
+    DocumentedHere,
     FittedState,
     Interval,
     _check_feature_names_in,
@@ -66,7 +67,7 @@ class FewValues:
     )
 
 
-class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
+class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, ABC):
     """Each column and components of it, which share its variance equally between them.
 
     The column x, with mean m and standard deviation σ, becomes m + (x − m)/√2 and components of
@@ -81,7 +82,6 @@ class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
     scale_: np.ndarray
     component_means_: list[np.ndarray]
     component_scale_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
     _component_name: str  # what stands between the name of the column and the number
     _cure = "scale the column first, by SmoothRobustScaler for instance"
 

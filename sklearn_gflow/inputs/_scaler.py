@@ -12,7 +12,14 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, Interval, _fit_context, described, parameter
+from sklearn_gflow.contract import (
+    DocumentedHere,
+    FittedState,
+    Interval,
+    _fit_context,
+    described,
+    parameter,
+)
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
 from sklearn_gflow.inputs._statistics import mean_and_deviation, quantiles, weighted_rows
@@ -34,7 +41,9 @@ _CENTRE = {
 
 @described(_CENTRE, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class SmoothRobustScaler(
+    DocumentedHere, FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Scale columns by median and interquartile range, and bend outliers smoothly back.
 
     With z = (x − median)/s a column becomes z/√(1 + (z/clip)²), which is z near zero and stays
@@ -69,8 +78,6 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
         "float or None",
         "The bound of what comes out; None scales only.",
     )
-
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import (
+    DocumentedHere,
     FittedState,
     Interval,
     RawTables,
@@ -49,7 +50,7 @@ _PARTS = {
 
 @described(_PARTS, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class TableEncoder(RawTables, FittedState, TransformerMixin, BaseEstimator):
+class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, BaseEstimator):
     """A raw table as numbers without gaps: frames of pandas or polars, or arrays.
 
     - Numbers stay as they are, truth values become 0 and 1. What is missing becomes the median, and
@@ -112,8 +113,6 @@ class TableEncoder(RawTables, FittedState, TransformerMixin, BaseEstimator):
         "int, RandomState instance or None",
         "Seed of the five folds in which ``fit_transform`` makes target means.",
     )
-
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
