@@ -270,7 +270,8 @@ class _FlowCV(FlowParameters, SearchParameters, NetworkParameters, Estimator):
 
     def _readings(self, X: Any) -> np.ndarray:
         """What the members predict on average, shape (n_samples, n_outputs)."""
-        found: np.ndarray = self._coding.in_range(self._mean(self._of_members(X, _reading)))
+        mean = self._mean(self._of_members(X, _reading))
+        found: np.ndarray = self._coding.in_range(mean)
         return found
 
     def _mean(self, of_members: Sequence[np.ndarray]) -> np.ndarray:
@@ -324,9 +325,10 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
             Only with ``return_std``.
         """
         if not return_std:
-            return self._coding.shaped(self._readings(X))
-        readings, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
-        predicted = self._coding.shaped(self._coding.in_range(self._mean(readings)))
+            readings = self._readings(X)
+            return self._coding.shaped(readings)
+        of_members, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
+        predicted = self._coding.shaped(self._coding.in_range(self._mean(of_members)))
         # The square error of a mean is at most the mean of the square errors.
         return predicted, np.sqrt(self._mean([one**2 for one in deviations]))
 
