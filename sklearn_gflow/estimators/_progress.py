@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau
 
-__all__ = ["FLOW", "Clock", "Task", "Teller"]
+__all__ = ["FLOW", "UNTOLD", "Clock", "Task", "Teller"]
 
 FLOW = 100
 """Subtasks of a flow."""
@@ -56,6 +56,10 @@ class _Call:
         metadata = None if weights is None else {"sample_weight": weights}
         return {"estimator": self.estimator, "X": self.X, "y": self.y, "metadata": metadata}
 
+    def __reduce__(self) -> Any:
+        # Another process is handed its own rows, and need not see all of them.
+        return _Call, (self.estimator, None, None, None)
+
 
 @dataclass
 class _Lines:
@@ -73,12 +77,12 @@ class _Lines:
             self.last = now
 
 
-@dataclass
+@dataclass(eq=False)
 class Task:
-    """A part of a fit, from `begun` or `subtask` on to `end`.
+    """A part of a fit, which begins when it is entered as a context, maybe by another process.
 
-    As a context manager it ends where nothing was raised: what is interrupted has no end, and
-    callbacks are told by their ``teardown``.
+    It ends where nothing was raised: what is interrupted has no end, and callbacks are told by
+    their ``teardown``.
 
     Attributes
     ----------
@@ -88,15 +92,18 @@ class Task:
         That of the lines which steps of a flow print.
     place : str
         What lines begin with.
+    about : str
+        What is said when it begins.
     """
 
-    _call: _Call
+    _call: _Call | None
     _context: Any  # scikit-learn's, None where no callbacks are set
     _lines: _Lines
     n_parts: int
     level: int = 1
     place: str = ""
-    _n_begun: int = 0
+    about: str = ""
+    _n_made: int = 0
 
     @classmethod
     def begun(
@@ -111,40 +118,32 @@ class Task:
         level: int = 1,
     ) -> Task:
         """The task of a whole call, of so many subtasks."""
-        context = None
+        call = context = None
         if getattr(estimator, "_skl_callbacks", None):
+            call = _Call(estimator, X, y, sample_weight)
             context = estimator._init_callback_context(task_name=name, max_subtasks=n_parts)
-        call = _Call(estimator, X, y, sample_weight)
-        return cls(call, context, _Lines(int(estimator.verbose)), n_parts, level)._begin()
+        return cls(call, context, _Lines(int(estimator.verbose)), n_parts, level).__enter__()
 
     def subtask(self, name: str, n_parts: int = 0, about: str = "") -> Task:
-        """A part of this task that begins now, and has so many parts itself."""
-        self._n_begun += 1
+        """A part of this task, which has so many parts itself."""
+        self._n_made += 1
         context = self._context
         if context is not None:
             full_name = f"{name}: {about}" if about else name
             context = context.subcontext(task_name=full_name, max_subtasks=n_parts)
         place = f"{self.place}, {name}" if self.place else name
-        return replace(self, _context=context, n_parts=n_parts, place=place, _n_begun=0)._begin()
+        return replace(self, _context=context, n_parts=n_parts, place=place, about=about, _n_made=0)
 
     def numbered(self, noun: str, n_parts: int = 0, about: str = "") -> Task:
         """A part whose name has its number among the parts of this task, and what it is about."""
-        task = self.subtask(f"{noun} {self._n_begun + 1} of {self.n_parts}", n_parts, about)
-        if about:
-            task.say(about)
-        return task
-
-    def _begin(self) -> Self:
-        if self._context is not None:
-            self._context.call_on_fit_task_begin(**self._call.shown())
-        return self
+        return self.subtask(f"{noun} {self._n_made + 1} of {self.n_parts}", n_parts, about)
 
     def end(self, fitted: Mapping[str, Any] | Fitted | None = None) -> bool:
         """The task is done; whether a callback wants its neighbours to be left out.
 
         Fitted attributes are those of an estimator that predicts as if the fit ended here.
         """
-        if self._context is None:
+        if self._context is None or self._call is None:
             return False
         stop: bool = self._context.call_on_fit_task_end(
             **self._call.shown(), reconstruction_attributes=fitted
@@ -152,6 +151,10 @@ class Task:
         return stop
 
     def __enter__(self) -> Self:
+        if self._context is not None and self._call is not None:
+            self._context.call_on_fit_task_begin(**self._call.shown())
+        if self.about:
+            self.say(self.about)
         return self
 
     def __exit__(
@@ -162,10 +165,6 @@ class Task:
     ) -> None:
         if kind is None:
             self.end()
-
-    def is_of(self, estimator: Any) -> bool:
-        """Whether it belongs to a fit of that estimator, and not of a search around it."""
-        return self._call.estimator is estimator
 
     @property
     def verbose(self) -> int:
@@ -201,10 +200,14 @@ class Task:
         fitted: at the others no point of the flow is known.
         """
         reached, stop = math.floor(FLOW * share + 1e-9), False
-        while self._context is not None and self._n_begun < reached:
-            task = self.subtask(name)
-            stop |= task.end(fitted if self._n_begun == reached else None)
+        while self._context is not None and self._n_made < reached:
+            task = self.subtask(name).__enter__()
+            stop |= task.end(fitted if self._n_made == reached else None)
         return stop
+
+
+UNTOLD = Task(None, None, _Lines(0), 0)
+"""A task that nobody is told of."""
 
 
 class _Told(Callback):

@@ -112,9 +112,12 @@ def test_a_search_says_what_it_does(kind, capsys):
     model = search(kind, t_ends=(0.3, 0.96), verbose=1)
     text = "\n".join(lines_of(model, capsys))
     assert "leave-one-out, network 1 of 1: alpha=" in text
-    assert "paths, candidate 1 of 2: alpha=" in text
-    assert "paths, candidate 2 of 2, fold 3 of 3: followed up to t = " in text
-    assert "rescalings=1" in text
+    for place in ("paths", "stretched columns"):
+        for k in (1, 2, 3):
+            fold = f"{place}, candidate 1 of 1, fold {k} of 3: "
+            assert f"{fold}alpha=" in text
+            assert f"{fold}followed up to t = " in text
+    assert "rescalings=1: score = " in text
     assert f"score = {model.best_score_:.6g}" in text
     assert f"chosen: alpha={model.alpha_!r}, encoding=None" in text
     n_members = len(model.estimators_)
@@ -127,8 +130,10 @@ def test_a_search_by_folds_follows_all(kind, capsys):
     text = "\n".join(lines_of(search(kind, cv=3, verbose=1), capsys))
     assert "leave-one-out" not in text
     for alpha, k in ((0.0, 1), (0.5, 2)):
-        assert f"paths, candidate {k} of 2: alpha={alpha!r}" in text
-        assert len(re.findall(rf"paths, candidate {k} of 2, fold . of 3: followed", text)) == 3
+        place = f"paths, candidate {k} of 2, fold . of 3"
+        assert len(re.findall(rf"{place}: alpha={alpha!r}", text)) == 3
+        assert len(re.findall(rf"{place}: followed up to t = ", text)) == 3
+        assert re.search(rf"^paths: alpha={alpha!r}.*: score = ", text, re.MULTILINE)
 
 
 def test_level_2_prints_the_steps_of_a_search(capsys):

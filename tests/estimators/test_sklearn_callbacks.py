@@ -123,16 +123,14 @@ def test_names_have_loss_and_score():
 def test_a_search_is_told_by_candidate_and_fold(kind):
     model = search(kind, t_ends=(0.3, 0.96))
     recorder = recorded(model)
-    assert recorder.names(2) == ["leave-one-out", "paths", "fit"]
+    assert recorder.names(2) == ["leave-one-out", "paths", "stretched columns", "fit"]
     third = recorder.names(3)
-    assert [name[: name.index(":")] for name in third if "candidate" in name] == [
-        "candidate 1 of 2",
-        "candidate 2 of 2",
-    ]
-    assert all("alpha=" in name for name in third if "candidate" in name)
+    folds = [name for name in third if "candidate" in name]
+    assert [name[: name.index(":")] for name in folds] == [
+        f"candidate 1 of 1, fold {k} of 3" for k in (1, 2, 3)
+    ] * 2
+    assert all("alpha=" in name for name in folds)
     assert len([name for name in third if "member" in name]) == len(model.estimators_)
-    folds = [name for name in recorder.names(4) if "fold" in name]
-    assert folds == [f"fold {k} of 3" for k in (1, 2, 3)] * 2
 
 
 # -- stopping, and what goes wrong -----------------------------------------------------------------
