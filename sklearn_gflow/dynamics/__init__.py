@@ -7,7 +7,13 @@ same callbacks. Notation: docs/notation.md.
 
 from sklearn_gflow.dynamics.blocks import block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
-from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, open_epochs, timed_epochs
+from sklearn_gflow.dynamics.epochs import (
+    Epoch,
+    decaying_epochs,
+    open_epochs,
+    share_of,
+    timed_epochs,
+)
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import flow
 from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenvectors
@@ -69,6 +75,7 @@ __all__ = [
     "reference_flow",
     "s_from_tau",
     "sampled_path",
+    "share_of",
     "t_from_tau",
     "tau_from_t",
     "timed_epochs",

@@ -345,7 +345,12 @@ class FlowParameters:
         "int, RandomState instance or None",
         "Seed of the start θ₀.",
     )
-    verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
+    verbose: int = parameter(
+        0,
+        ["verbose"],
+        "int or bool",
+        "1 prints a line a step, or what a search does; 2 also ranks, and the steps of a search.",
+    )
     device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
     dtype: str = parameter(
         "float64",

@@ -118,7 +118,9 @@ class LeftOut:
         return {"loo_times_": self.times, "loo_scores_": scores, "loo_losses_": losses}
 
 
-def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedFlow, LeftOut]:
+def stopped_by_leave_one_out(
+    training: Training, judge: Judge, say: Callable[[str], None]
+) -> tuple[TrainedFlow, LeftOut]:
     """Follow the flow to the time with the best leave-one-out predictions.
 
     The scores come from the start alone, so that the flow need not go further than this. Where
@@ -133,6 +135,8 @@ def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedF
         raise failure(0.0, "no time has a leave-one-out score that is a number", "")
     best = left_out.best
     end = float(left_out.times[max(best, 1)])
+    score = judged[best, 0]
+    say(f"leave-one-out: best score = {score:.6g}, at t = {left_out.times[best]:.6g}")
     callbacks: list[Callback] = []
     if not settings.in_blocks:
         callbacks.append(LossReached(float(left_out.judged[best, 2])))
