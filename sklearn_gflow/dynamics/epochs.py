@@ -1,7 +1,7 @@
 """Epochs of a flow over row blocks: how long the steps of each are.
 
-They decay linearly to zero, or are constant between given times. The lengths of the epochs add up
-to the time of the flow. Times are τ = s/N. Notation: docs/notation.md.
+They decay linearly to zero, are constant between given times, or fall as 1/k without an end. The
+lengths of the epochs add up to the time of the flow. Times are τ = s/N. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-__all__ = ["Epoch", "decaying_epochs", "share_of", "timed_epochs"]
+__all__ = ["Epoch", "decaying_epochs", "open_epochs", "share_of", "timed_epochs"]
 
 # Length of the first steps of decaying epochs. With ½ a flow takes twice as many epochs and reaches
 # the same scores.
 _FIRST_LENGTH = 1.0
+# After so many epochs the steps of a flow without an end are half as long as at its start. Steps of
+# constant length generalise worse, those that fall as 1/√k as well (docs/benchmarks/blocks.md).
+_HALF_LIFE = 4.0
 _ROUNDING = 1e-9
 
 
@@ -71,6 +74,24 @@ def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
         n_epochs = max(1, math.ceil(2 * tau_end / _FIRST_LENGTH - 1e-9))
     first = _FIRST_LENGTH if math.isinf(tau_end) else 2 * tau_end / n_epochs
     edges = [first * (1 - k / n_epochs) for k in range(n_epochs + 1)]
+    return [Epoch(*pair) for pair in pairwise(edges)]
+
+
+def open_epochs(n_epochs: int, first: float = _FIRST_LENGTH) -> list[Epoch]:
+    """Epochs of a flow that may end at any time: steps first/(1 + k/4) long after k epochs.
+
+    Parameters
+    ----------
+    n_epochs : int
+        How many it takes at most.
+    first : float
+        Length of the first steps.
+
+    Returns
+    -------
+    list of Epoch
+    """
+    edges = [first / (1 + k / _HALF_LIFE) for k in range(n_epochs + 1)]
     return [Epoch(*pair) for pair in pairwise(edges)]
 
 

@@ -35,7 +35,12 @@ from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
-from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
+from sklearn_gflow.estimators._stopping import (
+    LeftOut,
+    judged_by,
+    stopped_by_leave_one_out,
+    stopped_by_rows_apart,
+)
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -222,7 +227,7 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            ridge=problem.loss.ridge, any_precision=family.any_precision,
+            loss=problem.loss, any_precision=family.any_precision,
             row_numbers=family.row_numbers, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
@@ -253,13 +258,17 @@ class BaseAdaptedFlow(
 
     def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
-        left_out = None
+        left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
-            judge = problem.coding.judge
             trained, left_out = stopped_by_leave_one_out(training, judge, problem.task.say)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge, problem.score)
-            trained = training.until(training.settings.t_end, [best], MARKS)
+            best = judged_by(training, problem.held_out, judge, problem.score)
+            if open_ended:
+                trained = training.while_gaining(best, None)
+            else:
+                trained = training.until(training.settings.t_end, [best], MARKS)
+        elif open_ended:
+            trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))

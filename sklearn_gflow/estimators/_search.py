@@ -110,6 +110,8 @@ class _FlowCV(FlowParameters, SearchParameters, RowsParameters, NetworkParameter
             If a parameter or the data are out of range, or training leaves the finite numbers.
         GramMemoryError
             If the Gram would not fit into memory.
+        RuntimeError
+            If workers of ``n_jobs`` are killed again and again.
         """
         with undisturbed(), checkpointed(self) as (one, checkpoint):
             found = one._searched(X, y, sample_weight, groups, checkpoint)

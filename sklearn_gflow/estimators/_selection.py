@@ -221,8 +221,8 @@ class Search:
                 self.workers,
                 partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
                 {
-                    f"left out {first}": (first, problem.told_by(task.numbered("network")))
-                    for first in firsts
+                    f"left out {k}, {first}": (first, problem.told_by(task.numbered("network")))
+                    for k, first in enumerate(firsts)
                 },
             )
         return [
@@ -248,7 +248,8 @@ class Search:
         with self.task.subtask(name, len(candidates) * n_folds) as task:
             named = {}
             for (j, one), (k, fold) in product(enumerate(candidates, 1), enumerate(self.folds)):
-                name = f"path of {one.candidate} over fold {k}"
+                # Several candidates may look alike.
+                name = f"path {j}, of {one.candidate}, over fold {k}"
                 place = f"candidate {j} of {len(candidates)}, fold {k + 1} of {n_folds}"
                 own = kept_alone(self.checkpoint, self.workers, name, fold)
                 own = own.told_by(task.subtask(place, FLOW, str(one.candidate)))

@@ -24,6 +24,7 @@ from sklearn_gflow.dynamics import (
     Fixed,
     FlowOptions,
     Origin,
+    Outcome,
     Schedule,
     Trajectory,
     block_flow,
@@ -70,6 +71,9 @@ _BLOCK_MOMENTUM = 0.5
 _CHUNK_LENGTH = 0.5
 # In blocks the outputs of so many rows are recorded, and the Gram of so many outputs is exposed.
 _PROBE_ROWS, _KERNEL_SIZE = 2000, 128
+# The steps of the epoch over all rows that closes a flow which rows held out have ended. Of ½, ¼,
+# two epochs from 1, and means of constant steps, it lost least where little was to be gained.
+_CLOSING = Epoch(0.25, 0.0)
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 2
 
@@ -234,6 +238,23 @@ class Training:
         settings = self.settings
         return self._in_blocks(settings.epochs(t_end), self._options(), t_end, callbacks, bare=bare)
 
+    def while_gaining(
+        self, callback: Callback, apart: np.ndarray | None, *, bare: bool = False
+    ) -> TrainedFlow:
+        """Follow the flow in blocks until a callback ends it, then close it over all rows.
+
+        Blocks have no rows that are kept apart before. Where there are none the flow is not closed.
+        """
+        epochs = self.settings.open_epochs
+        # Undone epochs make the others shorter, and not more.
+        options = replace(self._options(), max_iter=len(epochs))
+        trained = self._in_blocks(
+            epochs, options, 1.0, [callback], bare=bare, averaged=True, apart=apart
+        )
+        if trained.trajectory.outcome in (Outcome.REACHED_END, Outcome.MAX_ITER):
+            trained.trajectory.outcome = Outcome.OUT_OF_EPOCHS
+        return trained
+
     def over_chunk(self) -> TrainedFlow:
         """One pass over the blocks of a chunk, in steps as long as the first of a fit, or ½.
 
@@ -253,13 +274,8 @@ class Training:
         """A flow that goes nowhere: what is known of the start."""
         if chunk or self.settings.in_blocks:
             return self._in_blocks([], self._options(), 0.0, (), chunk=chunk)
-        output_map, cost = self.whole(self.data)
-        own = self._own_callbacks(output_map, cost, whole=True)
-        trajectory = flow(
-            output_map, cost, self.start, Fixed([0.0]), self._options(), own, self._origin()
-        )
-        rows = np.arange(len(self.data.X))
-        return TrainedFlow(output_map, cost, trajectory, 0.0, rows, self._kernel_rows(output_map))
+        still = replace(self.settings, times=(0.0,))
+        return replace(self, settings=still)._at_once(0.0, (), (), bare=False)
 
     def rows(self, data: TrainingData, dtype: str) -> TableRows:
         """Rows for a flow, in a precision."""
@@ -363,6 +379,8 @@ class Training:
         *,
         chunk: bool = False,
         bare: bool = False,
+        averaged: bool = False,
+        apart: np.ndarray | None = None,
     ) -> TrainedFlow:
         settings, data, n_outputs = self.settings, self.data, self.family.n_outputs
         generator = settings.generator()
@@ -376,17 +394,20 @@ class Training:
             self.start,
             epochs,
             options,
-            self._block_options(chunk=chunk),
+            self._block_options(averaged, apart, chunk=chunk),
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
             callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
             origin=None if chunk else self._origin(),  # a chunk is judged by itself
             keeper=self.keeper,
+            closing=None if apart is None else _CLOSING,
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 
-    def _block_options(self, *, chunk: bool) -> BlockOptions:
+    def _block_options(
+        self, averaged: bool, apart: np.ndarray | None, *, chunk: bool
+    ) -> BlockOptions:
         settings = self.settings
         carried = None if self.before is None else self.before.carried
         if chunk and carried is not None:  # the last step was made for other rows
@@ -397,6 +418,9 @@ class Training:
             _BLOCK_MOMENTUM,
             settings.seed,
             carried,
+            averaged,
+            parabolic=True,
+            apart=None if apart is None else torch.from_numpy(apart),
         )
 
 
