@@ -321,6 +321,8 @@ def _write_masked(writer: Writer, value: np.ma.MaskedArray[Any, Any], where: str
 
 def _read_masked(reader: Reader, form: Form) -> np.ma.MaskedArray[Any, Any]:
     data, mask = (reader.value(part) for part in form)
+    if data.shape != mask.shape:  # of which numpy has an error of its own kind
+        raise ValueError(f"a mask of shape {mask.shape} for an array of shape {data.shape}")
     return np.ma.MaskedArray(data, mask)
 
 
