@@ -82,13 +82,13 @@ def undetermined(trained: TrainedFlow) -> str | None:
     )
 
 
-def warn(message: str | None) -> None:
-    """A `ConvergenceWarning`, where there is something to say, at the line that called the package.
+def warn(message: str | None, category: type[Warning] = ConvergenceWarning) -> None:
+    """A warning, where there is something to say, at the line that called the package.
 
     How deep the call is differs between a fit, a chunk and a search, so that it is looked up.
     """
     if message is not None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=_depth_of_caller())
+        warnings.warn(message, category, stacklevel=_depth_of_caller())
 
 
 def _depth_of_caller() -> int:

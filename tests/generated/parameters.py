@@ -39,6 +39,7 @@ MEANT = {
         1000,
         [],
     ],
+    "n_jobs": [None, 1, 0],  # workers would take longer to start than the calls
     "scoring": ["r2", "accuracy", "neg_mean_squared_error", "neg_log_loss", "no such", "roc_auc"],
     "solver": [SOLVERS["eigh"], SOLVERS["krylov"]],
     "loss": [Huber(1.0), Poisson(), LogLoss()],
@@ -82,7 +83,7 @@ def _opaque(kind):
     """Whether a constraint leaves open what the values are, so that `MEANT` must know them."""
     if isinstance(kind, str):
         return kind in ("array-like", "cv_object", "random_state", "verbose")
-    return kind in (callable, dict, str, Solver, Loss) or isinstance(kind, HasMethods)
+    return kind in (callable, dict, str, Integral, Solver, Loss) or isinstance(kind, HasMethods)
 
 
 def undescribed(estimator):
