@@ -115,6 +115,11 @@ class Stepper:
         """Power of the displacement that the error of one step goes with."""
         return 3 if self.alpha == 1 else 2
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether the frozen flow is at hand at every time, and needs not be integrated."""
+        return self.cost.linear
+
     def step(self, h: float) -> Step:
         """One step of length h in τ."""
         displacement, motion = self.frozen.move(h)
