@@ -73,12 +73,16 @@ class Grid:
         Encodings.
     init_scales, alphas, times : list of float
         Starts, values of α, and times t in increasing order.
+    goes_on : bool
+        Whether a fit over all rows may go on beyond the one time that is judged, as long as rows
+        that it holds out gain. Labels end there: their temperature was fitted at that time.
     """
 
     encodings: list[Any]
     init_scales: list[float]
     alphas: list[float]
     times: list[float]
+    goes_on: bool = False
 
     @classmethod
     def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool, once: bool) -> Grid:
@@ -109,6 +113,7 @@ class Grid:
             if isinstance(alphas, str)
             else _numbers(alphas, "alphas", 1.0, least=0.0),
             _times(parameters.t_ends, in_blocks=in_blocks, once=once),
+            goes_on=parameters.t_ends is None and in_blocks and once,
         )
 
     def candidates(self) -> list[Candidate]:

@@ -152,8 +152,9 @@ class _FlowCV(
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
         members = []
+        goes_on = search.grid.goes_on and not is_classifier(self)
         for k, (candidate, t) in enumerate(choice.members):
-            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
+            own = {"t_end": "auto" if goes_on else t, "random_state": (seed + k) % _LARGEST_SEED}
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
             members.append(self._member(plain, candidate, **own)._fit_problem(whole))
@@ -241,7 +242,7 @@ class _FlowCV(
         best = members[0]
         found = {
             **{f"{name}_": value for name, value in candidate.parameters().items()},
-            "t_end_": t_end,
+            "t_end_": best.t_ if best.t_end == "auto" else t_end,
             "best_score_": choice.score,
             "cv_results_": search.results(judged),
             "best_estimator_": best,
