@@ -7,7 +7,13 @@ same callbacks. Notation: docs/notation.md.
 
 from sklearn_gflow.dynamics.blocks import block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
-from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, open_epochs, timed_epochs
+from sklearn_gflow.dynamics.epochs import (
+    Epoch,
+    decaying_epochs,
+    open_epochs,
+    share_of,
+    timed_epochs,
+)
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import flow
 from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenvectors
@@ -18,6 +24,7 @@ from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
 from sklearn_gflow.dynamics.rows import BlockOptions, RowSource
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
+from sklearn_gflow.dynamics.state import Keeper, Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
@@ -36,13 +43,16 @@ __all__ = [
     "Fixed",
     "FlowOptions",
     "FrozenFlow",
+    "Keeper",
     "LossReached",
     "Metric",
     "Origin",
     "Outcome",
     "Point",
+    "Resumable",
     "RowSource",
     "Schedule",
+    "State",
     "Steering",
     "Step",
     "Stepper",
@@ -65,6 +75,7 @@ __all__ = [
     "reference_flow",
     "s_from_tau",
     "sampled_path",
+    "share_of",
     "t_from_tau",
     "tau_from_t",
     "timed_epochs",

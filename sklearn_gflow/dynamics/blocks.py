@@ -9,10 +9,10 @@ pseudoinverse, and a block of all rows is the full-batch flow again. Notation: d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -24,7 +24,8 @@ from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_sc
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
-from sklearn_gflow.dynamics.rows import BlockOptions, Cuts, RowSource
+from sklearn_gflow.dynamics.rows import AllRows, BlockOptions, Cuts, Place, RowSource, evaluated
+from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.step import chord
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
@@ -54,8 +55,9 @@ _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
 )  # fmt: skip
 _BLOCKS = BlockOptions(256)
-# The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
-_EVALUATED_ROWS = 2048
+_FLOWING, _CLOSING, _DONE = range(3)
+# Of the loop, besides the parts that know their own state.
+_CHANGING = ("phase", "ended", "gone", "least_met", "undone", "rejected", "last_step")
 
 
 def block_flow(
@@ -70,6 +72,7 @@ def block_flow(
     callbacks: Sequence[Callback] = (),
     origin: Origin | None = None,
     closing: Epoch | None = None,
+    keeper: Keeper | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -106,6 +109,8 @@ def block_flow(
     closing : Epoch, optional
         One more, over all rows and from the best point of the callbacks, where one of them ended
         the flow or the epochs are used up. Its end is the solution.
+    keeper : Keeper, optional
+        Of the state of this flow, between its blocks.
 
     Returns
     -------
@@ -122,24 +127,20 @@ def block_flow(
         left=list(epochs)[::-1],
         iterates=Iterates.at(theta, averaged=blocks.averaged),
         cuts=Cuts(blocks, source.n_samples),
+        keeper=keeper,
     )  # fmt: skip
     del point
     try:
-        loop.run(origin)
+        loop.begin(origin)
+        if keeper is not None and keeper.state is not None:
+            loop.restore(keeper.state)
+        loop.run()
         loop.trajectory.selected = hung.best
         if closing is not None and hung.best is not None and loop.trajectory.outcome in _CLOSED:
             loop.close(*hung.best, closing)
     finally:
         hung.end(loop.trajectory)
     return loop.trajectory
-
-
-class _AllRows(NamedTuple):
-    """C, the least C and |r|, of all rows."""
-
-    loss: float
-    least: float
-    residual: float
 
 
 @dataclass
@@ -156,63 +157,114 @@ class _BlockLoop:
     left: list[Epoch]  # in reverse: the next epoch is the last of the list
     iterates: Iterates
     cuts: Cuts
+    keeper: Keeper | None
+    place: Place | None = None  # in the epoch that is under way
+    phase: int = _FLOWING
+    ended: str | None = None  # the name of the outcome, once there is one
+    gone: float = 0.0  # time τ of what was closed
     least_met: float = math.inf  # of the losses that the blocks of an epoch met
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
-    highest: float = math.inf  # the loss at the start
 
-    def run(self, origin: Origin | None) -> None:
+    def begin(self, origin: Origin | None) -> None:
+        """Record the start, and show it to the callbacks."""
         if self.blocks.carried is not None:
             self.last_step = self.blocks.carried.last_step
         theta = self.iterates.shown
-        all_rows = self._evaluate(theta)
-        point = self._point(0.0, all_rows.loss, theta)
-        begun, first = all_rows, None
+        begun = self.all_rows = evaluated(self.source, theta)
+        self.point, first = self._point(0.0, begun.loss, theta), None
         if origin is not None:
-            begun = self._evaluate(origin.theta)
+            begun = evaluated(self.source, origin.theta)
             first = self._point(-origin.tau, begun.loss, origin.theta)
-        progress = Progress(begun.residual, begun.loss, begun.least, self.options)
+        self.progress = Progress(begun.residual, begun.loss, begun.least, self.options)
         self.highest = begun.loss
-        self._record(Event(point, origin=first))
-        while (outcome := self._finished(progress, all_rows.residual)) is None:
-            epoch = self.left.pop()
-            after = self._try(point, epoch)
-            if self.failure:
-                outcome = Outcome.FACTORIZATION_FAILED
-                break
-            if after is None:
-                continue
-            if isinstance(after, Outcome):
-                outcome = after
-                break
-            before, (point, all_rows) = point, after
-            progress.count(before.loss, point.loss)
-            self._record(Event(point, before))
-        self.trajectory.outcome = outcome
+        self._record(Event(self.point, origin=first))
+
+    def state(self) -> State:
+        """All that blocks have changed; θ after the last epoch, if it is shown, is recorded."""
+        return {
+            **{name: part.state() for name, part in self._parts().items()},
+            **{name: getattr(self, name) for name in _CHANGING},
+            "left": [tuple(epoch) for epoch in self.left],
+            "all_rows": tuple(self.all_rows),
+            "iterates": self.iterates.plain(),
+            "place": self.place and self.place.plain(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where the flow was left, be it between two blocks of an epoch."""
+        for name, part in self._parts().items():
+            part.restore(state[name])
+        for name in _CHANGING:
+            setattr(self, name, state[name])
+        self.left = [Epoch(*epoch) for epoch in state["left"]]
+        self.all_rows, self.iterates = AllRows(*state["all_rows"]), Iterates(*state["iterates"])
+        self.place = state["place"] and Place.of(state["place"])
+        recorded = self.trajectory
+        self.point = self._point(recorded.tau[-1], recorded.loss[-1], recorded.thetas[-1])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "trajectory": self.trajectory, "cuts": self.cuts,
+            "progress": self.progress, "callbacks": self.callbacks,
+        }  # fmt: skip
+
+    def _keep(self, *, ended: bool = False) -> None:
+        if self.keeper is not None:
+            self.keeper.keep(self.state, ended=ended)
+
+    def run(self) -> None:
+        if self.ended is None and (outcome := self._flow()) is not None:
+            self.ended = outcome.name
+            self._keep(ended=True)
         self.trajectory.carried = self._carried()
         self.trajectory.detail = self._detail()
+        if self.ended is not None:
+            self.trajectory.outcome = Outcome[self.ended]
+
+    def _flow(self) -> Outcome | None:
+        """Go over epochs; why they ended, or None where they failed, which the record tells."""
+        while (outcome := self._finished()) is None:
+            after = self._advance()
+            if self.failure:
+                after = Outcome.FACTORIZATION_FAILED
+            if isinstance(after, Outcome):
+                self.trajectory.outcome = after
+                return None
+            if after is not None:
+                before, (self.point, self.all_rows) = self.point, after
+                self.progress.count(before.loss, self.point.loss)
+                self._record(Event(self.point, before))
+            self._keep()
+        return outcome
 
     def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
         """One epoch over all rows from the best point; its end is the solution, unless it fails."""
         recorded = self.trajectory
-        self.iterates = Iterates.at(theta, averaged=False)
-        self.left, self.last_step = [epoch], None
-        self.cuts.take_all()
-        point = before = self._point(recorded.tau[-1], recorded.loss[best], theta)
-        while self.left:
-            after = self._try(point, self.left.pop())
-            recorded.detail = self._detail()
-            if self.failure or isinstance(after, Outcome):
-                return
-            if after is not None:
-                point = after[0]
-        self._record(Event(point, before))
+        if self.phase != _DONE:
+            before = self._point(recorded.tau[-1], recorded.loss[best], theta)
+            if self.phase == _FLOWING:
+                self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
+                self.left, self.last_step = [epoch], None
+            self.cuts.take_all()
+            self.point = self._point(before.tau + self.gone, before.loss, self.iterates.shown)
+            while self.left or self.place:
+                after = self._advance()
+                recorded.detail = self._detail()
+                if self.failure or isinstance(after, Outcome):
+                    return
+                if after is not None:
+                    self.point, self.gone = after[0], after[0].tau - before.tau
+                self._keep()
+            self._record(Event(self.point, before))
+            self.phase = _DONE
+            self._keep(ended=True)
         recorded.selected, recorded.carried = None, self._carried()
 
     def _carried(self) -> Carried:
-        return Carried(self.cuts.state, self.last_step)
+        return Carried(self.cuts.generator, self.last_step)
 
     def _detail(self) -> str:
         """What the outcome does not say."""
@@ -224,26 +276,34 @@ class _BlockLoop:
             "the rest of the way went with shorter steps"
         )
 
-    def _finished(self, progress: Progress, residual: float) -> Outcome | None:
-        start = progress.initial + self.trajectory.loss[0]
+    def _finished(self) -> Outcome | None:
+        start = self.progress.initial + self.trajectory.loss[0]
         if not math.isfinite(start + self.trajectory.scale):
             return Outcome.DIVERGED
-        if progress.converged(residual):
+        if self.progress.converged(self.all_rows.residual):
             return Outcome.CONVERGED
         if self.callbacks.outcome is not None:
             return self.callbacks.outcome
-        if not self.left:
+        if not self.left and self.place is None:
             return Outcome.REACHED_END
-        return progress.exhausted(self.trajectory.n_steps)
+        return self.progress.exhausted(self.trajectory.n_steps)
 
-    def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
+    def _advance(self) -> tuple[Point, AllRows] | Outcome | None:
+        """Try the epoch that is under way, or the next one."""
+        place = self.place or Place(self.left.pop(), self.cuts.generator, self.iterates)
+        after = self._try(self.point, place)
+        self.place = None
+        return after
+
+    def _try(self, point: Point, place: Place) -> tuple[Point, AllRows] | Outcome | None:
         """The point after an epoch; None where it was undone, an outcome where that is no use."""
-        iterates, met = self._epoch(epoch)
+        epoch = place.epoch
+        iterates, met = self._epoch(place)
         if self.failure:
             return None
         theta = iterates.shown
         # An epoch that was given up on the way need not be evaluated.
-        after = self._evaluate(theta) if self._bears(met) else _AllRows(met, 0.0, 0.0)
+        after = evaluated(self.source, theta) if self._bears(met) else AllRows(met, 0.0, 0.0)
         if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
@@ -253,21 +313,25 @@ class _BlockLoop:
         finite = math.isfinite(after.loss)
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
-    def _epoch(self, epoch: Epoch) -> tuple[Iterates, float]:
-        """Let every block flow once; stops early where the epoch is lost.
+    def _epoch(self, place: Place) -> tuple[Iterates, float]:
+        """Let every block that is left flow once; stops early where the epoch is lost.
 
         The second is what the blocks had of the loss, each before its step: of all N rows it is
         as much as their loss, while nothing blows up.
         """
-        blocks, met, iterates = self.cuts.epoch(), 0.0, self.iterates
-        for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
-            output_map, cost = self.source.block(rows)
+        self.cuts.generator = place.generator
+        blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
+        lengths = place.epoch.steps(len(blocks))
+        for k in range(place.done, len(blocks)):
+            output_map, cost = self.source.block(blocks[k])
             point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, h) if self._bears(met) else None
+            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
             if step is None:
                 break
             iterates = iterates.moved(step)
+            self.place = place._replace(iterates=iterates, done=k + 1, met=met)
+            self._keep()
         return iterates, met
 
     def _step(
@@ -348,20 +412,6 @@ class _BlockLoop:
             return reason
         self.left = [half for rest in [*self.left, epoch] for half in reversed(rest.halves())]
         return None
-
-    def _evaluate(self, theta: Tensor) -> _AllRows:
-        """Loss, the least loss and |r|, of all rows."""
-        loss = least = square = 0.0
-        for start in range(0, self.source.n_samples, _EVALUATED_ROWS):
-            rows = slice(start, min(start + _EVALUATED_ROWS, self.source.n_samples))
-            output_map, cost = self.source.block(rows)
-            x = output_map.outputs(theta.to(output_map.dtype))
-            loss += cost.total_weight * cost.value(x)
-            least += cost.total_weight * cost.least(x)
-            residual = cost.residual(x)
-            square += float(residual @ residual)
-        total = self.source.total_weight
-        return _AllRows(loss / total, least / total, math.sqrt(square))
 
     def _point(self, tau: float, loss: float, theta: Tensor) -> Point:
         """θ with the outputs of the probe and the loss of all rows."""

@@ -7,11 +7,12 @@ lengths of the epochs add up to the time of the flow. Times are τ = s/N. Notati
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-__all__ = ["Epoch", "decaying_epochs", "open_epochs", "timed_epochs"]
+__all__ = ["Epoch", "decaying_epochs", "open_epochs", "share_of", "timed_epochs"]
 
 # Length of the first steps of decaying epochs. With ½ a flow takes twice as many epochs and reaches
 # the same scores.
@@ -19,6 +20,7 @@ _FIRST_LENGTH = 1.0
 # After so many epochs the steps of a flow without an end are half as long as at its start. Steps of
 # constant length generalise worse, those that fall as 1/√k as well (docs/benchmarks/blocks.md).
 _HALF_LIFE = 4.0
+_ROUNDING = 1e-9
 
 
 class Epoch(NamedTuple):
@@ -98,3 +100,12 @@ def timed_epochs(taus: Sequence[float]) -> list[Epoch]:
     edges = [0.0, *taus]
     lengths = [end - start for start, end in pairwise(edges)]
     return [Epoch(h, h) for h in lengths]
+
+
+def share_of(epochs: Sequence[Epoch], tau: float) -> float:
+    """Share of the epochs that have ended at a time τ: each takes as long to compute as any other.
+
+    Of an epoch that was cut into shorter ones it is known when the last of them has ended.
+    """
+    ends = list(accumulate(epoch.length for epoch in epochs))
+    return bisect_right(ends, tau * (1 + _ROUNDING)) / len(ends)

@@ -7,6 +7,7 @@ that, so that steps may stay long and the flow may end at any time. Notation: do
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -45,6 +46,10 @@ class Iterates:
     def shown(self) -> Tensor:
         """θ of the model: the mean, where there is one."""
         return self.last if self.mean is None else self.mean
+
+    def plain(self) -> tuple[Any, ...]:
+        """The members, as a tuple."""
+        return self.last, self.mean, self.count
 
     def moved(self, step: Tensor) -> Iterates:
         """After one more block."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.epochs import Epoch
+from sklearn_gflow.dynamics.iterates import Iterates
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
 from sklearn_gflow.geometry import Cost, DifferentiableMap
 
-__all__ = ["BlockOptions", "Cuts", "RowSource"]
+__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "evaluated"]
+
+# The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
+_EVALUATED_ROWS = 2048
 
 
 class RowSource(Protocol):
@@ -68,7 +75,41 @@ class BlockOptions:
     apart: Tensor | None = None
 
 
-class Cuts:
+class Place(NamedTuple):
+    """Between two blocks of an epoch.
+
+    Attributes
+    ----------
+    epoch : Epoch
+        The lengths of its steps.
+    generator : Tensor
+        State of the generator before the epoch was cut.
+    iterates : Iterates
+        Where the flow is.
+    done : int
+        Number of blocks that have flowed.
+    met : float
+        What these had of the loss.
+    """
+
+    epoch: Epoch
+    generator: Tensor
+    iterates: Iterates
+    done: int = 0
+    met: float = 0.0
+
+    def plain(self) -> tuple[Any, ...]:
+        """The same as tuples alone."""
+        return (tuple(self.epoch), self.generator, self.iterates.plain(), *self[3:])
+
+    @classmethod
+    def of(cls, plain: tuple[Any, ...]) -> Place:
+        """From such tuples."""
+        epoch, generator, iterates, done, met = plain
+        return cls(Epoch(*epoch), generator, Iterates(*iterates), done, met)
+
+
+class Cuts(Resumable):
     """The blocks of one epoch after the other.
 
     Parameters
@@ -92,9 +133,21 @@ class Cuts:
             self._generator.set_state(options.carried.generator)
 
     @property
-    def state(self) -> Tensor:
-        """Of the generator."""
+    def generator(self) -> Tensor:
+        """State of the generator."""
         return self._generator.get_state()
+
+    @generator.setter
+    def generator(self, state: Tensor) -> None:
+        self._generator.set_state(state.cpu())  # it lives there, wherever θ does
+
+    def state(self) -> State:
+        """That of the generator."""
+        return {"generator": self.generator}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Set it back."""
+        self.generator = state["generator"]
 
     def take_all(self) -> None:
         """Cut all rows from now on."""
@@ -107,3 +160,26 @@ class Cuts:
             return list(self._rows.tensor_split(n_blocks))
         order = torch.randperm(len(self._rows), generator=self._generator)
         return [self._rows[places.sort().values] for places in order.tensor_split(n_blocks)]
+
+
+class AllRows(NamedTuple):
+    """C, the least C and |r|, of all rows."""
+
+    loss: float
+    least: float
+    residual: float
+
+
+def evaluated(source: RowSource, theta: Tensor) -> AllRows:
+    """Loss, the least loss and |r|, of all rows at θ."""
+    loss = least = square = 0.0
+    for start in range(0, source.n_samples, _EVALUATED_ROWS):
+        rows = slice(start, min(start + _EVALUATED_ROWS, source.n_samples))
+        output_map, cost = source.block(rows)
+        x = output_map.outputs(theta.to(output_map.dtype))
+        loss += cost.total_weight * cost.value(x)
+        least += cost.total_weight * cost.least(x)
+        residual = cost.residual(x)
+        square += float(residual @ residual)
+    total = source.total_weight
+    return AllRows(loss / total, least / total, math.sqrt(square))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sklearn_gflow.dynamics.callbacks import Callback, Event
 from sklearn_gflow.dynamics.outcome import Outcome
@@ -33,6 +34,8 @@ class BestPoint(Callback):
         By how much the score must rise to count as an improvement, or the loss fall at equal
         scores.
     """
+
+    changing = ("best", "_highest", "_bar", "_waited", "_seen")
 
     def __init__(
         self,
@@ -62,9 +65,16 @@ class BestPoint(Callback):
             self._bar = score, loss
         self._waited = 0 if improved else self._waited + 1
         self._seen += 1
-        if self._waited >= self.patience:
-            self.outcome = Outcome.EARLY_STOPPED
+        self._look_at_patience()
         return {f"{self.name}_score": score, f"{self.name}_loss": loss}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the best point and the patience."""
+        super().restore(state)
+        self._look_at_patience()
+
+    def _look_at_patience(self) -> None:
+        self.outcome = Outcome.EARLY_STOPPED if self._waited >= self.patience else None
 
 
 class LossReached(Callback):
@@ -76,19 +86,25 @@ class LossReached(Callback):
         C (2.48).
     """
 
+    changing = ("reached",)
+
     def __init__(self, bound: float) -> None:
-        self.bound = bound
+        self.bound, self.reached = bound, False
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Look at the start."""
-        self.outcome = None
+        self.reached = False
         return self.step(event)
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Look at a point."""
-        if event.point.loss <= self.bound:
-            self.outcome = Outcome.LOSS_REACHED
+        self.reached |= event.point.loss <= self.bound
         return {}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the flow is to end, once the bound is reached."""
+        return Outcome.LOSS_REACHED if self.reached else None
 
 
 class WhileGaining(Callback):
@@ -103,12 +119,15 @@ class WhileGaining(Callback):
         Point ↦ loss.
     """
 
+    changing = ("best", "_least", "_bar", "_gained", "_seen")
+
     def __init__(self, judge: Callable[[Point], float]) -> None:
         self.judge = judge
+        self._gained = self._seen = 0
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Loss at the start."""
-        self.outcome, self.best = None, (0, event.point.theta)
+        self.best = 0, event.point.theta
         self._least = self._bar = math.inf
         self._gained = self._seen = 0
         return self.step(event)
@@ -121,10 +140,14 @@ class WhileGaining(Callback):
         if loss < self._bar:
             # Small gains are measured from the last that counted, so that they may add up to one.
             self._gained, self._bar = self._seen, loss - _SMALL_GAIN * abs(loss)
-        if self._seen >= self._gained + max(_LEAST_WAIT, self._gained // 2):
-            self.outcome = Outcome.NOTHING_GAINED
         self._seen += 1
         return {"held_out_loss": loss}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the flow is to end, once it has gained nothing for long."""
+        waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
+        return Outcome.NOTHING_GAINED if waited else None
 
 
 def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:

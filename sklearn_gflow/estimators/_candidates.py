@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,13 @@ class Candidate:
             "rescalings": self.rescalings,
         }
 
+    def __str__(self) -> str:
+        """As a line names it."""
+        shown = self.parameters()
+        if not self.rescalings:
+            del shown["rescalings"]
+        return ", ".join(f"{name}={' '.join(repr(v).split())}" for name, v in shown.items())
+
     def rescaled(self) -> Candidate:
         """The same with columns that the network has stretched."""
         return replace(self, rescalings=self.rescalings + 1)
@@ -73,16 +81,12 @@ class Grid:
         Encodings.
     init_scales, alphas, times : list of float
         Starts, values of α, and times t in increasing order.
-    goes_on : bool
-        Whether a fit over all rows may go on beyond the one time that is judged, as long as rows
-        that it holds out gain. Labels end there: their temperature was fitted at that time.
     """
 
     encodings: list[Any]
     init_scales: list[float]
     alphas: list[float]
     times: list[float]
-    goes_on: bool = False
 
     @classmethod
     def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool, once: bool) -> Grid:
@@ -113,17 +117,11 @@ class Grid:
             if isinstance(alphas, str)
             else _numbers(alphas, "alphas", 1.0, least=0.0),
             _times(parameters.t_ends, in_blocks=in_blocks, once=once),
-            goes_on=parameters.t_ends is None and in_blocks and once,
         )
 
     def candidates(self) -> list[Candidate]:
         """All paths."""
-        return [
-            Candidate(encoding, scale, alpha)
-            for encoding in self.encodings
-            for scale in self.init_scales
-            for alpha in self.alphas
-        ]
+        return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
 
 
 def _encodings(encodings: Any, *, layered: bool) -> list[Any]:

@@ -6,7 +6,7 @@ the Gaussian process. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = ["KeptRows"]
 _SAMPLE_ROWS = 256
 # Largest number of entries of the kernel between kept rows and inputs that are held at once.
 _CROSS_ENTRIES = 2**22
+# The name of what is computed once and is no part of a fit.
+_KNOWN = "_known"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class KeptRows:
     data: TrainingData
     n_train: int
     scaled: np.ndarray | None = None
-    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, ended: Ended, seen: int = 0) -> KeptRows:
@@ -63,6 +64,18 @@ class KeptRows:
         if scaled is not None and (len(rows) < n_samples or not isinstance(scaled, np.ndarray)):
             scaled = read(scaled, rows)
         return cls(data.take(rows), seen + n_samples, scaled)
+
+    def sharing(self, data: TrainingData) -> KeptRows:
+        """The same with the arrays of others where they are equal, as those of a worker are."""
+
+        def of_both(own: Any, other: Any) -> Any:
+            alike = isinstance(other, np.ndarray) and np.array_equal(own, other)
+            return other if alike else own
+
+        kept = self.data
+        kept = replace(kept, X=of_both(kept.X, data.X), targets=of_both(kept.targets, data.targets))
+        scaled = None if self.scaled is None else of_both(self.scaled, data.X)
+        return replace(self, data=kept, scaled=scaled)
 
     def packed(self, inputs: FittedInputs) -> KeptRows:
         """The same without the network's columns, where they can be made again to the bit."""
@@ -114,9 +127,9 @@ class KeptRows:
 
         Two threads that come at once both decompose, and find the same.
         """
-        known = self._found.get("posterior")
+        known = vars(self).get(_KNOWN)
         if known is None or known[0] is not network:
-            known = self._found["posterior"] = network, self._posterior(network)
+            known = vars(self)[_KNOWN] = network, self._posterior(network)
         posterior: TangentPosterior = known[1]
         return posterior
 
@@ -136,4 +149,4 @@ class KeptRows:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle or a copy holds: nothing that can be computed again."""
-        return {**vars(self), "_found": {}}
+        return {name: value for name, value in vars(self).items() if name != _KNOWN}

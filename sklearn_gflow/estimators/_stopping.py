@@ -47,10 +47,18 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 _APART, _MOST_APART = 0.1, 2000
 
 
-def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
-    """A callback that scores every point of the path on rows that it is not trained on."""
+def judged_by(
+    training: Training,
+    held_out: TrainingData,
+    judge: Judge,
+    score: Callable[[np.ndarray], float] | None = None,
+) -> BestPoint:
+    """A callback that scores every point of the path on rows that it is not trained on.
+
+    It does so by the judge, or by another score of f_θ − f_θ₀ where there is one.
+    """
     patience, tol = training.settings.given["n_iter_no_change"], training.settings.given["tol"]
-    return BestPoint(_judged(training, held_out, judge), "validation", patience, tol)
+    return BestPoint(_judged(training, held_out, judge, score), "validation", patience, tol)
 
 
 def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
@@ -65,7 +73,10 @@ def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
 
 
 def _judged(
-    training: Training, held_out: TrainingData, judge: Judge
+    training: Training,
+    held_out: TrainingData,
+    judge: Judge,
+    score: Callable[[np.ndarray], float] | None = None,
 ) -> Callable[[Point], tuple[float, float]]:
     """Score and loss of a point on rows."""
     settings, family, device = training.settings, training.family, training.start.device
@@ -75,7 +86,8 @@ def _judged(
 
     def judged(point: Point) -> tuple[float, float]:
         model = to_numpy(family.outputs(point.theta, X) - reference)
-        return of_outputs(held_out.start + model)
+        own, loss = of_outputs(held_out.start + model)
+        return own if score is None else score(model), loss
 
     return judged
 
@@ -106,7 +118,9 @@ class LeftOut:
         return {"loo_times_": self.times, "loo_scores_": scores, "loo_losses_": losses}
 
 
-def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedFlow, LeftOut]:
+def stopped_by_leave_one_out(
+    training: Training, judge: Judge, say: Callable[[str], None]
+) -> tuple[TrainedFlow, LeftOut]:
     """Follow the flow to the time with the best leave-one-out predictions.
 
     The scores come from the start alone, so that the flow need not go further than this. Where
@@ -121,6 +135,8 @@ def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedF
         raise failure(0.0, "no time has a leave-one-out score that is a number", "")
     best = left_out.best
     end = float(left_out.times[max(best, 1)])
+    score = judged[best, 0]
+    say(f"leave-one-out: best score = {score:.6g}, at t = {left_out.times[best]:.6g}")
     callbacks: list[Callback] = []
     if not settings.in_blocks:
         callbacks.append(LossReached(float(left_out.judged[best, 2])))

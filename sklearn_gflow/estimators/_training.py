@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_gflow.diagnostics import Deviation, KernelDrift
+from sklearn_gflow.diagnostics import Deviation, KernelDrift, Sensitivity
 from sklearn_gflow.dynamics import (
     Adaptive,
     BlockOptions,
     Callback,
     Carried,
     Epoch,
-    Event,
     Fixed,
     FlowOptions,
     Origin,
@@ -30,11 +30,14 @@ from sklearn_gflow.dynamics import (
     block_flow,
     flow,
     reference_flow,
+    share_of,
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
+from sklearn_gflow.estimators._progress import Clock, Teller
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_tensor
@@ -109,23 +112,6 @@ class TrainedFlow:
         return output_map.plain(torch.from_numpy(self.kernel_rows)).linearize(trajectory.theta)
 
 
-class PrintedProgress(Callback):
-    """Prints a line a step."""
-
-    def start(self, event: Event) -> dict[str, float]:
-        """The loss at the start."""
-        print(f"start: loss = {event.point.loss:.8g}")
-        return {}
-
-    def step(self, event: Event) -> dict[str, float]:
-        """Time and loss, and what the factorisation tells."""
-        line = f"tau = {event.point.tau:.6g}, loss = {event.point.loss:.8g}"
-        if (factor := event.factor) is not None:
-            line += f", rank = {factor.rank}, condition = {factor.condition:.3g} ({factor.solver})"
-        print(line)
-        return {}
-
-
 @dataclass(frozen=True)
 class Occasion:
     """What a callback of every flow may want to know before it is made."""
@@ -142,10 +128,6 @@ def _drift(occasion: Occasion) -> Callback | None:
     return KernelDrift(_DRIFT_PROBES) if occasion.whole else None
 
 
-def _progress(occasion: Occasion) -> Callback | None:
-    return PrintedProgress() if occasion.settings.given["verbose"] else None
-
-
 def _deviation(occasion: Occasion) -> Callback | None:
     """Only a cost that is linear in x has a line: its limit is the same from everywhere."""
     if not (occasion.whole and occasion.cost.linear):
@@ -153,10 +135,14 @@ def _deviation(occasion: Occasion) -> Callback | None:
     return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)
 
 
-CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
+def _sensitivity(occasion: Occasion) -> Callback | None:
+    return Sensitivity(occasion.cost, occasion.settings.alpha) if occasion.whole else None
+
+
+CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _deviation, _sensitivity)
 """Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
-COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift", "sensitivity")
 """Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
 
 
@@ -201,6 +187,10 @@ class Training:
         Their classes, each of which a subsample should know.
     before : Before or None
         The fit that this one goes on with; None at a new start.
+    teller : callable or None
+        Makes the callback that tells of the flow; see `Task.teller`.
+    keeper : FlowKeeper or None
+        Of the state of its flow.
     """
 
     settings: Settings
@@ -211,10 +201,16 @@ class Training:
     data: TrainingData
     labels: np.ndarray | None = None
     before: Before | None = None
+    teller: Teller | None = None
+    keeper: FlowKeeper | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
         return replace(self, settings=self.settings.at(alpha, t_end))
+
+    def within(self, name: object) -> Training:
+        """The same for one of several flows, whose state is kept by its own name or number."""
+        return self if self.keeper is None else replace(self, keeper=self.keeper.under(str(name)))
 
     def quick(self) -> Training:
         """The same to be judged and not kept, in float32 where a ridge drowns the rounding."""
@@ -274,6 +270,13 @@ class Training:
         h = min(settings.epochs(settings.t_end)[0].first, _CHUNK_LENGTH)
         return self._in_blocks([Epoch(h, h)], options, float(t_from_tau(h)), (), chunk=True)
 
+    def standing(self, *, chunk: bool) -> TrainedFlow:
+        """A flow that goes nowhere: what is known of the start."""
+        if chunk or self.settings.in_blocks:
+            return self._in_blocks([], self._options(), 0.0, (), chunk=chunk)
+        still = replace(self.settings, times=(0.0,))
+        return replace(self, settings=still)._at_once(0.0, (), (), bare=False)
+
     def rows(self, data: TrainingData, dtype: str) -> TableRows:
         """Rows for a flow, in a precision."""
         reference = to_tensor(self.network.reference, dtype, self.start.device)
@@ -329,7 +332,7 @@ class Training:
         settings = self.settings
         output_map, cost = self.whole(self.data)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
-        callbacks = [*own, *callbacks]
+        callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
         method = settings.given["method"]
         if method == "exponential":
@@ -337,8 +340,9 @@ class Training:
             if times is not None:
                 schedule = Fixed.at_times(times)
             trajectory = flow(
-                output_map, cost, self.start, schedule, self._options(), callbacks, self._origin()
-            )
+                output_map, cost, self.start, schedule, self._options(), callbacks,
+                self._origin(), self.keeper,
+            )  # fmt: skip
         else:
             trajectory = reference_flow(
                 output_map, cost, self.start, self._options(), method=method,
@@ -351,6 +355,10 @@ class Training:
         origin = self.start.new_zeros(output_map.size)
         made = (maker(Occasion(self.settings, cost, whole, origin)) for maker in CALLBACKS)
         return [callback for callback in made if callback is not None]
+
+    def _told(self, clock: Clock) -> list[Callback]:
+        """Who tells of the flow comes last, and so has the columns of all others."""
+        return [] if self.teller is None else [self.teller(clock)]
 
     def _kernel_rows(self, output_map: OutputMap) -> np.ndarray:
         """Rows whose Gram is exposed after a full batch: all, or some where none was formed."""
@@ -390,8 +398,9 @@ class Training:
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
-            callbacks=[*own, *callbacks],
+            callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
             origin=None if chunk else self._origin(),  # a chunk is judged by itself
+            keeper=self.keeper,
             closing=None if apart is None else _CLOSING,
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)

@@ -6,7 +6,6 @@ import pytest
 from sklearn_gflow import (
     AdaptedFlowClassifier,
     AdaptedFlowRegressor,
-    AdaptedFlowRegressorCV,
 )
 from sklearn_gflow.estimators import _settings
 from sklearn_gflow.geometry import Shape
@@ -122,17 +121,6 @@ def test_the_budget_counts_the_closing_epoch(monkeypatch):
     monkeypatch.setattr(_settings, "_MOST_EPOCHS", 3)
     model = small(AdaptedFlowRegressor).fit(*rows(AdaptedFlowRegressor))
     assert (model.n_iter_, model.outcome_) == (4, GAINED)
-
-
-def test_what_a_search_fits_goes_on_beyond_the_time_that_it_judged():
-    X, y = rows(AdaptedFlowRegressor, 2100)
-    model = AdaptedFlowRegressorCV((8,), encodings=None, ensemble=False, random_state=0).fit(X, y)
-    best = model.best_estimator_
-    assert set(model.cv_results_["param_t_end"]) == {0.95}
-    assert best.outcome_ in (GAINED, NO_GAIN)
-    assert model.t_end_ == best.t_
-    timed = AdaptedFlowRegressorCV((8,), encodings=None, t_ends=[0.95], random_state=0).fit(X, y)
-    assert (timed.t_end_, timed.best_estimator_.outcome_) == (0.95, "reached t_end")
 
 
 def test_many_rows_have_fewer_epochs():
