@@ -7,6 +7,7 @@ same callbacks. Notation: docs/notation.md.
 
 from sklearn_gflow.dynamics.blocks import BlockOptions, RowSource, block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.dual import DualStep, dual_steps
 from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, timed_epochs
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import flow
@@ -29,6 +30,7 @@ __all__ = [
     "BlockOptions",
     "Callback",
     "Callbacks",
+    "DualStep",
     "Epoch",
     "Event",
     "Fixed",
@@ -46,6 +48,7 @@ __all__ = [
     "Trajectory",
     "block_flow",
     "decaying_epochs",
+    "dual_steps",
     "equal_steps",
     "exponential",
     "family_function",
