@@ -14,10 +14,15 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
-from sklearn_gflow.contract.state import FittedState
+from sklearn_gflow.contract.pages import DocumentedHere
+from sklearn_gflow.contract.state import STAMP, FittedState
 from sklearn_gflow.contract.tags import RawTables
+from sklearn_gflow.contract.versions import VERSION, warn_of_version
 
 __all__ = [
+    "STAMP",
+    "VERSION",
+    "DocumentedHere",
     "FittedState",
     "HasMethods",
     "Interval",
@@ -30,4 +35,5 @@ __all__ = [
     "described",
     "parameter",
     "validate_data",
+    "warn_of_version",
 ]

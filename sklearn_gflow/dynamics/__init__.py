@@ -15,13 +15,13 @@ from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenve
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.stopping import BestPoint, LossReached
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 
 __all__ = [
     "METHODS",
@@ -30,6 +30,7 @@ __all__ = [
     "BlockOptions",
     "Callback",
     "Callbacks",
+    "Carried",
     "DualStep",
     "Epoch",
     "Event",
@@ -38,6 +39,7 @@ __all__ = [
     "FrozenFlow",
     "LossReached",
     "Metric",
+    "Origin",
     "Outcome",
     "Point",
     "RowSource",

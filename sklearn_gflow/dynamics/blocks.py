@@ -22,10 +22,10 @@ from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
 from sklearn_gflow.dynamics.step import chord
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
@@ -83,12 +83,15 @@ class BlockOptions:
         Δθ = Dᵀ f(G) r + μ(1 − D⁺D) Δθ_last. The outputs of the block move as without it.
     seed : int
         Of the blocks.
+    carried : Carried or None
+        What another flow has left to this one, in place of the seed.
     """
 
     batch_size: int
     shuffle: bool = True
     momentum: float = 0.0
     seed: int = 0
+    carried: Carried | None = None
 
 
 def block_flow(
@@ -101,6 +104,7 @@ def block_flow(
     probe: tuple[DifferentiableMap, Cost],
     kernel: DifferentiableMap | None = None,
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -132,6 +136,8 @@ def block_flow(
     callbacks : sequence of Callback
         They see the start and the end of every epoch, at the outputs of the probe. An epoch that
         they reject is undone.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
 
     Returns
     -------
@@ -139,7 +145,8 @@ def block_flow(
         A point for the start and one for each epoch, with the loss of all rows. The column
         "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
-    point = Point.at(*probe, 0.0, theta.to(probe[0].dtype))
+    begun = theta if origin is None else origin.theta
+    point = Point.at(*probe, 0.0, begun.to(probe[0].dtype))
     hung = Callbacks(callbacks)
     loop = _BlockLoop(
         source, options, blocks, probe, kernel, hung,
@@ -148,7 +155,7 @@ def block_flow(
     )  # fmt: skip
     del point
     try:
-        loop.run(theta)
+        loop.run(theta, origin)
     finally:
         hung.end(loop.trajectory)
     loop.trajectory.selected = hung.best
@@ -179,14 +186,20 @@ class _BlockLoop:
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
+    highest: float = math.inf  # the loss at the start
     generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def run(self, theta: Tensor) -> None:
-        self.generator.manual_seed(self.blocks.seed)
+    def run(self, theta: Tensor, origin: Origin | None) -> None:
+        self._begin_blocks()
         all_rows = self._evaluate(theta)
-        progress = Progress(all_rows.residual, all_rows.loss, all_rows.least, self.options)
         point = self._point(0.0, all_rows.loss, theta)
-        self._record(point, None)
+        begun, first = all_rows, None
+        if origin is not None:
+            begun = self._evaluate(origin.theta)
+            first = self._point(-origin.tau, begun.loss, origin.theta)
+        progress = Progress(begun.residual, begun.loss, begun.least, self.options)
+        self.highest = begun.loss
+        self._record(Event(point, origin=first))
         while (outcome := self._finished(progress, all_rows.residual)) is None:
             epoch = self.left.pop()
             after = self._try(point, epoch)
@@ -200,8 +213,9 @@ class _BlockLoop:
                 break
             before, (point, all_rows) = point, after
             progress.count(before.loss, point.loss)
-            self._record(point, before)
+            self._record(Event(point, before))
         self.trajectory.outcome = outcome
+        self.trajectory.carried = Carried(self.generator.get_state(), self.last_step)
         self.trajectory.detail = self.failure
         if self.undone:
             fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
@@ -209,6 +223,14 @@ class _BlockLoop:
                 f"{self.undone} epochs {fault} and were undone, "
                 "the rest of the way went with shorter steps"
             )
+
+    def _begin_blocks(self) -> None:
+        """The generator of the cuts: at its seed, or where another flow has left it."""
+        if (carried := self.blocks.carried) is None:
+            self.generator.manual_seed(self.blocks.seed)
+            return
+        self.generator.set_state(carried.generator)
+        self.last_step = carried.last_step
 
     def _finished(self, progress: Progress, residual: float) -> Outcome | None:
         start = progress.initial + self.trajectory.loss[0]
@@ -317,9 +339,9 @@ class _BlockLoop:
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""
         # The least loss, and not the last, counts: many small rises would add up to a large one.
-        recorded = self.trajectory.loss
-        bound = min((1 + _RISE) * min(recorded), (1 + _RISE_OVER_START) * recorded[0])
-        return bound + _RISE_FLOOR * recorded[0]
+        start = self.highest
+        bound = min((1 + _RISE) * min(self.trajectory.loss), (1 + _RISE_OVER_START) * start)
+        return bound + _RISE_FLOOR * start
 
     def _bears(self, met: float) -> bool:
         """Whether an epoch whose blocks met that loss may go on; where it is NaN it may not."""
@@ -355,12 +377,12 @@ class _BlockLoop:
         tangent = output_map.linearize(theta.to(output_map.dtype))
         return Point(tau, theta, tangent, loss, cost.residual(tangent.outputs))
 
-    def _record(self, point: Point, before: Point | None) -> None:
+    def _record(self, event: Event) -> None:
+        point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
         self._look_at_kernel(point)
         self.trajectory.add_columns({"undone": float(self.undone)})
-        event = Event(point, before)
-        tell = self.callbacks.start if before is None else self.callbacks.step
+        tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
 
     def _look_at_kernel(self, point: Point) -> None:

@@ -39,12 +39,15 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    origin : Point or None
+        At the start of a flow that goes on with another: where that began, at a time before zero.
     """
 
     point: Point
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    origin: Point | None = None
 
 
 class Callback:
@@ -85,7 +88,7 @@ class Callback:
 
     # -- a further state, for the integrators that carry one along with θ --------------------------
 
-    def initial(self, point: Point) -> Tensor | None:
+    def initial(self, event: Event) -> Tensor | None:
         """Value of that state at the start, shape (m,); None if there is none."""
         return None
 

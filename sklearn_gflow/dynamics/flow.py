@@ -17,7 +17,7 @@ from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.frozen import needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
 from sklearn_gflow.dynamics.schedule import Schedule
 from sklearn_gflow.dynamics.step import Step, Stepper
@@ -44,6 +44,7 @@ def flow(
     schedule: Schedule,
     options: FlowOptions = FlowOptions(),
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
 ) -> Trajectory:
     """Follow θ' = −(α(DᵀD)⁺ + (1−α)1)∇θC (2.31)–(2.32) from θ.
 
@@ -61,6 +62,8 @@ def flow(
         α, solver, tolerances.
     callbacks : sequence of Callback
         They add columns, may reject a step, end the flow, and say which point is the solution.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
 
     Returns
     -------
@@ -69,21 +72,25 @@ def flow(
     """
     hung = Callbacks(callbacks)
     point = Point.at(output_map, cost, 0.0, theta)
-    trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
-    distance = cost.distance(point.outputs)
+    begun = point if origin is None else origin.point(output_map, cost)
+    trajectory = Trajectory(output_map.total_weight, metric_scale(begun.tangent, options))
+    distance = cost.distance(begun.outputs)
     loop = _Loop(
         output_map, cost, schedule, options, hung, trajectory, point,
-        ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
-        limit=cost.minimizer(point.outputs),
+        ridge=options.damping * mean_diagonal(begun.tangent) if options.damping else 0.0,
+        limit=cost.minimizer(begun.outputs),
         distance=distance,
-        settled=distance <= _rounding(point.outputs),
+        settled=distance <= _rounding(begun.outputs),
         progress=Progress(
-            norm(point.residual), point.loss, cost.least(point.outputs), options
+            norm(begun.residual), begun.loss, cost.least(begun.outputs), options
         ),
         hold_gram=hung.uses_gram and options.forms(point.tangent) == "G",
     )  # fmt: skip
-    del point  # or its activations would stay in memory while the flow goes on
+    start = Event(point, origin=None if begun is point else begun)
+    del point, begun  # or their activations would stay in memory while the flow goes on
     try:
+        loop.begin(start)
+        del start
         loop.run()
     finally:
         hung.end(trajectory)
@@ -114,10 +121,13 @@ class _Loop:
     hold_gram: bool
     rises: int = 0
 
-    def run(self) -> None:
+    def begin(self, start: Event) -> None:
+        """Record the start, and show it to the callbacks."""
         self._hold(self.point)
         self.trajectory.record(self.point, math.nan, keep_path=self.options.store_path)
-        self.trajectory.add_columns(self.callbacks.start(Event(self.point)))
+        self.trajectory.add_columns(self.callbacks.start(start))
+
+    def run(self) -> None:
         while (outcome := self._finished()) is None:
             advanced = self._advance(self.point)
             if isinstance(advanced, Outcome):

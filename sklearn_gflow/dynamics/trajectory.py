@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +19,22 @@ from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
 from sklearn_gflow.geometry import TangentMap
 
-__all__ = ["Trajectory"]
+__all__ = ["Carried", "Trajectory"]
+
+
+class Carried(NamedTuple):
+    """What a flow over blocks leaves to one that goes on with it, besides θ.
+
+    Attributes
+    ----------
+    generator : Tensor
+        State of the generator of the cuts.
+    last_step : Tensor of shape (K,) or None
+        Of which the next block keeps a share, where there is momentum.
+    """
+
+    generator: Tensor
+    last_step: Tensor | None = None
 
 
 @dataclass
@@ -54,6 +70,8 @@ class Trajectory:
         The output map at the last point of a full batch, with the Gram if callbacks used it.
     selected : (int, Tensor) or None
         Index and θ of the solution, where a callback chose it; otherwise it is the last point.
+    carried : Carried or None
+        Of a flow over blocks: what one that goes on begins with.
     """
 
     total_weight: float
@@ -72,6 +90,7 @@ class Trajectory:
     extra: dict[str, list[float]] = field(default_factory=dict)
     end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
+    carried: Carried | None = None
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
         """Append a point; rank and condition stay NaN until they are known."""

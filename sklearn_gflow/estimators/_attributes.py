@@ -37,7 +37,8 @@ PATH: Final[Group] = {
         unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
         ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
         are those of ``kernel_rows_``. With ``early_stopping=True`` also "validation_score" and
-        "validation_loss"; the path then goes on past the solution.
+        "validation_loss"; the path then goes on past the solution. With ``warm_start``, and after
+        ``partial_fit``, it is the record of all fits, of each up to its solution.
         """,
     ),
     "validation_scores_": (
@@ -92,7 +93,7 @@ KERNEL: Final[Group] = {
         "ndarray of shape (n·Q, n·Q) or None",
         """
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
-        sample-major. None when not stored.
+        sample-major. None when not stored, and after unpickling, but for ``store_gram=True``.
         """,
     ),
     "ntk_eigenvalues_": ("ndarray of shape (n·Q,)", "Of G, descending."),
@@ -115,7 +116,19 @@ LAYERS: Final[Group] = {
         "list of ndarray",
         "Biases of the network f_θ, one array a layer. Not with ``module``.",
     ),
+    "coefs_init_": (
+        "list of ndarray",
+        """
+        Weights at the start θ₀, one array a layer: with ``intercepts_init_`` those of the network
+        f_θ₀ that predictions subtract. Not with ``module``.
+        """,
+    ),
+    "intercepts_init_": (
+        "list of ndarray",
+        "Biases at the start θ₀, one array a layer. Not with ``module``.",
+    ),
     "parameters_": ("dict of ndarray", "Parameters by name; only with ``module``."),
+    "parameters_init_": ("dict of ndarray", "The same at the start; only with ``module``."),
     "n_layers_": ("int", "Layers, inputs and outputs included. Not with ``module``."),
     "n_outputs_": (
         "int",

@@ -13,14 +13,17 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
+from sklearn_gflow.dynamics import Carried, tau_from_t
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
+from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._reports import incomplete, warn, worse
@@ -29,7 +32,7 @@ from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
-from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
+from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, Before, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
@@ -43,7 +46,13 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    DocumentedHere,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    PathParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -52,11 +61,14 @@ class BaseAdaptedFlow(
     n_outputs_: int
     _coding: Any
     _inputs: FittedInputs
+    _block_state: np.ndarray | None
+    _last_step: np.ndarray | None
     _metric_scale: float
     _target_type: ClassVar[str]  # of the target means of categories
     _network: FittedNetwork
 
-    _doc_link_module = "sklearn_gflow"
+    _packed = staticmethod(packed)
+    _unpacked = staticmethod(unpacked)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -143,15 +155,15 @@ class BaseAdaptedFlow(
         problem = self._prepared(problem)
         training = self._build(problem)
         trained, left_out = self._flow(training, problem)
-        return self._expose(Ended(problem, training, trained, left_out))
+        attributes = self._expose(Ended(problem, training, trained, left_out))
+        return joined(vars(self), attributes) if self._continues() else attributes
 
     def _fit_chunk(self, problem: Problem) -> Self:
-        with undisturbed():
-            problem = self._prepared(problem)
-            training = self._build(problem)
-            trained = training.over_chunk()
-            warn(incomplete(trained))
-            attributes = self._expose(Ended(problem, training, trained))
+        problem = self._prepared(problem)
+        training = self._build(problem)
+        trained = training.over_chunk()
+        warn(incomplete(trained))
+        attributes = self._expose(Ended(problem, training, trained))
         return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
 
     @abstractmethod
@@ -221,9 +233,16 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            n_before=None if before is None else self.n_iter_,
-            unit=None if before is None else self._metric_scale,
+            before=None if before is None else self._before(settings),
         )  # fmt: skip
+
+    def _before(self, settings: Settings) -> Before:
+        """What this fit leaves to one that goes on."""
+        carried, last = None, self._last_step
+        if self._block_state is not None:
+            step = None if last is None else to_tensor(last, settings.block_dtype, settings.device)
+            carried = Carried(torch.from_numpy(self._block_state), step)
+        return Before(self._metric_scale, float(tau_from_t(self.t_)), carried)
 
     def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
@@ -360,6 +379,10 @@ class BaseAdaptedFlow(
 
     def _is_fitted(self) -> bool:
         return hasattr(self, "n_iter_")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return self._is_fitted()
 
     def _continues(self, *, chunk: bool = False) -> bool:
         """Whether training goes on from the last solution: a chunk's does if there is one."""

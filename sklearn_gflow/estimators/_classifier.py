@@ -35,7 +35,8 @@ from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._validation import _fit_context, check_labels
+from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._validation import _fit_context, check_known, check_labels
 
 __all__ = ["AdaptedFlowClassifier"]
 
@@ -126,15 +127,13 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        self._check_chunk()
-        rows, described = self._checked(X, y, sample_weight, chunk=True)
-        known = self._known_classes(classes)
-        if len(unknown := np.setdiff1d(rows.y, known)):
-            raise ValueError(
-                f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
-                "them to classes in the first call of partial_fit"
-            )
-        return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+        with undisturbed():
+            self._check_chunk()
+            rows, described = self._checked(X, y, sample_weight, chunk=True)
+            known = self._known_classes(classes)
+            cure = "hand all of them to classes in the first call of partial_fit"
+            check_known(rows.y, known, "y", cure)
+            return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
 
     # -- validate --------------------------------------------------------------------------------
 
@@ -146,10 +145,8 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             check_labels(y_val, "y_val")
         classes = self._classes_of(rows.y)
         rows, held_out = self._split(rows, described, X_val, y_val, labels=rows.y)
-        if held_out is not None and len(unknown := np.setdiff1d(held_out.y, classes)):
-            raise ValueError(
-                f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
-            )
+        if held_out is not None:
+            check_known(held_out.y, classes, "y_val", "leave out their rows")
         return self._problem(rows, held_out, described, classes)
 
     def _checked(

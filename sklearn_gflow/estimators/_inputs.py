@@ -19,7 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_gflow.estimators._rows import Rows, read, row_chunks, transformed
 from sklearn_gflow.estimators._tensors import readable
-from sklearn_gflow.estimators._validation import validate_data
+from sklearn_gflow.estimators._validation import numbers_of, validate_data
 from sklearn_gflow.inputs import (
     PeriodicEncoder,
     PiecewiseLinearEncoder,
@@ -66,6 +66,8 @@ def checked_rows(
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
     X, y = readable(X, "X"), readable(y, "y")
+    if check_y.get("y_numeric"):
+        y = numbers_of(y)
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
@@ -207,10 +209,19 @@ class FittedInputs:
             If X has other columns than in ``fit``, or what is no number, or gaps that ``fit`` had
             not.
         """
+        return self.finished(self.scaled(estimator, X))
+
+    def scaled(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
+        """The same before it is encoded, which several networks may share; see `read`."""
         if self.table is not None:
-            return self.applied(self.table.transform(_as_table(estimator, X, reset=False)))
-        checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
-        return self.applied(checked)
+            checked = self.table.transform(_as_table(estimator, X, reset=False))
+        else:
+            checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
+        return checked if self.scaler is None else transformed(checked, self.scaler.transform)
+
+    def scales_like(self, other: FittedInputs) -> bool:
+        """Whether `scaled` of both is the same."""
+        return self.table is other.table and self.scaler is other.scaler
 
     def origins(self, n_features: int, n_columns: int) -> np.ndarray:
         """The column of X that each of the network's columns is made of; the first of several.
@@ -244,17 +255,19 @@ class FittedInputs:
 
     def applied(self, X: np.ndarray) -> Any:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
-        if self.scaler is None and self.encoder is None and self.factors is None:
+        return self.finished(X if self.scaler is None else transformed(X, self.scaler.transform))
+
+    def finished(self, X: Any) -> Any:
+        """Scaled columns, encoded and stretched."""
+        if self.encoder is None and self.factors is None:
             return X
-        return transformed(X, self._transformed)
+        return transformed(X, self._finished)
 
     def encode(self, X: Any) -> Any:
         """Scaled columns with those of the encoder, not stretched yet."""
         return X if self.encoder is None else transformed(X, self._encoded)
 
-    def _transformed(self, X: np.ndarray) -> np.ndarray:
-        if self.scaler is not None:
-            X = self.scaler.transform(X)
+    def _finished(self, X: np.ndarray) -> np.ndarray:
         if self.encoder is not None:
             X = self._encoded(X)
         return X if self.factors is None else X * self.factors.astype(X.dtype)

@@ -82,7 +82,12 @@ class Judgement:
         scorer = check_scoring(stand_in, scoring=self.scoring)
         places = np.arange(len(readings))[:, None]
         weighted = {} if self.rows.weights is None else {"sample_weight": self.rows.weights}
-        return float(scorer(stand_in, places, self.rows.y, **weighted))
+        try:
+            return float(scorer(stand_in, places, self.rows.y, **weighted))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"scoring={self.scoring!r} cannot score these predictions of rows held out: {error}"
+            ) from error
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""

@@ -122,12 +122,13 @@ class PathParameters:
     )
     rescalings: int = parameter(
         0,
-        [Interval(Integral, 0, None, closed="left")],
+        [Interval(Integral, 0, 100, closed="both")],
         "int",
         """
         How often the flow starts anew, at its own start again, with its input columns stretched
         by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start.
+        has found. Columns that the network learnt to use then count for more from the start. Each
+        takes a flow of its own, at most 100 of them.
         """,
     )
     alpha: float = parameter(
@@ -210,8 +211,9 @@ class PathParameters:
         ["boolean"],
         "bool",
         """
-        Continue from the last solution instead of a new start. The scaling of a regressor's
-        targets is kept too, and the classes of a classifier must be the same.
+        Go on from the last solution, by ``t_end`` of the way that is left, instead of a new
+        start: fits in a row are one flow, with one record. The units of the first start are kept,
+        c and the scaling of inputs and targets; the classes must be the same.
         """,
     )
     shuffle: bool = parameter(
@@ -360,7 +362,10 @@ class FlowParameters:
         "auto",
         [StrOptions({"auto"}), "boolean"],
         '"auto" or bool',
-        'Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.',
+        """
+        Whether to keep ``ntk_gram_``. "auto": up to 64 MiB, and not in pickles and files; set to
+        True before you write them it stands there too.
+        """,
     )
     store_path: bool = parameter(
         False,

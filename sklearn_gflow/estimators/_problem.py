@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import TrainingData, read
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -39,6 +39,8 @@ class Problem:
         Class of each row to train on.
     chunk : bool
         Whether the rows are one of many chunks.
+    scaled : ndarray or None
+        Columns of the rows to train on before they were encoded and stretched, where they were.
     """
 
     data: TrainingData
@@ -49,11 +51,13 @@ class Problem:
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+    scaled: Any = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
-        return replace(self, data=self.data.take(index), index=labels)
+        scaled = None if self.scaled is None else read(self.scaled, index)
+        return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
 
     def encoded(self, encoding: Any, seed: int) -> Problem:
         """The same with functions of the columns of numbers beside them."""
@@ -63,7 +67,13 @@ class Problem:
         inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
         if held_out is not None:
             held_out = replace(held_out, X=inputs.encode(held_out.X))
-        return replace(self, data=replace(data, X=X), inputs=inputs, held_out=held_out)
+        return replace(
+            self,
+            data=replace(data, X=X),
+            inputs=inputs,
+            held_out=held_out,
+            scaled=self._before(),
+        )
 
     def stretched(self, factors: np.ndarray) -> Problem:
         """The same with the columns of the network multiplied by factors."""
@@ -73,7 +83,17 @@ class Problem:
             data=self.data.stretched(factors),
             inputs=self.inputs.stretched(factors),
             held_out=None if held_out is None else held_out.stretched(factors),
+            scaled=self._before(),
         )
+
+    def _before(self) -> Any:
+        """Columns as they were before the first step that makes others of them.
+
+        The user's own array is no such thing: it may change.
+        """
+        if self.scaled is not None or (self.inputs.scaler is None and self.inputs.table is None):
+            return self.scaled
+        return self.data.X
 
 
 @dataclass(frozen=True)

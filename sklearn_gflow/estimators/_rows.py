@@ -125,7 +125,12 @@ def transformed(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
         return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
     if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
         return TransformedRows(X, transform, first.shape[1])
-    return first if len(X) == 1 else transform(X)
+    if len(X) == 1:
+        return first
+    found = np.empty((len(X), first.shape[1]), first.dtype)
+    for rows in row_chunks(len(X)):  # what a transform needs on its way stays small
+        found[rows] = transform(X[rows])
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,24 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
+from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -52,6 +52,8 @@ _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
 
+T = TypeVar("T")
+
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
 eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best four
@@ -63,8 +65,25 @@ on all rows.
 """
 
 
+def _reading(member: Any, columns: Any) -> np.ndarray:
+    """Readings of columns of the network."""
+    readings: np.ndarray = member._coding.readings(member._network.model(columns))
+    return readings
+
+
+def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
+    model = member._network.model(columns)
+    return member._coding.readings(model), member._deviations(columns, model)
+
+
 class _FlowCV(
-    RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
+    DocumentedHere,
+    RawTables,
+    FittedState,
+    FlowParameters,
+    SearchParameters,
+    NetworkParameters,
+    BaseEstimator,
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
@@ -72,7 +91,6 @@ class _FlowCV(
     best_estimator_: Any
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -113,6 +131,10 @@ class _FlowCV(
         with undisturbed():
             found = self._searched(X, y, sample_weight, groups)
         return self._write(found)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return hasattr(self, "estimators_")
 
     def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
         """Fitted attributes."""
@@ -171,11 +193,12 @@ class _FlowCV(
     ) -> Search:
         """The search over folds."""
         classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
-        problems = [
-            plain._problem(rows.take(training), rows.take(held_out), {}, classes)
-            for training, held_out in folds
-        ]
-        held_out = np.concatenate([held_out for _, held_out in folds])
+        problems = []
+        for k, (training, held_out) in enumerate(folds):
+            with in_fold(k, len(folds)):
+                parts = rows.take(training), rows.take(held_out)
+                problems.append(plain._problem(*parts, {}, classes))
+        all_held_out = np.concatenate([held_out for _, held_out in folds])
         grid = Grid.of(
             self,
             closed_form=self._closed_form(whole),
@@ -186,7 +209,7 @@ class _FlowCV(
             grid,
             lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
             problems,
-            Judgement(whole.coding, rows.take(held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
@@ -201,15 +224,14 @@ class _FlowCV(
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
         classify = is_classifier(self)
         if self.cv is None:
+            check_consistent_length(groups, present)
             some = None if groups is None else np.asarray(groups)[present]
             n_rows, n_outputs = whole.data.targets.shape
             once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
             return default_folds(
                 whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
             )
-        places = np.cumsum(present) - 1
-        folds = folds_of(self.cv, X, y, groups, classify=classify)
-        return [(places[a[present[a]]], places[b[present[b]]]) for a, b in folds]
+        return present_folds(folds_of(self.cv, X, y, groups, classify=classify), present)
 
     def _found(
         self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
@@ -232,19 +254,31 @@ class _FlowCV(
         names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
         return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
 
-    def _readings(self, X: Any) -> np.ndarray:
-        """What the members predict on average, shape (n_samples, n_outputs)."""
+    def _of_members(self, X: Any, use: Callable[[Any, Any], T]) -> list[T]:
+        """What ``use(member, columns)`` makes of each member and of the columns that X is to it.
+
+        X is read and scaled once for all that do it alike, as they do where one search made them.
+        """
         check_is_fitted(self)
-        mean = self._mean(lambda member: member._coding.readings(member._model(X)))
-        found: np.ndarray = self._coding.in_range(mean)
+        first = self.estimators_[0]
+        with undisturbed():
+            scaled, found = first._inputs.scaled(first, X), []
+            for member in self.estimators_:
+                inputs = member._inputs
+                alike = inputs.scales_like(first._inputs)
+                own = scaled if alike else inputs.scaled(member, X)
+                found.append(use(member, inputs.finished(own)))
         return found
 
-    def _mean(self, of_member: Callable[[Any], np.ndarray]) -> np.ndarray:
+    def _readings(self, X: Any) -> np.ndarray:
+        """What the members predict on average, shape (n_samples, n_outputs)."""
+        found: np.ndarray = self._coding.in_range(self._mean(self._of_members(X, _reading)))
+        return found
+
+    def _mean(self, of_members: Sequence[np.ndarray]) -> np.ndarray:
         """Weighted mean over the members."""
-        weighted = [
-            weight * of_member(member)
-            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
-        ]
+        weights = self.ensemble_weights_
+        weighted = [weight * one for weight, one in zip(weights, of_members, strict=True)]
         total: np.ndarray = np.sum(weighted, axis=0)
         return total
 
@@ -291,12 +325,12 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        readings = self._readings(X)
-        predicted = self._coding.shaped(readings)
         if not return_std:
-            return predicted
+            return self._coding.shaped(self._readings(X))
+        readings, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
+        predicted = self._coding.shaped(self._coding.in_range(self._mean(readings)))
         # The square error of a mean is at most the mean of the square errors.
-        return predicted, np.sqrt(self._mean(lambda one: one.predict(X, return_std=True)[1] ** 2))
+        return predicted, np.sqrt(self._mean([one**2 for one in deviations]))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.

@@ -20,10 +20,11 @@ from scipy.stats import rankdata
 
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._ensemble import greedy_weights
+from sklearn_gflow.estimators._folds import in_fold
 from sklearn_gflow.estimators._following import Path, follow
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._problem import Problem
-from sklearn_gflow.estimators._reports import failure
+from sklearn_gflow.estimators._reports import failure, warn
 from sklearn_gflow.estimators._stopping import judge_left_out
 from sklearn_gflow.estimators._training import Training
 
@@ -52,6 +53,8 @@ class Judged:
         On the rows held out, of all folds together; NaN where it was not followed.
     splits : ndarray of shape (n_folds, n_times) or None
         Scores fold by fold.
+    failure : str
+        Why it could not be followed; empty where it was, or was not to be.
     """
 
     candidate: Candidate
@@ -60,6 +63,7 @@ class Judged:
     scores: np.ndarray
     losses: np.ndarray
     splits: np.ndarray | None = None
+    failure: str = ""
 
     @property
     def followed(self) -> bool:
@@ -158,7 +162,10 @@ class Search:
 
     def _rescaled(self, judged: Sequence[Judged]) -> list[Judged]:
         """The best one anew, with inputs stretched by its own path in each fold."""
-        best = max((one for one in judged if one.followed), key=lambda one: one.scores[one.best])
+        followed = [one for one in judged if one.followed]
+        if not followed:
+            return []
+        best = max(followed, key=lambda one: one.scores[one.best])
         factors = [path.factors for path in best.paths if path.factors is not None]
         if len(factors) < len(best.paths):  # a path did not come as far
             return []
@@ -173,9 +180,8 @@ class Search:
                 training = self.build(candidates[0], encoded)
                 times = self.grid.times
                 found = judge_left_out(training, problem.coding.judge, self.grid.alphas, times)
-                nothing = np.full(len(times), np.nan)
                 judged += [
-                    Judged(candidate, of_alpha[:, 1], [], nothing, nothing)
+                    self._unfollowed(candidate, of_alpha[:, 1])
                     for candidate, of_alpha in zip(candidates, found, strict=True)
                 ]
         return judged
@@ -189,15 +195,24 @@ class Search:
         factors: Sequence[np.ndarray] | None = None,
     ) -> Judged:
         """A candidate over all folds."""
-        paths = []
+        judged = self._unfollowed(candidate, left_out)
         for k, fold in enumerate(self.folds):
-            problem = fold.encoded(candidate.encoding, self.seed)
-            if factors is not None:
-                problem = problem.stretched(factors[k])
-            training = self.build(candidate, problem)
-            paths.append(follow(training, problem, self.grid.times, stretch=stretch))
-        judged = Judged(candidate, left_out, paths, np.empty(0), np.empty(0))
+            try:
+                with in_fold(k, len(self.folds)):
+                    problem = fold.encoded(candidate.encoding, self.seed)
+                    if factors is not None:
+                        problem = problem.stretched(factors[k])
+                    training = self.build(candidate, problem)
+                    path = follow(training, problem, self.grid.times, stretch=stretch)
+            except ValueError as error:  # others may do better; `choice` tells
+                return replace(judged, paths=[], failure=str(error))
+            judged.paths.append(path)
         return self._scored(judged)
+
+    def _unfollowed(self, candidate: Candidate, left_out: np.ndarray | None) -> Judged:
+        nothing = np.full(len(self.grid.times), np.nan)
+        splits = np.tile(nothing, (len(self.folds), 1)) if self.by_fold else None
+        return Judged(candidate, left_out, [], nothing, nothing, splits)
 
     def _scored(self, judged: Judged) -> Judged:
         readings = [judged.readings(k) for k in range(len(self.grid.times))]
@@ -224,9 +239,17 @@ class Search:
         Raises
         ------
         ValueError
-            If no candidate has a score that is a number.
+            If no candidate has a score that is a number, or all failed.
         """
         followed = [one for one in judged if one.followed]
+        failures = [one.failure for one in judged if one.failure]
+        if failures and not followed:
+            raise ValueError(failures[0])
+        if failures:
+            warn(
+                f"{len(failures)} of {len(failures) + len(followed)} candidates failed and have no "
+                f"score; the first: {failures[0]}"
+            )
         ranked = sorted(followed, key=lambda one: (-one.scores[one.best], one.losses[one.best]))
         ranked = [one for one in ranked if np.isfinite(one.scores[one.best])]
         if not ranked:

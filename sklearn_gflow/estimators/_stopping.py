@@ -155,7 +155,7 @@ def judge_left_out(
 def _check_left_out(training: Training) -> None:
     unfit = {
         f"loss={training.settings.given['loss']!r}": not training.loss.squared,
-        "warm_start=True after a fit": training.n_before is not None,
+        "warm_start=True after a fit": training.before is not None,
     }
     for setting, met in unfit.items():
         if met:

@@ -41,6 +41,8 @@ def check_device(device: str) -> torch.device:
     """
     try:
         checked = torch.device(device)
+        if checked.type == "cpu":  # which is always there
+            return checked
         torch.ones(1, device=checked).item()  # which "meta" tensors, without values, refuse
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

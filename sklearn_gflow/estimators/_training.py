@@ -18,10 +18,12 @@ from sklearn_gflow.dynamics import (
     Adaptive,
     BlockOptions,
     Callback,
+    Carried,
     Epoch,
     Event,
     Fixed,
     FlowOptions,
+    Origin,
     Schedule,
     Trajectory,
     block_flow,
@@ -48,6 +50,7 @@ __all__ = [
     "CALLBACKS",
     "LOOKED_AT",
     "MARKS",
+    "Before",
     "Occasion",
     "TrainedFlow",
     "Training",
@@ -154,6 +157,25 @@ COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
 
 
 @dataclass(frozen=True)
+class Before:
+    """The fit that a training goes on with.
+
+    Attributes
+    ----------
+    unit : float
+        c of its flow.
+    tau : float
+        The time τ at its solution.
+    carried : Carried or None
+        What its blocks have left.
+    """
+
+    unit: float
+    tau: float
+    carried: Carried | None
+
+
+@dataclass(frozen=True)
 class Training:
     """A network at its start, the rows it is to learn from, and the ways to do so.
 
@@ -173,10 +195,8 @@ class Training:
         Rows to train on.
     labels : ndarray of shape (n_samples,) or None
         Their classes, each of which a subsample should know.
-    n_before : int or None
-        Steps of the path that this one continues; None at a new start.
-    unit : float or None
-        c of that path.
+    before : Before or None
+        The fit that this one goes on with; None at a new start.
     """
 
     settings: Settings
@@ -186,8 +206,7 @@ class Training:
     loss: Loss
     data: TrainingData
     labels: np.ndarray | None = None
-    n_before: int | None = None
-    unit: float | None = None
+    before: Before | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
@@ -217,9 +236,7 @@ class Training:
         if self.settings.batch_rows is None:
             return self._at_once(t_end, callbacks, marks, bare=bare)
         settings = self.settings
-        return self._in_blocks(
-            settings.epochs(t_end), settings.options, t_end, callbacks, bare=bare
-        )
+        return self._in_blocks(settings.epochs(t_end), self._options(), t_end, callbacks, bare=bare)
 
     def over_chunk(self) -> TrainedFlow:
         """One pass over the blocks of a chunk, in steps as long as the first of a fit, or ½.
@@ -229,12 +246,10 @@ class Training:
         """
         settings = self.settings
         options = replace(
-            settings.options,
+            self._options(),
             damping=settings.block_damping,
             solver=solver_for(settings.given["solver"], self.family.n_outputs, in_blocks=True),
         )
-        if options.metric_scale is None:
-            options = replace(options, metric_scale=self.unit)
         h = min(settings.epochs(settings.t_end)[0].first, _CHUNK_LENGTH)
         return self._in_blocks([Epoch(h, h)], options, float(t_from_tau(h)), (), chunk=True)
 
@@ -266,6 +281,20 @@ class Training:
         # Those of f_θ: the slope of the start keeps a column from vanishing that is not used yet.
         return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False))
 
+    def _options(self) -> FlowOptions:
+        """Constants of the flow; c is that of the fit that goes on."""
+        options = self.settings.options
+        if self.before is None or options.metric_scale is not None:
+            return options
+        return replace(options, metric_scale=self.before.unit)
+
+    def _origin(self) -> Origin | None:
+        """Where the fit began that goes on."""
+        if self.before is None:
+            return None
+        theta = to_tensor(self.network.reference, self.settings.dtype, self.start.device)
+        return Origin(theta, self.before.tau)
+
     # -- the full batch ------------------------------------------------------------------------
 
     def _at_once(
@@ -286,11 +315,13 @@ class Training:
             schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks)
             if times is not None:
                 schedule = Fixed.at_times(times)
-            trajectory = flow(output_map, cost, self.start, schedule, settings.options, callbacks)
+            trajectory = flow(
+                output_map, cost, self.start, schedule, self._options(), callbacks, self._origin()
+            )
         else:
             trajectory = reference_flow(
-                output_map, cost, self.start, settings.options,
-                method=method, t_end=t_end, times=times, callbacks=callbacks,
+                output_map, cost, self.start, self._options(), method=method,
+                t_end=t_end, times=times, callbacks=callbacks, origin=self._origin(),
             )  # fmt: skip
         rows = np.arange(len(self.data.X))
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
@@ -332,21 +363,26 @@ class Training:
             self.start,
             epochs,
             options,
-            self._block_options(),
+            self._block_options(chunk=chunk),
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
             callbacks=[*own, *callbacks],
+            origin=None if chunk else self._origin(),  # a chunk is judged by itself
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 
-    def _block_options(self) -> BlockOptions:
+    def _block_options(self, *, chunk: bool) -> BlockOptions:
         settings = self.settings
+        carried = None if self.before is None else self.before.carried
+        if chunk and carried is not None:  # the last step was made for other rows
+            carried = carried._replace(last_step=None)
         return BlockOptions(
             settings.batch_rows or len(self.data.X),
             bool(settings.given["shuffle"]),
             _BLOCK_MOMENTUM,
-            settings.seed + (self.n_before or 0),  # so that no two chunks are cut alike
+            settings.seed,
+            carried,
         )
 
 

@@ -77,8 +77,11 @@ class PiecewiseLinearEncoder(FewValues, BesideRaw):
             for x, encoded in zip(rows.T, self.encoded_, strict=True)
         ]
 
-    def _components(self, j: int, x: np.ndarray) -> np.ndarray:
-        left, right = self.bin_edges_[j][:-1], self.bin_edges_[j][1:]
+    def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        edges = [self.bin_edges_[j] for j in places]
+        left = np.concatenate([one[:-1] for one in edges] or [np.empty(0)])
+        right = np.concatenate([one[1:] for one in edges] or [np.empty(0)])
+        x = np.repeat(X, np.array([len(one) - 1 for one in edges], dtype=int), axis=1)
         # Cut before dividing: far from a narrow bin the quotient would overflow.
-        ramps: np.ndarray = (np.clip(x[:, None], left, right) - left) / (right - left)
+        ramps: np.ndarray = (np.clip(x, left, right) - left) / (right - left)
         return ramps
