@@ -1,7 +1,7 @@
 """What each training row did: contributions to predictions, and residuals of rows left out.
 
-Both are read off a flow in dual form (`dynamics.dual`). Over a step the outputs at any inputs change
-by the mean of their Jacobian on the way times Δθ = Dᵀu, so that
+Both are read off a flow in dual form (`dynamics.dual`). Over a step the outputs at any inputs
+change by the mean of their Jacobian on the way times Δθ = Dᵀu, so that
 
     f(x) − f₀(x) = Σ_steps Σⱼ K̄(x, xⱼ) uⱼ,    K̄ = ∫₀¹ D_x(θ + aΔθ) da Dᵀ,
 
@@ -10,7 +10,6 @@ in which a training row has a summand of its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -46,12 +45,13 @@ def mean_kernel(step: DualStep, output_map: OutputMap) -> Tensor:
     Tensor of shape (Q·n, Q·N)
         In the coordinates of both maps: W^½ on the left and on the right.
     """
-    start, end = step.point.theta, step.end.theta
+    start, end, tangent = step.point.theta, step.end.theta, step.point.tangent
+    assert isinstance(tangent, Tangent)
     places, masses = np.polynomial.legendre.leggauss(_POINTS)
     total = None
     for place, mass in zip((places + 1) / 2, masses / 2, strict=True):
         on_the_way = output_map.linearize(start + float(place) * (end - start))
-        kernel = float(mass) * _cross_gram(on_the_way, step.point.tangent)
+        kernel = float(mass) * _cross_gram(on_the_way, tangent)
         total = kernel if total is None else total.add_(kernel)
     assert total is not None
     return total
@@ -150,8 +150,8 @@ class LeftOutAlong:
         eigenvalues = eigenvalues.clamp_min(0)
         ridge = max(frozen.ridge, _LEAST_RIDGE * float(eigenvalues[-1]))
         f = exponential(frozen.alpha, step.h, frozen.scale)
-        turns = [1 / ridge] if f.turn is None else [1 / ridge, 1 / f.turn]
-        weights, poles = ridge_terms(lambda lam: lam * f(lam + ridge), turns, eigenvalues)
+        turns = [] if f.turn is None else [1 / f.turn]
+        weights, poles = ridge_terms(lambda lam: lam * f(lam + ridge), turns, ridge, eigenvalues)
         coordinates = V.mT @ residuals
         dual = f(eigenvalues + ridge)[:, None] * coordinates
         resolvents = 1 / (poles[:, None] + eigenvalues)

@@ -1,7 +1,7 @@
-"""A flow followed once more, step by step in dual form: Δθ = Dᵀu, a number for each training output.
+"""A flow followed once more, step by step in dual form: Δθ = Dᵀu, a number for each output.
 
-In this form it is known what each training row contributed to a step. `diagnostics.influence` reads
-predictions, and what they would be without a row, off it. Notation: docs/notation.md.
+In this form it is known what each training row contributed to a step. `diagnostics.influence`
+reads predictions, and what they would be without a row, off it. Notation: docs/notation.md.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
 from sklearn_gflow.dynamics import Carried, tau_from_t
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
+from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
@@ -46,6 +47,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
+    OfRows,
     DocumentedHere,
     RawTables,
     FittedState,
@@ -261,7 +263,7 @@ class BaseAdaptedFlow(
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""
-        return fitted_attributes(ended)
+        return {**fitted_attributes(ended), **influence_attributes(ended)}
 
     # -- what validation shares --------------------------------------------------------------------
 

@@ -23,7 +23,9 @@ from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -77,6 +79,7 @@ def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.nd
 
 
 class _FlowCV(
+    OfMembers,
     DocumentedHere,
     RawTables,
     FittedState,
@@ -248,6 +251,7 @@ class _FlowCV(
             "estimators_": members,
             "ensemble_weights_": choice.weights,
             "_coding": best._coding,
+            "_apart": search.judgement.apart(choice.readings),
         }
         importances = [member.feature_importances_ for member in members]
         found["feature_importances_"] = np.average(importances, axis=0, weights=choice.weights)
@@ -290,7 +294,7 @@ class _FlowCV(
 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
+class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
 
     See Also
@@ -359,7 +363,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
 
 @described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
+class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
 
     See Also
@@ -429,7 +433,9 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        readings = self._readings(X)
+        return self._probabilities(self._readings(X))
+
+    def _probabilities(self, readings: np.ndarray) -> np.ndarray:
         outputs = self._coding.by_class(readings)
         return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 

@@ -86,16 +86,18 @@ def ridge_fit(g: Callable[[Tensor], Tensor], first: int, last: int) -> Tensor:
     return torch.complex(real, imaginary)
 
 
-def windows_of(turns: Sequence[float], eigenvalues: Tensor) -> tuple[int, int]:
-    """The first and the last window, of 1/λ, that a fit of some g(λ) takes.
+def windows_of(turns: Sequence[float], ridge: float, eigenvalues: Tensor) -> tuple[int, int]:
+    """The first and the last window, of 1/λ, that a fit of a g(λ) with a pole at −ridge takes.
 
-    From the largest λ that matters to the smallest. Turns far from all modes, as 1e-300, would
-    ask for hundreds of windows.
+    They go from the largest λ that matters to the smallest, and past the pole. Turns far from all
+    modes, as 1e-300, would ask for hundreds of windows.
 
     Parameters
     ----------
     turns : sequence of float
-        The 1/λ at which something happens to g.
+        The 1/λ at which something happens to g, besides the pole.
+    ridge : float
+        Positive.
     eigenvalues : Tensor
         Ascending, those of A.
     """
@@ -104,21 +106,24 @@ def windows_of(turns: Sequence[float], eigenvalues: Tensor) -> tuple[int, int]:
     if len(positive):
         soonest = window(1 / float(positive[-1])) - _MARGIN
         latest = window(1 / float(positive[0])) + _MARGIN
+    pole = max(window(1 / ridge), soonest)
     found = [min(max(window(turn), soonest), latest) for turn in turns]
-    return min(found), max(found)
+    return min([pole, *found]), max([pole + 1, *found])
 
 
 def ridge_terms(
-    g: Callable[[Tensor], Tensor], turns: Sequence[float], eigenvalues: Tensor
+    g: Callable[[Tensor], Tensor], turns: Sequence[float], ridge: float, eigenvalues: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weights w and poles p with g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ), see `ridge_fit`.
+    """Weights w and poles p with g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ), see `ridge_fit` and `windows_of`.
 
     Parameters
     ----------
     g : callable
         As for `ridge_fit`.
     turns : sequence of float
-        The 1/λ at which something happens to g.
+        The 1/λ at which something happens to g, besides the pole.
+    ridge : float
+        It has a pole at −ridge.
     eigenvalues : Tensor
         Ascending, those at which g is wanted; weights and poles are on their device.
 
@@ -126,8 +131,7 @@ def ridge_terms(
     -------
     weights, poles : Tensor of shape (n_p,), complex
     """
-    first, last = windows_of(turns, eigenvalues)
-    last += 1  # past the pole at the latest turn
+    first, last = windows_of(turns, ridge, eigenvalues)
     poles = [contour(k, FIT_NODES, eigenvalues)[0] for k in range(first, last + 1)]
     return ridge_fit(g, first, last).to(eigenvalues.device), torch.cat(poles)
 
