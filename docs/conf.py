@@ -40,6 +40,8 @@ default_role = "py:obj"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 
+add_module_names = False
+toc_object_entries_show_parents = "hide"
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types and shapes
@@ -59,7 +61,7 @@ if tags.has("online"):  # type: ignore[name-defined]  # noqa: F821
 
 # The order of the gallery: what a newcomer wants first, then what explains, then what extends.
 EXAMPLES = [
-    "quickstart", "raw_table", "encodings", "search", "ensemble", "intervals", "blocks",
+    "quickstart", "raw_table", "encoded_columns", "search", "ensemble", "intervals", "blocks",
     "production", "law_of_the_line", "rank_loss", "collapse", "kernel", "steer_path", "own_module",
     "scaled_inputs", "own_loss",
 ]  # fmt: skip
@@ -71,8 +73,8 @@ sphinx_gallery_conf = {
     "example_extensions": {".py"},
     "within_subsection_order": FunctionSortKey(lambda name: EXAMPLES.index(Path(name).stem)),
     "doc_module": ("sklearn_gflow",),
+    "capture_repr": ("_repr_html_",),
     "backreferences_dir": "generated/backreferences",
-    "reference_url": {"sklearn_gflow": None},
     "download_all_examples": False,
     "show_signature": False,
     "show_memory": False,
@@ -131,14 +133,16 @@ def escape_mathematics(
         head, colon, tail = re.match(r"(\s*\w[\w, *]*)?( : )?(.*)", line).groups(default="")
         if not colon:
             head, tail = "", line
+        tail = re.sub(r":ref:`([^`<]+?) <[^`]*>`", r"\1", tail)  # into the pages of scikit-learn
         pieces = re.split(r"(``.*?``|`[^`]+`)", tail)
         pieces[::2] = [re.sub(r"(?<=\w)_(?!\w)|\|", r"\\\g<0>", text) for text in pieces[::2]]
         lines[i] = head + colon + "".join(pieces)
 
 
 def leave_out(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave metadata routing, which scikit-learn writes into every class, to its own pages."""
-    return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
+    """Leave metadata routing and output containers of scikit-learn to its own pages."""
+    theirs = r"set_\w+_request|get_metadata_routing|set_output"
+    return True if re.fullmatch(theirs, name) else None
 
 
 def setup(app: Sphinx) -> None:

@@ -26,7 +26,7 @@ X, X_test, y, y_test = X[:10_000], X[10_000:], y[:10_000], y[10_000:]
 default = AdaptedFlowRegressor((64, 64), random_state=0).fit(X, y)
 longer = AdaptedFlowRegressor((64, 64), alpha=1.0, t_end=0.998, random_state=0).fit(X, y)
 mlp = make_pipeline(
-    StandardScaler(), MLPRegressor((64, 64), early_stopping=True, random_state=0)
+    StandardScaler(), MLPRegressor(hidden_layer_sizes=(64, 64), early_stopping=True, random_state=0)
 ).fit(X, y)
 for name, model in (("default", default), ("alpha=1, t_end=0.998", longer), ("MLP", mlp)):
     print(f"{name:22} R² on new rows {model.score(X_test, y_test):.3f}")

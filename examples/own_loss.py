@@ -56,7 +56,9 @@ y[::8] += 4
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 ax.plot(X, y, ".", color="0.6", label="targets")
 for loss, color in (("squared_error", "#b2182b"), ("huber", "#31688e"), (LogCosh(), "black")):
-    flow = AdaptedFlowRegressor((64,), loss=loss, random_state=0).fit(X, y)
+    flow = AdaptedFlowRegressor(
+        (64,), loss=loss, init_scale=2.0, damping=1e-3, t_end=0.99, random_state=0
+    ).fit(X, y)
     name = loss if isinstance(loss, str) else "log cosh, our own"
     ax.plot(X, flow.predict(X), color=color, label=name)
     error = np.abs(flow.predict(X) - truth).mean()

@@ -9,14 +9,13 @@ choose it by cross-validation, look at what it goes by, save it, and load it whe
 import tempfile
 from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.inspection import PartialDependenceDisplay
 from sklearn.model_selection import cross_validate, train_test_split
 
-from sklearn_gflow import AdaptedFlowClassifierCV
+from sklearn_gflow import AdaptedFlowClassifierCV, load, save
 
 # %%
 # Customers, generated: some columns have gaps, one is a category, one says nothing.
@@ -64,13 +63,13 @@ PartialDependenceDisplay.from_estimator(
 )  # fmt: skip
 
 # %%
-# A file, and the same predictions from it. Load files only from where you would take code: joblib's
-# run whatever they name.
+# A file of arrays and JSON, and the same predictions from it. It holds no code, and reading it runs
+# none, as unpickling would.
 
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "customers.joblib"
-    joblib.dump(model, path)
-    served = joblib.load(path)
+    path = Path(folder) / "customers.safetensors"
+    save(model, path)
+    served = load(path)
     print(f"{path.stat().st_size / 1e6:.2f} MB")
 assert np.array_equal(served.predict_proba(X_test), model.predict_proba(X_test))
 
@@ -78,5 +77,6 @@ assert np.array_equal(served.predict_proba(X_test), model.predict_proba(X_test))
 # Rows of production come with gaps, with levels that nobody has seen, one at a time.
 
 row = pd.DataFrame([{"months": 3, "bill": 95.0, "plan": "student", "calls": np.nan, "number": 7}])
-print(dict(zip(served.classes_, served.predict_proba(row)[0].round(3).tolist(), strict=True)))
+chances = served.predict_proba(row)[0].round(3).tolist()
+print(dict(zip(served.classes_.tolist(), chances, strict=True)))
 plt.show()

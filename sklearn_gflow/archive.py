@@ -6,6 +6,7 @@ file tells, so that a file that was torn or changed is known for one.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -21,9 +22,10 @@ from safetensors.numpy import load, save
 
 from sklearn_gflow.exceptions import ArchiveError
 
-__all__ = ["DTYPES", "read", "write"]
+__all__ = ["DTYPES", "read", "tidy", "write"]
 
 _FACTS, _CHECKSUM = "facts", "sha256"
+_UNFINISHED, _TOKEN_BYTES, _LONGEST_NAME = ".tmp", 8, 40
 _LENGTH = 8  # bytes in front of the header, which tell how long it is
 DTYPES = {
     np.dtype(kind)
@@ -59,7 +61,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts:
     """
     content = _content(arrays, facts)
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_beside(target)}{secrets.token_hex(_TOKEN_BYTES)}{_UNFINISHED}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
@@ -69,6 +71,25 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts:
     finally:
         temporary.unlink(missing_ok=True)
     _bring_to_disk(target.parent)
+
+
+def tidy(path: str | os.PathLike[str]) -> None:
+    """Remove what is left beside a file of writes that were killed.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, which nobody else writes meanwhile.
+    """
+    target = Path(os.path.realpath(path))
+    token = "[0-9a-f]" * 2 * _TOKEN_BYTES
+    for left in target.parent.glob(f"{glob.escape(_beside(target))}{token}{_UNFINISHED}"):
+        left.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> str:
+    """How the names of unfinished files begin; a name may not become too long."""
+    return f".{target.name[:_LONGEST_NAME]}."
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:

@@ -26,6 +26,7 @@ ROOMS = {
         "archive",
         "exceptions",
     },
+    "onnx": {"inputs", "estimators", "onnx"},
     "plots": {"geometry", "dynamics", "diagnostics", "plots", "exceptions"},
     "archive.py": {"exceptions"},
     "exceptions.py": set(),
@@ -99,6 +100,10 @@ def test_libraries_live_in_their_rooms(name):
         assert "torch" not in libraries
     if room(name) != "plots":
         assert "matplotlib" not in libraries
+    if room(name) != "onnx":
+        assert not libraries & {"onnx", "skl2onnx"}
+    if name != "archive.py":
+        assert "safetensors" not in libraries
     if room(name) != "estimators" and name != "contract/versions.py":
         assert "warnings" not in libraries
 

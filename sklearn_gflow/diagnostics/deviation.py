@@ -46,6 +46,8 @@ class Deviation(Callback):
         α of the flow.
     """
 
+    changing = ("predicted", "begins_anew")
+
     def __init__(self, targets: Tensor, alpha: float = 1.0) -> None:
         self.targets = targets
         self.alpha = alpha

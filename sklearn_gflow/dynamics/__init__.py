@@ -18,6 +18,7 @@ from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sam
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
+from sklearn_gflow.dynamics.state import Keeper, Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.stopping import BestPoint, LossReached
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
@@ -37,13 +38,16 @@ __all__ = [
     "Fixed",
     "FlowOptions",
     "FrozenFlow",
+    "Keeper",
     "LossReached",
     "Metric",
     "Origin",
     "Outcome",
     "Point",
+    "Resumable",
     "RowSource",
     "Schedule",
+    "State",
     "Steering",
     "Step",
     "Stepper",

@@ -9,21 +9,22 @@ pseudoinverse, and a block of all rows is the full-batch flow again. Notation: d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.cuts import Cuts, Place
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
+from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.step import chord
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
@@ -93,6 +94,13 @@ class BlockOptions:
     seed: int = 0
     carried: Carried | None = None
 
+    def cuts(self, n_samples: int) -> Cuts:
+        """What cuts so many rows."""
+        carried = None if self.carried is None else self.carried.generator
+        return Cuts(
+            n_samples, self.batch_size, shuffle=self.shuffle, seed=self.seed, carried=carried
+        )
+
 
 def block_flow(
     source: RowSource,
@@ -105,6 +113,7 @@ def block_flow(
     kernel: DifferentiableMap | None = None,
     callbacks: Sequence[Callback] = (),
     origin: Origin | None = None,
+    keeper: Keeper | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -138,6 +147,8 @@ def block_flow(
         they reject is undone.
     origin : Origin, optional
         Where the flow began that this one goes on with; by default it begins here.
+    keeper : Keeper, optional
+        Of the state of this flow, between its blocks.
 
     Returns
     -------
@@ -152,14 +163,22 @@ def block_flow(
         source, options, blocks, probe, kernel, hung,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
+        cuts=blocks.cuts(source.n_samples),
     )  # fmt: skip
     del point
     try:
-        loop.run(theta, origin)
+        loop.begin(theta, origin)
+        if keeper is not None and keeper.state is not None:
+            loop.restore(keeper.state)
+        loop.run(keeper)
     finally:
         hung.end(loop.trajectory)
     loop.trajectory.selected = hung.best
     return loop.trajectory
+
+
+# Of the loop, besides the parts that know their own state.
+_CHANGING = ("all_rows", "left", "place", "undone", "rejected", "last_step")
 
 
 class _AllRows(NamedTuple):
@@ -182,40 +201,71 @@ class _BlockLoop:
     callbacks: Callbacks
     trajectory: Trajectory
     left: list[Epoch]  # in reverse: the next epoch is the last of the list
+    cuts: Cuts
+    place: Place | None = None  # in the epoch that is under way
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
-    highest: float = math.inf  # the loss at the start
-    generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def run(self, theta: Tensor, origin: Origin | None) -> None:
-        self._begin_blocks()
-        all_rows = self._evaluate(theta)
-        point = self._point(0.0, all_rows.loss, theta)
-        begun, first = all_rows, None
+    def begin(self, theta: Tensor, origin: Origin | None) -> None:
+        """Record the start, and show it to the callbacks."""
+        if self.blocks.carried is not None:
+            self.last_step = self.blocks.carried.last_step
+        begun = self.all_rows = self._evaluate(theta)
+        self.point, first = self._point(0.0, begun.loss, theta), None
         if origin is not None:
             begun = self._evaluate(origin.theta)
             first = self._point(-origin.tau, begun.loss, origin.theta)
-        progress = Progress(begun.residual, begun.loss, begun.least, self.options)
+        self.progress = Progress(begun.residual, begun.loss, begun.least, self.options)
         self.highest = begun.loss
-        self._record(Event(point, origin=first))
-        while (outcome := self._finished(progress, all_rows.residual)) is None:
-            epoch = self.left.pop()
-            after = self._try(point, epoch)
+        self._record(Event(self.point, origin=first))
+
+    def state(self) -> State:
+        """All that blocks have changed; θ and τ after the last epoch stand in the record."""
+        return {
+            **{name: part.state() for name, part in self._parts().items()},
+            **{name: getattr(self, name) for name in _CHANGING},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where the flow was left, be it between two blocks of an epoch."""
+        for name, part in self._parts().items():
+            part.restore(state[name])
+        for name in _CHANGING:
+            setattr(self, name, state[name])
+        self.left = [Epoch(*epoch) for epoch in self.left]
+        self.place, self.all_rows = Place.of(self.place), _AllRows(*self.all_rows)
+        recorded = self.trajectory
+        self.point = self._point(recorded.tau[-1], recorded.loss[-1], recorded.thetas[-1])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "trajectory": self.trajectory, "cuts": self.cuts,
+            "progress": self.progress, "callbacks": self.callbacks,
+        }  # fmt: skip
+
+    def run(self, keeper: Keeper | None) -> None:
+        self.keeper = keeper
+        while (outcome := self._finished()) is None:
+            place = self.place or Place(self.left.pop(), self.cuts.generator, self.point.theta)
+            after = self._try(self.point, place)
+            self.place = None
             if self.failure:
                 outcome = Outcome.FACTORIZATION_FAILED
                 break
-            if after is None:
-                continue
             if isinstance(after, Outcome):
                 outcome = after
                 break
-            before, (point, all_rows) = point, after
-            progress.count(before.loss, point.loss)
-            self._record(Event(point, before))
+            if after is not None:
+                before, (self.point, self.all_rows) = self.point, after
+                self.progress.count(before.loss, self.point.loss)
+                self._record(Event(self.point, before))
+            self._keep()
+        else:
+            self._keep(ended=True)
         self.trajectory.outcome = outcome
-        self.trajectory.carried = Carried(self.generator.get_state(), self.last_step)
+        self.trajectory.carried = Carried(self.cuts.generator, self.last_step)
         self.trajectory.detail = self.failure
         if self.undone:
             fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
@@ -224,29 +274,27 @@ class _BlockLoop:
                 "the rest of the way went with shorter steps"
             )
 
-    def _begin_blocks(self) -> None:
-        """The generator of the cuts: at its seed, or where another flow has left it."""
-        if (carried := self.blocks.carried) is None:
-            self.generator.manual_seed(self.blocks.seed)
-            return
-        self.generator.set_state(carried.generator)
-        self.last_step = carried.last_step
+    def _keep(self, *, ended: bool = False) -> None:
+        if self.keeper is not None:
+            self.keeper.keep(self.state, ended=ended)
 
-    def _finished(self, progress: Progress, residual: float) -> Outcome | None:
+    def _finished(self) -> Outcome | None:
+        progress = self.progress
         start = progress.initial + self.trajectory.loss[0]
         if not math.isfinite(start + self.trajectory.scale):
             return Outcome.DIVERGED
-        if progress.converged(residual):
+        if progress.converged(self.all_rows.residual):
             return Outcome.CONVERGED
         if self.callbacks.outcome is not None:
             return self.callbacks.outcome
-        if not self.left:
+        if not self.left and self.place is None:
             return Outcome.REACHED_END
         return progress.exhausted(self.trajectory.n_steps)
 
-    def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
+    def _try(self, point: Point, place: Place) -> tuple[Point, _AllRows] | Outcome | None:
         """The point after an epoch; None where it was undone, an outcome where that is no use."""
-        theta, met = self._epoch(point.theta, epoch)
+        theta, met = self._epoch(place)
+        epoch = place.epoch
         if self.failure:
             return None
         # An epoch that was given up on the way need not be evaluated.
@@ -259,30 +307,26 @@ class _BlockLoop:
         finite = math.isfinite(after.loss)
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
-    def _epoch(self, theta: Tensor, epoch: Epoch) -> tuple[Tensor, float]:
-        """Let every block flow once; stops early where the epoch is lost.
+    def _epoch(self, place: Place) -> tuple[Tensor, float]:
+        """Let every block that is left flow once; stops early where the epoch is lost.
 
         The second is what the blocks had of the loss, each before its step: of all N rows it is
         as much as their loss, while nothing blows up.
         """
-        blocks, met = list(self._cut()), 0.0
-        for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
-            output_map, cost = self.source.block(rows)
+        self.cuts.generator = place.generator
+        blocks, theta, met = self.cuts.blocks(), place.theta, place.met
+        lengths = place.epoch.steps(len(blocks))
+        for k in range(place.done, len(blocks)):
+            output_map, cost = self.source.block(blocks[k])
             point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, h) if self._bears(met) else None
+            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
             if step is None:
                 break
             theta = theta + step
+            self.place = place._replace(theta=theta, done=k + 1, met=met)
+            self._keep()
         return theta, met
-
-    def _cut(self) -> Iterator[Tensor]:
-        """The blocks of an epoch; rows ascend in a block, for sources on disk."""
-        n_blocks = math.ceil(self.source.n_samples / self.blocks.batch_size)
-        if not self.blocks.shuffle:
-            return iter(torch.arange(self.source.n_samples).tensor_split(n_blocks))
-        order = torch.randperm(self.source.n_samples, generator=self.generator)
-        return (rows.sort().values for rows in order.tensor_split(n_blocks))
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float

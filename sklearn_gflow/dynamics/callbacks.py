@@ -6,15 +6,17 @@ They show it an `Event` at the start and after each step, mark or epoch. Notatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.geometry import TangentFactor
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    error : float
+        Of the step, relative to |x* − x₀|; NaN where the flow knows none.
     origin : Point or None
         At the start of a flow that goes on with another: where that began, at a time before zero.
     """
@@ -47,14 +51,17 @@ class Event:
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    error: float = math.nan
     origin: Point | None = None
 
 
-class Callback:
+class Callback(Resumable):
     """Base of all callbacks of a flow. Each method does nothing unless it is overridden.
 
     The order of calls is `start`, then for each step `accepts` and `step`, with ``outcome`` read
-    after each of them, and `end`. Columns have a value at every point or at none.
+    after each of them, and `end`. Columns have a value at every point or at none. A flow that goes
+    on from a state it was left in calls `start` and then `restore`: what steps change is named in
+    ``changing``.
 
     Attributes
     ----------
@@ -124,6 +131,18 @@ class Callbacks(Callback):
     def step(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
         return merged([callback.step(event) for callback in self.callbacks])
+
+    def state(self) -> State:
+        """That of each one that has a state: others may come and go."""
+        return {"each": [callback.state() for callback in self._with_state()]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Hand each its own."""
+        for callback, own in zip(self._with_state(), state["each"], strict=True):
+            callback.restore(own)
+
+    def _with_state(self) -> list[Callback]:
+        return [callback for callback in self.callbacks if callback.state()]
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sklearn_gflow.dynamics.callbacks import Callback, Event
 from sklearn_gflow.dynamics.outcome import Outcome
@@ -31,6 +32,8 @@ class BestPoint(Callback):
         By how much the score must rise to count as an improvement, or the loss fall at equal
         scores.
     """
+
+    changing = ("best", "_highest", "_bar", "_waited", "_seen")
 
     def __init__(
         self,
@@ -60,9 +63,16 @@ class BestPoint(Callback):
             self._bar = score, loss
         self._waited = 0 if improved else self._waited + 1
         self._seen += 1
-        if self._waited >= self.patience:
-            self.outcome = Outcome.EARLY_STOPPED
+        self._look_at_patience()
         return {f"{self.name}_score": score, f"{self.name}_loss": loss}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the best point and the patience."""
+        super().restore(state)
+        self._look_at_patience()
+
+    def _look_at_patience(self) -> None:
+        self.outcome = Outcome.EARLY_STOPPED if self._waited >= self.patience else None
 
 
 class LossReached(Callback):
@@ -74,19 +84,25 @@ class LossReached(Callback):
         C (2.48).
     """
 
+    changing = ("reached",)
+
     def __init__(self, bound: float) -> None:
-        self.bound = bound
+        self.bound, self.reached = bound, False
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Look at the start."""
-        self.outcome = None
+        self.reached = False
         return self.step(event)
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Look at a point."""
-        if event.point.loss <= self.bound:
-            self.outcome = Outcome.LOSS_REACHED
+        self.reached |= event.point.loss <= self.bound
         return {}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the flow is to end, once the bound is reached."""
+        return Outcome.LOSS_REACHED if self.reached else None
 
 
 def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:

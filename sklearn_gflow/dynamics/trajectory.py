@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
 from sklearn_gflow.geometry import TangentMap
 
@@ -38,7 +39,7 @@ class Carried(NamedTuple):
 
 
 @dataclass
-class Trajectory:
+class Trajectory(Resumable):
     """The record of a flow. Index 0 is the start; a point follows for every step and mark.
 
     Attributes
@@ -74,6 +75,10 @@ class Trajectory:
         Of a flow over blocks: what one that goes on begins with.
     """
 
+    changing: ClassVar = (
+        "tau", "loss", "step_error", "rank", "condition", "outputs", "thetas", "solvers", "extra",
+    )  # fmt: skip
+
     total_weight: float
     scale: float
     outcome: Outcome = Outcome.REACHED_END
@@ -91,6 +96,10 @@ class Trajectory:
     end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
     carried: Carried | None = None
+
+    def state(self) -> State:
+        """The record up to now; of back ends that served many blocks each once."""
+        return {**super().state(), "solvers": list(dict.fromkeys(self.solvers))}
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
         """Append a point; rank and condition stay NaN until they are known."""

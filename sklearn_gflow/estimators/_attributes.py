@@ -250,6 +250,11 @@ SEARCH: Final[Group] = {
         the folds.
         """,
     ),
+    "best_params_": (
+        "dict",
+        "What the best candidate has, and its stopping time, as parameters of an estimator.",
+    ),
+    "best_index_": ("int", "Its row in ``cv_results_``."),
     "best_estimator_": (
         "estimator",
         "The estimator without the search, fitted on all rows as the best candidate.",
@@ -267,7 +272,8 @@ SEARCH: Final[Group] = {
         "mean_test_score", "rank_test_score", with a splitter "split0_test_score", … and
         "std_test_score"; also "mean_test_loss", C of the predictions of rows held out, and with
         ``cv=None`` "loo_loss", C of the leave-one-out predictions by the kernel of the start.
-        Scores of candidates that were not followed are NaN.
+        With ``return_train_score`` also "split0_train_score", …, "mean_train_score" and
+        "std_train_score". Scores of candidates that were not followed are NaN.
         """,
     ),
 }

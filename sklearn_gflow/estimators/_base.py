@@ -10,37 +10,43 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
-from sklearn_gflow.dynamics import Carried, tau_from_t
+from sklearn_gflow.estimators._checkpoint import checkpointed, once
+from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined
 from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
-from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
+from sklearn_gflow.estimators._parameters import (
+    FlowParameters,
+    NetworkParameters,
+    PathParameters,
+    RowsParameters,
+)
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._reports import incomplete, warn, worse
+from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
-from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, Before, TrainedFlow, Training
+from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
     check_weights,
     hold_out,
 )
-from sklearn_gflow.geometry import Loss, Shape
+from sklearn_gflow.geometry import Shape
 from sklearn_gflow.inputs import SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
@@ -51,23 +57,20 @@ class BaseAdaptedFlow(
     DocumentedHere,
     RawTables,
     FittedState,
+    Continuing,
     FlowParameters,
     PathParameters,
+    RowsParameters,
     NetworkParameters,
     BaseEstimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
-    history_: dict[str, np.ndarray]
     n_iter_: int
     n_outputs_: int
     _coding: Any
     _inputs: FittedInputs
-    _block_state: np.ndarray | None
-    _last_step: np.ndarray | None
-    _metric_scale: float
     _target_type: ClassVar[str]  # of the target means of categories
-    _network: FittedNetwork
 
     _packed = staticmethod(packed)
     _unpacked = staticmethod(unpacked)
@@ -109,8 +112,9 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
+            problem = one._validate(X, y, sample_weight, X_val, y_val)
+            attributes = one._under(checkpoint, problem, one._fitted)
         return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
@@ -149,10 +153,6 @@ class BaseAdaptedFlow(
 
     # -- the four verbs --------------------------------------------------------------------------
 
-    def _fit_problem(self, problem: Problem) -> Self:
-        """Fit; a search hands over what it has checked."""
-        return self._write(self._fitted(problem))
-
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._build(problem)
@@ -160,13 +160,19 @@ class BaseAdaptedFlow(
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
-    def _fit_chunk(self, problem: Problem) -> Self:
+    def _fitted_chunk(self, *about: Any) -> dict[str, Any]:
+        """Go over a chunk; it is about what `_problem` takes."""
+        with checkpointed(self) as (one, checkpoint):
+            problem = one._problem(*about, chunk=True)
+            return one._under(checkpoint, problem, one._chunk_fitted)
+
+    def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._build(problem)
         trained = training.over_chunk()
         warn(incomplete(trained))
         attributes = self._expose(Ended(problem, training, trained))
-        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+        return joined(vars(self), attributes) if self._is_fitted() else attributes
 
     @abstractmethod
     def _validate(
@@ -192,13 +198,13 @@ class BaseAdaptedFlow(
     ) -> Problem:
         """What a fit on some rows is about; nothing is encoded yet."""
 
-    def _rescaled(self, problem: Problem) -> Problem:
-        """Columns stretched by what a flow to t = 0.95 makes of them."""
+    def _factors(self, problem: Problem) -> np.ndarray:
+        """By what columns are stretched after a flow to t = 0.95."""
         training = self._build(problem)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         warn(incomplete(trained))
-        return problem.stretched(training.factors(trained.trajectory.theta))
+        return training.factors(trained.trajectory.theta)
 
     def _build(self, problem: Problem) -> Training:
         """The training on some rows, from a new start or from the last solution."""
@@ -236,15 +242,8 @@ class BaseAdaptedFlow(
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
             before=None if before is None else self._before(settings),
+            keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
-
-    def _before(self, settings: Settings) -> Before:
-        """What this fit leaves to one that goes on."""
-        carried, last = None, self._last_step
-        if self._block_state is not None:
-            step = None if last is None else to_tensor(last, settings.block_dtype, settings.device)
-            carried = Carried(torch.from_numpy(self._block_state), step)
-        return Before(self._metric_scale, float(tau_from_t(self.t_)), carried)
 
     def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
@@ -253,12 +252,13 @@ class BaseAdaptedFlow(
             judge = problem.coding.judge
             trained, left_out = stopped_by_leave_one_out(training, judge)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge)
+            best = judged_by(training, problem.held_out, problem.coding.judge, problem.score)
             trained = training.until(training.settings.t_end, [best], MARKS)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
+        warn(undetermined(trained))
         return trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
@@ -298,6 +298,11 @@ class BaseAdaptedFlow(
     ) -> tuple[Rows, Rows | None]:
         """Rows to train on, and those that say when to stop: held out, or the user's own."""
         by_split = self.early_stopping and not isinstance(self.early_stopping, str)
+        if self.early_stopping and not by_split and self.scoring is not None:
+            raise ValueError(
+                f"scoring={self.scoring!r} is of rows held out, and early_stopping="
+                f"{self.early_stopping!r} holds out none; set early_stopping=True, or scoring=None"
+            )
         if X_val is None and y_val is None:
             if not by_split:
                 return rows, None
@@ -360,8 +365,10 @@ class BaseAdaptedFlow(
         if self._continues(chunk=problem.chunk):
             return problem
         problem = problem.encoded(self.encoding, self._inputs_seed())
-        for _ in range(self.rescalings):
-            problem = self._rescaled(problem)
+        for k in range(self.rescalings):
+            name = f"rescaling {k}"
+            factors = partial(self._factors, problem.within(name))
+            problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
 
     def _check_chunk(self) -> None:
@@ -378,30 +385,6 @@ class BaseAdaptedFlow(
                 f"partial_fit cannot stop early, and early_stopping={self.early_stopping!r}; set "
                 "early_stopping=False, and score between the chunks"
             )
-
-    def _is_fitted(self) -> bool:
-        return hasattr(self, "n_iter_")
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
-        return self._is_fitted()
-
-    def _continues(self, *, chunk: bool = False) -> bool:
-        """Whether training goes on from the last solution: a chunk's does if there is one."""
-        return (chunk or bool(self.warm_start)) and self._is_fitted()
-
-    @staticmethod
-    def _continuing(chunk: bool) -> str:
-        """What makes training continue, for messages."""
-        return "partial_fit" if chunk else "warm_start=True"
-
-    def _other_loss(self, before: Loss, asked: Loss, *, chunk: bool) -> str:
-        """What to say where a fit that goes on is asked for another loss."""
-        return (
-            f"{self._continuing(chunk)} continues from the last fit, whose loss was {before!r}, "
-            f"and loss is {asked!r} now (losses are compared by ==, for which a frozen dataclass "
-            "is enough); keep it, or start anew by fit with warm_start=False"
-        )
 
     # -- use ---------------------------------------------------------------------------------------
 

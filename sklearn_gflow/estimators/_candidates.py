@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -113,12 +114,7 @@ class Grid:
 
     def candidates(self) -> list[Candidate]:
         """All paths."""
-        return [
-            Candidate(encoding, scale, alpha)
-            for encoding in self.encodings
-            for scale in self.init_scales
-            for alpha in self.alphas
-        ]
+        return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
 
 
 def _encodings(encodings: Any, *, layered: bool) -> list[Any]:

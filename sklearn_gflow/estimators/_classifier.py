@@ -31,6 +31,7 @@ from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._conformal import LabelSets
 from sklearn_gflow.estimators._exposure import class_attributes
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
@@ -134,7 +135,8 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
             known = self._known_classes(classes)
             cure = "hand all of them to classes in the first call of partial_fit"
             check_known(rows.y, known, "y", cure)
-            return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+            attributes = self._fitted_chunk(rows, None, described, known)
+        return self._write(attributes)
 
     # -- validate --------------------------------------------------------------------------------
 
@@ -171,14 +173,16 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
             classes = self._classes_of(rows.y)
         weights = self._emphasised(rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None
         if held_out is not None:
             judging = coding.data(held_out, self._emphasised(held_out, classes, chunk=chunk))
         data, index = coding.data(rows, weights), coding.index(rows.y)
         return Problem(
-            data, coding, coding.loss.loss, described, inputs, judging, index=index, chunk=chunk
-        )
+            data, coding, coding.loss.loss, described, inputs, judging,
+            index=index, chunk=chunk, score=score,
+        )  # fmt: skip
 
     def _learnt_coding(
         self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool
@@ -265,7 +269,10 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         index = np.searchsorted(classes, rows.y)
         if not isinstance(self.class_weight, str):
             if not chunk:
-                return compute_sample_weight(self.class_weight, rows.y)
+                try:
+                    return compute_sample_weight(self.class_weight, rows.y)
+                except TypeError as error:
+                    raise ValueError(f"class_weight must name labels of y: {error}") from error
             # scikit-learn refuses names of classes that the chunk lacks
             known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
             return np.array(known)[index]

@@ -142,6 +142,9 @@ def default_folds(
 def _distinct(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each kind of row, sorted by what they hold, and the kind of each row."""
     kinds = np.unique(y, axis=0, return_inverse=True)[1].reshape(-1, 1)
-    table = np.hstack([kinds, np.asarray(X)])
+    # Which rows are alike, and in which order they come, must not hang on the last bits of X.
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(X, dtype=np.float32)
+    table = np.hstack([kinds, rounded if np.isfinite(rounded).all() else np.asarray(X)])
     _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
     return first, copy.ravel()

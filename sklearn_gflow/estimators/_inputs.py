@@ -219,6 +219,10 @@ class FittedInputs:
             checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
         return checked if self.scaler is None else transformed(checked, self.scaler.transform)
 
+    def sharing(self, other: FittedInputs) -> Self:
+        """The same with table and scaler of others, which are equal and were copied on the way."""
+        return replace(self, table=other.table, scaler=other.scaler)
+
     def scales_like(self, other: FittedInputs) -> bool:
         """Whether `scaled` of both is the same."""
         return self.table is other.table and self.scaler is other.scaler

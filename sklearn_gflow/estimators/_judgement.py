@@ -6,7 +6,8 @@ probabilities, in which all outputs count. Else by any scorer of scikit-learn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn_gflow.estimators._conformal import Apart
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
-__all__ = ["Judgement"]
+__all__ = ["Judgement", "score_by"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class Judgement:
         Those that were held out, with the weights of the user.
     scoring : str, callable or None
         As in scikit-learn.
+    calibrate : bool
+        Whether probabilities are those of one temperature, as in the searches; otherwise they are
+        those of the classifier.
     """
 
     coding: CodedNumbers | CodedLabels
     rows: Rows
     scoring: Any = None
+    calibrate: bool = True
 
     @cached_property
     def _outputs(self) -> Any:
@@ -77,7 +82,9 @@ class Judgement:
 
     def _by_scorer(self, readings: np.ndarray) -> float:
         if isinstance(self.coding, CodedLabels):
-            stand_in: Any = _Labels(self.coding, readings, self.beta(readings))
+            stand_in: Any = _Labels(
+                self.coding, readings, self.beta(readings) if self.calibrate else None
+            )
         else:
             stand_in = _Numbers(self.coding, readings)
         scorer = check_scoring(stand_in, scoring=self.scoring)
@@ -98,7 +105,17 @@ class Judgement:
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""
-        return Judgement(self.coding, self.rows.take(index), self.scoring)
+        return replace(self, rows=self.rows.take(index))
+
+
+def score_by(
+    estimator: Any, coding: CodedNumbers | CodedLabels, held_out: Rows | None
+) -> Callable[[np.ndarray], float] | None:
+    """What f_θ − f_θ₀ on rows held out is worth by ``scoring``; None for the estimator's score."""
+    if held_out is None or estimator.scoring is None or not estimator.early_stopping:
+        return None
+    judgement = Judgement(coding, held_out, estimator.scoring, calibrate=False)
+    return lambda model: judgement.score(coding.readings(model))
 
 
 class _Numbers(RegressorMixin, BaseEstimator):
@@ -119,7 +136,7 @@ class _Numbers(RegressorMixin, BaseEstimator):
 class _Labels(ClassifierMixin, BaseEstimator):
     """Outputs of a classifier that are known, for scorers: X holds their places."""
 
-    def __init__(self, coding: CodedLabels, readings: np.ndarray, beta: float) -> None:
+    def __init__(self, coding: CodedLabels, readings: np.ndarray, beta: float | None) -> None:
         self.coding, self.readings, self.beta = coding, readings, beta
         self.classes_ = coding.classes
 
@@ -137,5 +154,7 @@ class _Labels(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities at these places."""
+        if self.beta is None:
+            return self.coding.probabilities(self.decision_function(X))
         by_class = self.coding.by_class(self.readings[X[:, 0]])
         return calibrated(by_class, self.beta, self.coding.n_seen)

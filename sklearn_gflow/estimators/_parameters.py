@@ -11,10 +11,12 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
@@ -26,7 +28,7 @@ __all__ = [
     "NetworkParameters",
     "NumberParameters",
     "PathParameters",
-    "SearchParameters",
+    "RowsParameters",
 ]
 
 
@@ -168,21 +170,6 @@ class PathParameters:
         of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
         """,
     )
-    batch_size: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), _POSITIVE_INTEGER, None],
-        '"auto", int or None',
-        """
-        None: full batch. An int: random blocks of at most that many rows, each of which flows
-        for a short time in every epoch; a block of all rows is the full batch. "auto": full
-        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
-        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
-        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
-        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
-        float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
-        """,
-    )
     early_stopping: bool | str = parameter(
         False,
         ["boolean", StrOptions({"loo"})],
@@ -225,50 +212,23 @@ class PathParameters:
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SearchParameters:
-    """The grid, and what it is scored by."""
+class RowsParameters:
+    """Which rows are looked at together, and by what rows held out are scored."""
 
-    encodings: Any = parameter(
+    batch_size: Any = parameter(
         "auto",
-        [StrOptions({"auto", *ENCODINGS}), HasMethods(["fit", "transform"]), "array-like", None],
-        '"auto" or sequence of str, transformer or None',
+        [StrOptions({"auto"}), _POSITIVE_INTEGER, None],
+        '"auto", int or None',
         """
-        Encodings of the columns of numbers. "auto": None, ramps over 6 and over 24 bins, cosines
-        at frequencies of scale 0.4 and 1; None alone with ``module``.
-        """,
-    )
-    init_scales: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), "array-like"],
-        '"auto" or sequence of float',
-        'Scales of the first layer\'s weights at the start. "auto": 0.3.',
-    )
-    alphas: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), "array-like"],
-        '"auto" or sequence of float',
-        """
-        Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
-        is followed for each network; else 0.5.
-        """,
-    )
-    t_ends: Any = parameter(
-        None,
-        ["array-like", None],
-        "sequence of float or None",
-        """
-        Stopping times in (0, 1]. None: seven times along the path, t = 0.33 … 1 − 8e-12; over
-        blocks, where each costs a flow of its own, 0.95 and 0.99; where a single part is held out
-        0.95 alone.
-        """,
-    )
-    cv: Any = parameter(
-        None,
-        ["cv_object"],
-        "int, splitter, iterable or None",
-        """
-        None: leave-one-out in closed form, then three folds for the best, in which copies of a
-        row stay together. Otherwise as in `sklearn.model_selection.GridSearchCV`.
+        None: full batch. An int: random blocks of at most that many rows, each of which flows
+        for a short time in every epoch; a block of all rows is the full batch. "auto": full
+        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
+        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
+        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
+        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
+        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
+        float32 unless ``damping`` is below 1e-4 or a ``module`` is given. In a search "auto" also
+        takes blocks where three outputs or more would make one Gram of all of them dear.
         """,
     )
     scoring: Any = parameter(
@@ -276,17 +236,9 @@ class SearchParameters:
         [str, callable, None],
         "str, callable or None",
         """
-        What rows held out are scored by, as in `sklearn.model_selection.GridSearchCV`. None: R²,
-        or D² of the loss; of a classifier minus the log-loss of calibrated probabilities.
-        """,
-    )
-    ensemble: bool = parameter(
-        True,
-        ["boolean"],
-        "bool",
-        """
-        Whether others join the best candidate where the mean of their predictions of rows held out
-        has a lower loss. False: the best alone.
+        What rows held out are scored by, as in `sklearn.model_selection.GridSearchCV`: those of
+        ``early_stopping=True``, and those of a search. None: as ``score`` does, and in a search of
+        classifiers by minus the log-loss of calibrated probabilities.
         """,
     )
 
@@ -382,6 +334,7 @@ class FlowParameters:
         ``ulimit`` leaves less. What would take more is refused before it is allocated.
         """,
     )
+    checkpoint: Any = parameter(None, [str, PathLike, None], "str, path-like or None", CHECKPOINT)
     random_state: Any = parameter(
         None,
         ["random_state"],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._rows import TrainingData, read
@@ -39,6 +41,10 @@ class Problem:
         Class of each row to train on.
     chunk : bool
         Whether the rows are one of many chunks.
+    score : callable or None
+        What f_θ − f_θ₀ on rows held out is worth, where the user says by what it is scored.
+    checkpoint : Part or None
+        Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
     """
@@ -51,6 +57,8 @@ class Problem:
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+    score: Callable[[np.ndarray], float] | None = None
+    checkpoint: Part | None = None
     scaled: Any = None
 
     def take(self, index: np.ndarray) -> Problem:
@@ -58,6 +66,25 @@ class Problem:
         labels = None if self.index is None else self.index[index]
         scaled = None if self.scaled is None else read(self.scaled, index)
         return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
+
+    def kept_by(self, part: Part) -> Problem:
+        """The same, kept in a checkpoint."""
+        return replace(self, checkpoint=part)
+
+    def within(self, name: object) -> Problem:
+        """The same for a training within this one, which is kept by its own name or number."""
+        return self if self.checkpoint is None else self.kept_by(self.checkpoint.under(str(name)))
+
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays: a scheduler that asks sends what is large once to a worker."""
+        parts = [self.data] if self.held_out is None else [self.data, self.held_out]
+        return sum(part.X.size * part.X.dtype.itemsize + part.targets.nbytes for part in parts)
+
+    def in_memory(self) -> Problem:
+        """The same with arrays of its own, where they came to a worker as maps of a file."""
+        held_out = None if self.held_out is None else self.held_out.in_memory()
+        index = None if self.index is None else np.array(self.index)
+        return replace(self, data=self.data.in_memory(), held_out=held_out, index=index)
 
     def encoded(self, encoding: Any, seed: int) -> Problem:
         """The same with functions of the columns of numbers beside them."""

@@ -29,6 +29,7 @@ from sklearn_gflow.estimators._attributes import (
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._conformal import Intervals
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -126,7 +127,8 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+            attributes = self._fitted_chunk(rows, None, described)
+        return self._write(attributes)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
@@ -152,11 +154,13 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
         chunk: bool = False,
     ) -> Problem:
         coding = self._learnt_coding(rows, chunk=chunk)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None if held_out is None else coding.data(held_out)
         return Problem(
-            coding.data(rows), coding, coding.loss, described, inputs, judging, chunk=chunk
-        )
+            coding.data(rows), coding, coding.loss, described, inputs, judging,
+            chunk=chunk, score=score,
+        )  # fmt: skip
 
     @staticmethod
     def _check_held_out(rows: Rows, held_out: Rows) -> None:

@@ -52,7 +52,12 @@ class Replay:
         steps = settings.given["method"] == "exponential" and not settings.in_blocks
         if not steps or ended.problem.chunk or training.before is not None:
             return None
-        options = replace(settings.options, metric_scale=trajectory.scale, store_path=False)
+        options = replace(
+            settings.options,
+            solver=settings.given["solver"],  # by the name that the user gave it
+            metric_scale=trajectory.scale,
+            store_path=False,
+        )
         return cls(options, tuple(trajectory.step_taus), training.loss)
 
     def contributions(

@@ -8,15 +8,19 @@ import warnings
 from pathlib import Path
 
 import sklearn
+import torch
 
 from sklearn_gflow.dynamics import Outcome
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
-__all__ = ["failure", "incomplete", "warn", "worse"]
+__all__ = ["failure", "incomplete", "undetermined", "warn", "worse"]
 
 # Rises below this share of the loss at the start are rounding, that of single precision included.
 _RISE_FLOOR = 1e-6
+# Beyond these estimates the last bits of the inputs move predictions by more than a hundredth of
+# their range (docs/reliability.md). With a ridge, as by default, float32 stays below.
+_UNDETERMINED = {torch.float64: 2e-3, torch.float32: 5e-2}
 # Files whose frames lie between a training and the line of the user that asked for it.
 _INSIDE = tuple(f"{d}{os.sep}" for d in (Path(__file__).parents[1], Path(sklearn.__file__).parent))
 _CURE = "Scale the features, for instance with StandardScaler, or raise damping."
@@ -63,13 +67,28 @@ def worse(trained: TrainedFlow) -> str | None:
     )
 
 
-def warn(message: str | None) -> None:
-    """A `ConvergenceWarning`, where there is something to say, at the line that called the package.
+def undetermined(trained: TrainedFlow) -> str | None:
+    """What to warn of where rounding decides the solution, else None."""
+    trajectory = trained.trajectory
+    estimates = trajectory.extra.get("sensitivity")
+    estimate = estimates[trajectory.solution] if estimates else 0.0
+    limit = _UNDETERMINED[trajectory.theta.dtype]
+    if not estimate > limit:  # which is false of NaN, where nothing is known
+        return None
+    return (
+        "Rounding decides this fit: the last bits of X move the parameters by about "
+        f"{estimate:.1g} of their way, and predictions between the training rows by more than a "
+        "hundredth of their range. Raise damping, to 1e-3 for instance, or lower alpha to 0."
+    )
+
+
+def warn(message: str | None, category: type[Warning] = ConvergenceWarning) -> None:
+    """A warning, where there is something to say, at the line that called the package.
 
     How deep the call is differs between a fit, a chunk and a search, so that it is looked up.
     """
     if message is not None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=_depth_of_caller())
+        warnings.warn(message, category, stacklevel=_depth_of_caller())
 
 
 def _depth_of_caller() -> int:

@@ -162,6 +162,15 @@ class TrainingData:
         weights = None if self.weights is None else self.weights[rows]
         return TrainingData(read(self.X, rows), self.targets[rows], weights, self.start)
 
+    def in_memory(self) -> TrainingData:
+        """The same with arrays of its own, where they are maps of a file."""
+        X: Any = self.X
+        if on_disk(X) is not None:
+            lazy = isinstance(X, TransformedRows)
+            X = TransformedRows(np.array(X.X), X.transform, X.shape[1]) if lazy else np.array(X)
+        weights = None if self.weights is None else np.array(self.weights)
+        return TrainingData(X, np.array(self.targets), weights, np.array(self.start))
+
     def stretched(self, factors: np.ndarray) -> TrainingData:
         """The same with the columns multiplied by factors."""
         return replace(self, X=transformed(self.X, lambda X: X * factors.astype(X.dtype)))

@@ -6,9 +6,9 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, TypeVar
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,27 +20,30 @@ from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables, descr
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
-from sklearn_gflow.estimators._candidates import Candidate, Grid
+from sklearn_gflow.estimators._candidates import Grid
+from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
+from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
     FlowParameters,
     NetworkParameters,
     NumberParameters,
-    SearchParameters,
+    RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
+from sklearn_gflow.estimators._search_parameters import SearchParameters
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
 from sklearn_gflow.estimators._surroundings import undisturbed
-from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
+from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
@@ -54,8 +57,6 @@ _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
 
-T = TypeVar("T")
-
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
 eigendecomposition of the Gram at the start of each network (of at most 300 rows). The best four
@@ -67,17 +68,6 @@ on all rows.
 """
 
 
-def _reading(member: Any, columns: Any) -> np.ndarray:
-    """Readings of columns of the network."""
-    readings: np.ndarray = member._coding.readings(member._network.model(columns))
-    return readings
-
-
-def _reading_and_deviation(member: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
-    model = member._network.model(columns)
-    return member._coding.readings(model), member._deviations(columns, model)
-
-
 class _FlowCV(
     OfMembers,
     DocumentedHere,
@@ -85,6 +75,7 @@ class _FlowCV(
     FittedState,
     FlowParameters,
     SearchParameters,
+    RowsParameters,
     NetworkParameters,
     BaseEstimator,
 ):
@@ -131,15 +122,15 @@ class _FlowCV(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            found = self._searched(X, y, sample_weight, groups)
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
+            found = one._searched(X, y, sample_weight, groups, checkpoint)
         return self._write(found)
 
     def __sklearn_is_fitted__(self) -> bool:
         """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
-        return hasattr(self, "estimators_")
+        return hasattr(self, "cv_results_")
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
@@ -147,7 +138,8 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        search = self._over(plain, whole, folds, rows, seed)
+        part = kept and kept.open(told_of(whole, folds), [])
+        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -155,35 +147,25 @@ class _FlowCV(
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
         members = []
-        for k, (candidate, t) in enumerate(choice.members):
+        for k, (candidate, t) in enumerate(choice.members if self.refit else ()):
             own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
-            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
-        return self._found(search, judged, choice, members)
+            members.append(member_of(plain, candidate, **own))
+        members = fit_members(members, whole, search.workers, search.checkpoint)
+        return {**about, **self._found(search, judged, choice, members)}
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
         shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
-        own = {name: getattr(self, name) for name in shared}
+        own = {name: getattr(self, name) for name in shared - {"checkpoint"}}
         plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
         return plain
 
-    @staticmethod
-    def _member(plain: BaseAdaptedFlow, candidate: Candidate, **parameters: Any) -> BaseAdaptedFlow:
-        """The estimator of a candidate."""
-        given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
-        return type(plain)(**{**given, **candidate.parameters(), **parameters})
-
-    def _to_be_judged(
-        self, plain: BaseAdaptedFlow, candidate: Candidate, problem: Problem
-    ) -> Training:
-        """The training of a candidate; of a splitter's folds it is that of a fit, to the bit."""
-        training = self._member(plain, candidate)._build(problem)
-        return training.quick() if self.cv is None else training
-
     def _batch_size(self, whole: Problem) -> Any:
         """Blocks for several outputs, whose common Gram is dear; the same in folds and fits."""
+        if self.batch_size != "auto":
+            return self.batch_size
         n_rows, n_outputs = whole.data.targets.shape
         dear = n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS
         return _BLOCK_ROWS if dear and self.solver == "auto" else "auto"
@@ -210,12 +192,18 @@ class _FlowCV(
         )
         return Search(
             grid,
-            lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
+            partial(to_be_judged, plain, quick=self.cv is None),
             problems,
             Judgement(whole.coding, rows.take(all_held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
+            workers=Workers(self.n_jobs),
+            judgements_of_training=[
+                Judgement(whole.coding, rows.take(training), self.scoring) for training, _ in folds
+            ]
+            if self.return_train_score
+            else None,
         )
 
     def _folds(
@@ -241,50 +229,35 @@ class _FlowCV(
     ) -> dict[str, Any]:
         """Fitted attributes."""
         candidate, t_end = choice.members[0]
-        best = members[0]
         found = {
             **{f"{name}_": value for name, value in candidate.parameters().items()},
             "t_end_": t_end,
             "best_score_": choice.score,
+            "best_index_": choice.place,
+            "best_params_": {**candidate.parameters(), "t_end": t_end},
             "cv_results_": search.results(judged),
+            "_coding": search.judgement.coding,
+            "_apart": search.judgement.apart(choice.readings),
+        }
+        if isinstance(search.judgement.coding, CodedLabels):
+            found["classes_"] = search.judgement.coding.classes
+        if not members:
+            return found
+        best = members[0]
+        importances = [member.feature_importances_ for member in members]
+        return found | {
             "best_estimator_": best,
             "estimators_": members,
             "ensemble_weights_": choice.weights,
-            "_coding": best._coding,
-            "_apart": search.judgement.apart(choice.readings),
+            "feature_importances_": np.average(importances, axis=0, weights=choice.weights),
+            "n_iter_": best.n_iter_,
         }
-        importances = [member.feature_importances_ for member in members]
-        found["feature_importances_"] = np.average(importances, axis=0, weights=choice.weights)
-        names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
-        return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
-
-    def _of_members(self, X: Any, use: Callable[[Any, Any], T]) -> list[T]:
-        """What ``use(member, columns)`` makes of each member and of the columns that X is to it.
-
-        X is read and scaled once for all that do it alike, as they do where one search made them.
-        """
-        check_is_fitted(self)
-        first = self.estimators_[0]
-        with undisturbed():
-            scaled, found = first._inputs.scaled(first, X), []
-            for member in self.estimators_:
-                inputs = member._inputs
-                alike = inputs.scales_like(first._inputs)
-                own = scaled if alike else inputs.scaled(member, X)
-                found.append(use(member, inputs.finished(own)))
-        return found
 
     def _readings(self, X: Any) -> np.ndarray:
         """What the members predict on average, shape (n_samples, n_outputs)."""
-        found: np.ndarray = self._coding.in_range(self._mean(self._of_members(X, _reading)))
+        readings = Members.of(self).readings(X)
+        found: np.ndarray = self._coding.in_range(readings)
         return found
-
-    def _mean(self, of_members: Sequence[np.ndarray]) -> np.ndarray:
-        """Weighted mean over the members."""
-        weights = self.ensemble_weights_
-        weighted = [weight * one for weight, one in zip(weights, of_members, strict=True)]
-        total: np.ndarray = np.sum(weighted, axis=0)
-        return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -330,11 +303,10 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
             Only with ``return_std``.
         """
         if not return_std:
-            return self._coding.shaped(self._readings(X))
-        readings, deviations = zip(*self._of_members(X, _reading_and_deviation), strict=True)
-        predicted = self._coding.shaped(self._coding.in_range(self._mean(readings)))
-        # The square error of a mean is at most the mean of the square errors.
-        return predicted, np.sqrt(self._mean([one**2 for one in deviations]))
+            readings = self._readings(X)
+            return self._coding.shaped(readings)
+        readings, deviations = Members.of(self).readings_and_deviations(X)
+        return self._coding.shaped(self._coding.in_range(readings)), deviations
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.

@@ -7,7 +7,7 @@ the Gaussian process. Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ __all__ = ["KeptRows"]
 _SAMPLE_ROWS = 256
 # Largest number of entries of the kernel between kept rows and inputs that are held at once.
 _CROSS_ENTRIES = 2**22
+# The name of what is computed once and is no part of a fit.
+_KNOWN = "_known"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class KeptRows:
     data: TrainingData
     n_train: int
     scaled: np.ndarray | None = None
-    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, ended: Ended, seen: int = 0) -> KeptRows:
@@ -64,6 +65,18 @@ class KeptRows:
         if scaled is not None and (len(rows) < n_samples or not isinstance(scaled, np.ndarray)):
             scaled = read(scaled, rows)
         return cls(data.take(rows), seen + n_samples, scaled)
+
+    def sharing(self, data: TrainingData) -> KeptRows:
+        """The same with the arrays of others where they are equal, as those of a worker are."""
+
+        def of_both(own: Any, other: Any) -> Any:
+            alike = isinstance(other, np.ndarray) and np.array_equal(own, other)
+            return other if alike else own
+
+        kept = self.data
+        kept = replace(kept, X=of_both(kept.X, data.X), targets=of_both(kept.targets, data.targets))
+        scaled = None if self.scaled is None else of_both(self.scaled, data.X)
+        return replace(self, data=kept, scaled=scaled)
 
     def packed(self, inputs: FittedInputs) -> KeptRows:
         """The same without the network's columns, where they can be made again to the bit."""
@@ -121,10 +134,10 @@ class KeptRows:
 
         Two threads that come at once both make it, and find the same.
         """
-        known = self._found.get(what)
-        if known is None or known[0] is not network:
-            known = self._found[what] = network, make(network)
-        return known[1]
+        known = vars(self).setdefault(_KNOWN, {})
+        if what not in known or known[what][0] is not network:
+            known[what] = network, make(network)
+        return known[what][1]
 
     def _posterior(self, network: FittedNetwork) -> TangentPosterior:
         (theta, dtype), device = self._looked_at(network), network.device
@@ -142,4 +155,4 @@ class KeptRows:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle or a copy holds: nothing that can be computed again."""
-        return {**vars(self), "_found": {}}
+        return {name: value for name, value in vars(self).items() if name != _KNOWN}

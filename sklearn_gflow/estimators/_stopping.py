@@ -35,8 +35,16 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 """``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
-def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
-    """A callback that scores every point of the path on rows that it is not trained on."""
+def judged_by(
+    training: Training,
+    held_out: TrainingData,
+    judge: Judge,
+    score: Callable[[np.ndarray], float] | None = None,
+) -> BestPoint:
+    """A callback that scores every point of the path on rows that it is not trained on.
+
+    It does so by the judge, or by another score of f_θ − f_θ₀ where there is one.
+    """
     settings, family, device = training.settings, training.family, training.start.device
     X = to_tensor(held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
@@ -44,7 +52,8 @@ def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestP
 
     def judged(point: Point) -> tuple[float, float]:
         model = to_numpy(family.outputs(point.theta, X) - reference)
-        return of_outputs(held_out.start + model)
+        own, loss = of_outputs(held_out.start + model)
+        return own if score is None else score(model), loss
 
     patience, tol = settings.given["n_iter_no_change"], settings.given["tol"]
     return BestPoint(judged, "validation", patience, tol)

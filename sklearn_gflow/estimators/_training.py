@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_gflow.diagnostics import Deviation, KernelDrift
+from sklearn_gflow.diagnostics import Deviation, KernelDrift, Sensitivity
 from sklearn_gflow.dynamics import (
     Adaptive,
     BlockOptions,
@@ -32,6 +32,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
@@ -149,10 +150,16 @@ def _deviation(occasion: Occasion) -> Callback | None:
     return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)
 
 
-CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
+def _sensitivity(occasion: Occasion) -> Callback | None:
+    return Sensitivity(occasion.cost, occasion.settings.alpha) if occasion.whole else None
+
+
+CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (
+    _drift, _progress, _deviation, _sensitivity,
+)  # fmt: skip
 """Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
-COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift", "sensitivity")
 """Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
 
 
@@ -197,6 +204,8 @@ class Training:
         Their classes, each of which a subsample should know.
     before : Before or None
         The fit that this one goes on with; None at a new start.
+    keeper : FlowKeeper or None
+        Of the state of its flow.
     """
 
     settings: Settings
@@ -207,10 +216,15 @@ class Training:
     data: TrainingData
     labels: np.ndarray | None = None
     before: Before | None = None
+    keeper: FlowKeeper | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
         return replace(self, settings=self.settings.at(alpha, t_end))
+
+    def within(self, name: object) -> Training:
+        """The same for one of several flows, whose state is kept by its own name or number."""
+        return self if self.keeper is None else replace(self, keeper=self.keeper.under(str(name)))
 
     def quick(self) -> Training:
         """The same to be judged and not kept, in float32 where a ridge drowns the rounding."""
@@ -252,6 +266,18 @@ class Training:
         )
         h = min(settings.epochs(settings.t_end)[0].first, _CHUNK_LENGTH)
         return self._in_blocks([Epoch(h, h)], options, float(t_from_tau(h)), (), chunk=True)
+
+    def standing(self, *, chunk: bool) -> TrainedFlow:
+        """A flow that goes nowhere: what is known of the start."""
+        if chunk or self.settings.in_blocks:
+            return self._in_blocks([], self._options(), 0.0, (), chunk=chunk)
+        output_map, cost = self.whole(self.data)
+        own = self._own_callbacks(output_map, cost, whole=True)
+        trajectory = flow(
+            output_map, cost, self.start, Fixed([0.0]), self._options(), own, self._origin()
+        )
+        rows = np.arange(len(self.data.X))
+        return TrainedFlow(output_map, cost, trajectory, 0.0, rows, self._kernel_rows(output_map))
 
     def rows(self, data: TrainingData, dtype: str) -> TableRows:
         """Rows for a flow, in a precision."""
@@ -316,8 +342,9 @@ class Training:
             if times is not None:
                 schedule = Fixed.at_times(times)
             trajectory = flow(
-                output_map, cost, self.start, schedule, self._options(), callbacks, self._origin()
-            )
+                output_map, cost, self.start, schedule, self._options(), callbacks,
+                self._origin(), self.keeper,
+            )  # fmt: skip
         else:
             trajectory = reference_flow(
                 output_map, cost, self.start, self._options(), method=method,
@@ -369,6 +396,7 @@ class Training:
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
             callbacks=[*own, *callbacks],
             origin=None if chunk else self._origin(),  # a chunk is judged by itself
+            keeper=self.keeper,
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 

@@ -76,8 +76,11 @@ def check_labels(labels: Any, name: str) -> None:
     dtype = getattr(labels, "dtype", None)
     if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
         return
-    kinds = sorted({_kind(value) for value in np.array(labels, dtype=object).ravel().tolist()})
-    if len(kinds) > 1 or {"NoneType", "NAType", "NaN"} & {*kinds}:
+    values = np.array(labels, dtype=object).ravel().tolist()
+    kinds = sorted({_kind(value) for value in values})
+    if kinds == ["numbers"] and any(value != value for value in values):
+        kinds = ["NaN", "numbers"]
+    if len(kinds) > 1 or {"NoneType", "NAType"} & {*kinds}:
         raise ValueError(
             f"{name} has labels that are {' and '.join(kinds)}, which have no common order; make "
             "all of them strings or all of them numbers, and leave out rows without a label"
@@ -101,18 +104,26 @@ def check_known(labels: np.ndarray, classes: np.ndarray, name: str, cure: str) -
 
 
 def numbers_of(y: Any) -> Any:
-    """Targets that are objects as float64, so that a missing one is told by the name of y."""
+    """Targets that are objects as float64, so that a missing one is told by the name of y.
+
+    Raises
+    ------
+    ValueError
+        If one is missing for which floating-point numbers have no mark.
+    """
     if getattr(getattr(y, "dtype", None), "kind", "") != "O":
         return y
     try:
         return np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError):
+        if any(type(value).__name__ == "NAType" for value in np.ravel(y).tolist()):
+            raise ValueError("y contains NA; leave out the rows without a target") from None
         return y  # scikit-learn says what is wrong with them
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, Real | np.bool_):
-        return "numbers" if value == value else "NaN"
+        return "numbers"
     return "strings" if isinstance(value, str) else type(value).__name__
 
 

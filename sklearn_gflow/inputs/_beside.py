@@ -21,7 +21,7 @@ from sklearn_gflow.contract import (
     parameter,
 )
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import mean_and_deviation, weighted_rows
+from sklearn_gflow.inputs._statistics import distinct, mean_and_deviation, weighted_rows
 
 __all__ = ["BLOCKS", "FEATURES", "BesideRaw", "FewValues"]
 
@@ -126,7 +126,7 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         rows, weights = weighted_rows(checked, sample_weight)
         moments = [mean_and_deviation(x, weights) for x in rows.T]
         self.mean_, self.scale_ = np.array(moments).T
-        self.encoded_ = np.array([len(np.unique(x)) >= self.min_distinct for x in rows.T])
+        self.encoded_ = np.array([len(distinct(x)) >= self.min_distinct for x in rows.T])
         self._learn(rows, weights)
         self.component_means_ = [np.empty(0)] * len(moments)
         self.component_scale_ = np.zeros(len(moments))

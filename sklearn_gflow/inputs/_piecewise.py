@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_gflow.contract import Interval, described, parameter
 from sklearn_gflow.inputs._beside import BLOCKS, FEATURES, BesideRaw, FewValues
-from sklearn_gflow.inputs._statistics import quantiles
+from sklearn_gflow.inputs._statistics import distinct, quantiles
 
 __all__ = ["PiecewiseLinearEncoder"]
 
@@ -73,7 +73,7 @@ class PiecewiseLinearEncoder(FewValues, BesideRaw):
     def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
         levels = np.linspace(0, 1, self.n_bins + 1)
         self.bin_edges_: list[np.ndarray] = [
-            np.unique(quantiles(x, weights, levels)) if encoded else np.empty(0)
+            distinct(quantiles(x, weights, levels)) if encoded else np.empty(0)
             for x, encoded in zip(rows.T, self.encoded_, strict=True)
         ]
 

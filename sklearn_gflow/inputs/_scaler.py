@@ -22,7 +22,12 @@ from sklearn_gflow.contract import (
 )
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import mean_and_deviation, quantiles, weighted_rows
+from sklearn_gflow.inputs._statistics import (
+    alike,
+    mean_and_deviation,
+    quantiles,
+    weighted_rows,
+)
 
 __all__ = ["SmoothRobustScaler"]
 
@@ -167,11 +172,13 @@ def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]
         return 0.0, 1.0
     x, weights = x[present], weights[present]
     least, most = float(x.min()), float(x.max())
-    if least < most and ((x == least) | (x == most)).all():
+    # Whether a column is constant, has two values or has most of its values in one must not hang
+    # on the last bits of x.
+    if alike(least, most):
+        return least, 1.0 if least == most else max(1.0, abs(most))
+    if (alike(x, least) | alike(x, most)).all():
         return least, min(most - least, np.finfo(np.float64).max)
-    low, median, high = quantiles(x, weights, np.array([0.25, 0.5, 0.75]))
-    width = float(high) - float(low)
-    if np.isinf(width):
-        width = np.finfo(np.float64).max
-    scale = width / _NORMAL_RANGE or mean_and_deviation(x, weights)[1] or 1.0
-    return float(median), float(scale)
+    low, median, high = map(float, quantiles(x, weights, np.array([0.25, 0.5, 0.75])))
+    width = min(high - low, np.finfo(np.float64).max)
+    scale = mean_and_deviation(x, weights)[1] if alike(low, high) else width / _NORMAL_RANGE
+    return median, float(scale or 1.0)

@@ -7,7 +7,10 @@ from numpy.typing import ArrayLike
 
 from sklearn_gflow.contract import check_weights
 
-__all__ = ["mean_and_deviation", "quantiles", "weighted_rows"]
+__all__ = ["alike", "distinct", "mean_and_deviation", "quantiles", "weighted_rows"]
+
+# So many roundings make no difference: what a column is must not hang on its last bits.
+_ROUNDINGS = 64
 
 
 def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +29,26 @@ def weighted_rows(X: np.ndarray, sample_weight: ArrayLike | None) -> tuple[np.nd
     # Only ratios matter. In units of a power of two, which changes no digit, sums stay finite.
     shares = np.ldexp(weights, -np.frexp(weights.max())[1])
     return X[present].astype(np.float64), shares[present]
+
+
+def alike(a: ArrayLike, b: ArrayLike, size: float = 0.0) -> np.ndarray:
+    """Whether numbers differ by no more than roundings of themselves, or of numbers of a size."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    largest = np.maximum(np.maximum(np.abs(a), np.abs(b)), size)
+    near: np.ndarray = np.abs(a / 2 - b / 2) <= _ROUNDINGS * np.finfo(np.float64).eps / 2 * largest
+    return near
+
+
+def distinct(x: np.ndarray) -> np.ndarray:
+    """The different values of x, ascending; of those that are alike the least, and one NaN."""
+    found: np.ndarray = np.unique(x)
+    known = found[~np.isnan(found)]
+    if len(known) < 2:
+        return found
+    # Beside zero, where a scaled column has its median, roundings are those of typical values.
+    typical = float(np.sort(np.abs(known))[len(known) // 2])
+    again = alike(found[1:], found[:-1], typical)  # false of NaN, which stays
+    return found[np.concatenate([[True], ~again])]
 
 
 def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
         """
         found = self._blank()
         found._fit(X, y)
-        return self._take_over(found)
+        return self._take_over(found._without_folds())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
@@ -166,7 +166,7 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
             for piece, place, read in found._pieces()
         ]
         rows = found._stack(blocks)
-        self._take_over(found)
+        self._take_over(found._without_folds())
         return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -270,7 +270,7 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
         self.one_hot_: np.ndarray = np.flatnonzero(~numeric & ~many)
         self.by_target_: np.ndarray = np.flatnonzero(many)
         single = {columns[j].values.dtype == np.float32 for j in self.numeric_}
-        self._dtype = np.dtype(np.float32 if single == {True} else np.float64)
+        self._single = single == {True}
 
     def _kind_of_target(self, y: Any) -> str | None:
         """What `TargetEncoder` is to take the target for; None if it can make nothing of it."""
@@ -278,6 +278,12 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
         if found not in _TARGETS:
             return None
         return found if self.target_type == "auto" else self.target_type
+
+    def _without_folds(self) -> Self:
+        """Without the splitter, whose work is done: no file holds it, and no reader trusts it."""
+        if self.target_encoder_ is not None:
+            self.target_encoder_.set_params(cv=_FOLDS)
+        return self
 
     def _pieces(self) -> list[tuple[Any, np.ndarray, Callable[..., np.ndarray]]]:
         """(transformer, its columns, how they are read), in the order of the output."""
@@ -290,6 +296,11 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
 
     def _stack(self, blocks: list[np.ndarray]) -> np.ndarray:
         return np.hstack([block.astype(self._dtype, copy=False) for block in blocks])
+
+    @property
+    def _dtype(self) -> type[np.floating[Any]]:
+        """Of what comes out."""
+        return np.float32 if self._single else np.float64
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
-from sklearn_gflow.dynamics.blocks import _BlockLoop
+from sklearn_gflow.dynamics.cuts import Cuts
 
 ALPHAS = [0.0, 0.3, 1.0]
 ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
@@ -47,12 +47,12 @@ def small(estimator, **parameters):
 
 def noted_cuts(monkeypatch):
     """A list that takes down the rows of every epoch over blocks, in their order."""
-    cuts, cut = [], _BlockLoop._cut
+    cuts, cut = [], Cuts.blocks
 
-    def noted(loop):
-        blocks = list(cut(loop))
+    def noted(self):
+        blocks = cut(self)
         cuts.append(tuple(np.concatenate(blocks).tolist()))
-        return iter(blocks)
+        return blocks
 
-    monkeypatch.setattr(_BlockLoop, "_cut", noted)
+    monkeypatch.setattr(Cuts, "blocks", noted)
     return cuts

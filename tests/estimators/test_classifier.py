@@ -292,6 +292,7 @@ class TestFitted:
         ("n", "n_features", "n_classes", "widths"),
         [(2, 1, 2, (3,)), (3, 2, 3, (1,)), (20, 40, 5, (8,)), (20, 1, 2, ()), (20, 3, 5, (1,))],
     )
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_small_and_odd_problems_fit(self, n, n_features, n_classes, widths, alpha):
         X, y = classes(n, n_features, n_classes)
         model = classifier(hidden_layer_sizes=widths, alpha=alpha, t_end=0.5).fit(X, y)

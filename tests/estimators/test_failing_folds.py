@@ -1,4 +1,4 @@
-"""Folds in which something is missing or fails: what is there is scored, errors name the fold."""
+"""Folds in which something is missing or fails: the rest is scored, and errors name the fold."""
 
 import numpy as np
 import pytest

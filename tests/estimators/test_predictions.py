@@ -14,6 +14,7 @@ from sklearn_gflow import AdaptedFlowRegressor, AdaptedFlowRegressorCV, TableEnc
 from sklearn_gflow.diagnostics import TangentPosterior
 from sklearn_gflow.estimators import _network
 from sklearn_gflow.inputs import SmoothRobustScaler
+from tests.estimators.searches import example
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3))
@@ -180,17 +181,21 @@ class TestDeviations:
         assert len(decompositions) == 4
 
 
+@pytest.fixture(scope="module")
+def search():
+    grid = {"encodings": [None, "piecewise", "periodic"], "alphas": [0.5], "t_ends": [0.5, 0.9]}
+    rows, targets = example(AdaptedFlowRegressorCV)
+    table = pd.DataFrame(rows, columns=list("abcdefghij"))
+    found = AdaptedFlowRegressorCV((8,), random_state=0, cv=3, **grid).fit(table, targets)
+    assert len(found.estimators_) > 1
+    return found, table
+
+
 class TestMembers:
     """Members of a search read X together."""
 
-    @pytest.fixture(scope="class")
-    def search(self):
-        grid = {"encodings": [None, "piecewise", "periodic"], "alphas": [0.5], "t_ends": [0.5, 0.9]}
-        found = AdaptedFlowRegressorCV((8,), random_state=0, cv=3, **grid).fit(FRAME, y)
-        assert len(found.estimators_) > 1
-        return found
-
     def test_scale_once(self, search, monkeypatch):
+        found, table = search
         rows, scale = [], SmoothRobustScaler.transform
 
         def counted(self, X):
@@ -198,18 +203,20 @@ class TestMembers:
             return scale(self, X)
 
         monkeypatch.setattr(SmoothRobustScaler, "transform", counted)
-        search.predict(FRAME[:1])
+        found.predict(table[:1])
         assert rows == [1]
 
     def test_predict_as_each_of_them_alone(self, search):
-        pairs = list(zip(search.ensemble_weights_, search.estimators_, strict=True))
-        mean, std = search.predict(FRAME, return_std=True)
-        np.testing.assert_array_equal(mean, sum(w * one.predict(FRAME) for w, one in pairs))
-        squares = sum(w * one.predict(FRAME, return_std=True)[1] ** 2 for w, one in pairs)
+        found, table = search
+        pairs = list(zip(found.ensemble_weights_, found.estimators_, strict=True))
+        mean, std = found.predict(table, return_std=True)
+        np.testing.assert_array_equal(mean, sum(w * one.predict(table) for w, one in pairs))
+        squares = sum(w * one.predict(table, return_std=True)[1] ** 2 for w, one in pairs)
         np.testing.assert_allclose(std, np.sqrt(squares), rtol=1e-12)
-        np.testing.assert_array_equal(search.predict(FRAME), mean)
+        np.testing.assert_array_equal(found.predict(table), mean)
 
     def test_that_read_otherwise_read_for_themselves(self, search):
-        own = copy.copy(search)
-        own.estimators_ = [copy.deepcopy(one) for one in search.estimators_]
-        np.testing.assert_array_equal(own.predict(FRAME), search.predict(FRAME))
+        found, table = search
+        own = copy.copy(found)
+        own.estimators_ = [copy.deepcopy(one) for one in found.estimators_]
+        np.testing.assert_array_equal(own.predict(table), found.predict(table))

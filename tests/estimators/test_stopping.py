@@ -86,6 +86,7 @@ class TestHeldOut:
             parts = model.collapse_
             assert parts.within + parts.between == pytest.approx(model.loss_)
 
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_patience(self, estimator):
         model, _, _ = self.own(estimator, t_end=0.9999, damping=0.0, n_iter_no_change=2)
         longer, _, _ = self.own(estimator, t_end=0.9999, damping=0.0, n_iter_no_change=50)
@@ -202,6 +203,7 @@ class TestLeaveOneOut:
         assert best / 2 < model.t_ <= best + 1e-12
         assert model.loo_times_[[0, -1]].tolist() == [0, 1]
 
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_flow_that_learns_faster_ends_before(self, estimator):
         """At the first point with no more loss than the linearised flow at the best time."""

@@ -161,12 +161,14 @@ class Call:
         self.parameters = parameters_of(self.estimator, rng)
         self.model = self.estimator(**self.parameters)
         n = SIZES[rng.integers(len(SIZES))]
-        self.tables = [self._table(n, rng)]
+        with np.errstate(all="ignore"):
+            self.tables = [self._table(n, rng)]
         self.way = "fit"
         if kinds is ESTIMATORS and rng.random() < 0.15:
             self.way = ["partial_fit", "warm_start", "held out"][rng.integers(3)]
             again = rng.random() < 0.7
-            self.tables.append(self.tables[0] if again else self._table(n, rng))
+            with np.errstate(all="ignore"):
+                self.tables.append(self.tables[0] if again else self._table(n, rng))
         self.before = [_shown(self.tables), _shown(self.parameters)]
         self.attributes = sorted(vars(self.model))
 

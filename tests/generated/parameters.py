@@ -29,7 +29,17 @@ MEANT = {
     "init_scales": [[0.3], [0.1, 1.0], [1e-300], [1e300], [], [-1.0], [np.nan], ["a"]],
     "alphas": [[0.5], [0, 1], np.array([0.3]), [1.0], [], [2.0], [np.nan], ["a"]],
     "t_ends": [[0.5], [0.2, 0.9], [1.0], [1e-300], [], [0.0], [2.0], [np.nan]],
-    "cv": [2, 3, KFold(2), LeaveOneOut(), ShuffleSplit(1, test_size=0.4), 1, 1000, []],
+    "cv": [
+        2,
+        3,
+        KFold(2),
+        LeaveOneOut(),
+        ShuffleSplit(1, test_size=0.4, random_state=0),
+        1,
+        1000,
+        [],
+    ],
+    "n_jobs": [None, 1, 0],  # workers would take longer to start than the calls
     "scoring": ["r2", "accuracy", "neg_mean_squared_error", "neg_log_loss", "no such", "roc_auc"],
     "solver": [SOLVERS["eigh"], SOLVERS["krylov"]],
     "loss": [Huber(1.0), Poisson(), LogLoss()],
@@ -73,7 +83,7 @@ def _opaque(kind):
     """Whether a constraint leaves open what the values are, so that `MEANT` must know them."""
     if isinstance(kind, str):
         return kind in ("array-like", "cv_object", "random_state", "verbose")
-    return kind in (callable, dict, str, Solver, Loss) or isinstance(kind, HasMethods)
+    return kind in (callable, dict, str, Integral, Solver, Loss) or isinstance(kind, HasMethods)
 
 
 def undescribed(estimator):
