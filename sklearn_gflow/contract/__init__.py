@@ -4,6 +4,7 @@ Estimators and transformers import it, and it imports nothing of them.
 """
 
 from sklearn_gflow.contract.checks import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     RealNotInt,
@@ -14,6 +15,7 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
+from sklearn_gflow.contract.estimator import Estimator
 from sklearn_gflow.contract.pages import DocumentedHere
 from sklearn_gflow.contract.state import STAMP, FittedState
 from sklearn_gflow.contract.tags import RawTables
@@ -22,7 +24,9 @@ from sklearn_gflow.contract.versions import VERSION, warn_of_version
 __all__ = [
     "STAMP",
     "VERSION",
+    "CallbackSupportMixin",
     "DocumentedHere",
+    "Estimator",
     "FittedState",
     "HasMethods",
     "Interval",

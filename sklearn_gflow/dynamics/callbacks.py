@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from sklearn_gflow.geometry import TangentFactor
 if TYPE_CHECKING:
     from sklearn_gflow.dynamics.trajectory import Trajectory
 
-__all__ = ["Callback", "Callbacks", "Event", "merged"]
+__all__ = ["Callback", "Callbacks", "Event"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    columns : dict of float
+        What the callbacks in front of this one have just said of the point.
     error : float
         Of the step, relative to |x* − x₀|; NaN where the flow knows none.
     origin : Point or None
@@ -51,6 +53,7 @@ class Event:
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    columns: Mapping[str, float] = field(default_factory=dict)
     error: float = math.nan
     origin: Point | None = None
 
@@ -126,11 +129,17 @@ class Callbacks(Callback):
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.start(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.start(replace(event, columns=columns))}
+        return columns
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.step(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.step(replace(event, columns=columns))}
+        return columns
 
     def state(self) -> State:
         """That of each one that has a state: others may come and go."""
@@ -158,8 +167,3 @@ class Callbacks(Callback):
         with ExitStack() as stack:
             for callback in reversed(self.callbacks):
                 stack.callback(callback.end, trajectory)
-
-
-def merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Columns of several callbacks at one point; of two with one name the last counts."""
-    return {name: value for some in columns for name, value in some.items()}

@@ -17,7 +17,7 @@ from scipy.integrate import Radau, solve_ivp
 from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
-from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.fields import parameter_field
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
@@ -340,11 +340,11 @@ class _System:
     def _show(self, event: Event, states: Sequence[Tensor | None]) -> None:
         """Record a point, with the columns of callbacks."""
         self.trajectory.record(event.point, math.nan, keep_path=self.options.store_path)
-        columns = []
+        columns: dict[str, float] = {}
         for callback, state in zip(self.callbacks, states, strict=True):
             tell = callback.start if event.before is None else callback.step
-            columns.append(tell(replace(event, state=state)))
-        self.trajectory.add_columns(merged(columns))
+            columns = {**columns, **tell(replace(event, state=state, columns=columns))}
+        self.trajectory.add_columns(columns)
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
         time = self.unit * time

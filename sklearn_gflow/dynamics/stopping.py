@@ -14,7 +14,9 @@ from sklearn_gflow.dynamics.callbacks import Callback, Event
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
 
-__all__ = ["BestPoint", "LossReached"]
+__all__ = ["BestPoint", "LossReached", "WhileGaining"]
+
+_SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
 
 
 class BestPoint(Callback):
@@ -103,6 +105,49 @@ class LossReached(Callback):
     def outcome(self) -> Outcome | None:  # type: ignore[override]
         """Why the flow is to end, once the bound is reached."""
         return Outcome.LOSS_REACHED if self.reached else None
+
+
+class WhileGaining(Callback):
+    """Keeps the point of the least loss on rows held out, and lets a flow go on while that falls.
+
+    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and 3 points at
+    least. What falls by less than 2 ‰ of the loss is no gain to wait for, but may be the best.
+
+    Parameters
+    ----------
+    judge : callable
+        Point ↦ loss.
+    """
+
+    changing = ("best", "_least", "_bar", "_gained", "_seen")
+
+    def __init__(self, judge: Callable[[Point], float]) -> None:
+        self.judge = judge
+        self._gained = self._seen = 0
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Loss at the start."""
+        self.best = 0, event.point.theta
+        self._least = self._bar = math.inf
+        self._gained = self._seen = 0
+        return self.step(event)
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Loss at the next point."""
+        loss = self.judge(event.point)
+        if loss < self._least:
+            self.best, self._least = (self._seen, event.point.theta), loss
+        if loss < self._bar:
+            # Small gains are measured from the last that counted, so that they may add up to one.
+            self._gained, self._bar = self._seen, loss - _SMALL_GAIN * abs(loss)
+        self._seen += 1
+        return {"held_out_loss": loss}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the flow is to end, once it has gained nothing for long."""
+        waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
+        return Outcome.NOTHING_GAINED if waited else None
 
 
 def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:

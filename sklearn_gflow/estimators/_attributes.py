@@ -31,9 +31,10 @@ PATH: Final[Group] = {
         "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
         (distance from the frozen-D flow), "deviation" from the straight line and
         "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
-        (|G − G₀|/|G₀|, estimated by random probes); of a classifier also "within_class" and
-        "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
-        a mode does not compute it. Rank and condition at the solution are those of the
+        (|G − G₀|/|G₀|, estimated by random probes), and "sensitivity" (the share of the way of θ
+        that rounding moves, estimated by `diagnostics.Sensitivity`); of a classifier also
+        "within_class" and "between_class", the parts of the loss (3.11). Index 0 is the start; NaN
+        where a mode does not compute it. Rank and condition at the solution are those of the
         unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
         ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
         are those of ``kernel_rows_``. With ``early_stopping=True`` also "validation_score" and

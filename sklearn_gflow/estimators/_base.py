@@ -15,13 +15,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables
+from sklearn_gflow.contract import Estimator
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
-from sklearn_gflow.estimators._exposure import fitted_attributes, joined
+from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
@@ -33,10 +32,16 @@ from sklearn_gflow.estimators._parameters import (
     RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
-from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
+from sklearn_gflow.estimators._stopping import (
+    LeftOut,
+    judged_by,
+    stopped_by_leave_one_out,
+    stopped_by_rows_apart,
+)
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -54,15 +59,12 @@ __all__ = ["BaseAdaptedFlow"]
 
 class BaseAdaptedFlow(
     OfRows,
-    DocumentedHere,
-    RawTables,
-    FittedState,
     Continuing,
     FlowParameters,
     PathParameters,
     RowsParameters,
     NetworkParameters,
-    BaseEstimator,
+    Estimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -113,8 +115,10 @@ class BaseAdaptedFlow(
             If the Gram would not fit into memory.
         """
         with undisturbed(), checkpointed(self) as (one, checkpoint):
-            problem = one._validate(X, y, sample_weight, X_val, y_val)
+            task = Task.begun(self, X, y, sample_weight, FLOW)
+            problem = one._validate(X, y, sample_weight, X_val, y_val).told_by(task)
             attributes = one._under(checkpoint, problem, one._fitted)
+            task.end(attributes)
         return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
@@ -155,20 +159,23 @@ class BaseAdaptedFlow(
 
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
-        training = self._build(problem)
+        training = self._told(self._build(problem), problem, self.rescalings)
         trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
-    def _fitted_chunk(self, *about: Any) -> dict[str, Any]:
-        """Go over a chunk; it is about what `_problem` takes."""
+    def _fitted_chunk(self, given: tuple[Any, Any, Any], *about: Any) -> dict[str, Any]:
+        """Go over a chunk that was given; it is about what `_problem` takes."""
         with checkpointed(self) as (one, checkpoint):
-            problem = one._problem(*about, chunk=True)
-            return one._under(checkpoint, problem, one._chunk_fitted)
+            task = Task.begun(self, *given, FLOW, name="partial_fit")
+            problem = one._problem(*about, chunk=True).told_by(task)
+            attributes = one._under(checkpoint, problem, one._chunk_fitted)
+            task.end(attributes)
+            return attributes
 
     def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
-        training = self._build(problem)
+        training = self._told(self._build(problem), problem)
         trained = training.over_chunk()
         warn(incomplete(trained))
         attributes = self._expose(Ended(problem, training, trained))
@@ -198,9 +205,20 @@ class BaseAdaptedFlow(
     ) -> Problem:
         """What a fit on some rows is about; nothing is encoded yet."""
 
-    def _factors(self, problem: Problem) -> np.ndarray:
+    def _told(self, training: Training, problem: Problem, flow: int = 0) -> Training:
+        """With one who tells of its flow, that of the number ``flow`` among those of a fit."""
+        task = problem.task
+        teller = task.teller(
+            partial(predicting, problem, training) if task.level == 1 else None,
+            flow=flow,
+            n_flows=1 if problem.chunk else 1 + self.rescalings,
+            since=self.t_ if self._continues(chunk=problem.chunk) else None,
+        )
+        return replace(training, teller=teller)
+
+    def _factors(self, problem: Problem, flow: int) -> np.ndarray:
         """By what columns are stretched after a flow to t = 0.95."""
-        training = self._build(problem)
+        training = self._told(self._build(problem), problem, flow)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         warn(incomplete(trained))
@@ -216,7 +234,7 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            ridge=problem.loss.ridge, any_precision=family.any_precision,
+            loss=problem.loss, any_precision=family.any_precision,
             row_numbers=family.row_numbers, chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
@@ -247,13 +265,17 @@ class BaseAdaptedFlow(
 
     def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
-        left_out = None
+        left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
-            judge = problem.coding.judge
-            trained, left_out = stopped_by_leave_one_out(training, judge)
+            trained, left_out = stopped_by_leave_one_out(training, judge, problem.task.say)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge, problem.score)
-            trained = training.until(training.settings.t_end, [best], MARKS)
+            best = judged_by(training, problem.held_out, judge, problem.score)
+            if open_ended:
+                trained = training.while_gaining(best, None)
+            else:
+                trained = training.until(training.settings.t_end, [best], MARKS)
+        elif open_ended:
+            trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
@@ -367,7 +389,7 @@ class BaseAdaptedFlow(
         problem = problem.encoded(self.encoding, self._inputs_seed())
         for k in range(self.rescalings):
             name = f"rescaling {k}"
-            factors = partial(self._factors, problem.within(name))
+            factors = partial(self._factors, problem.within(name), k)
             problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
 

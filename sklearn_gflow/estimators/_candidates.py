@@ -59,6 +59,13 @@ class Candidate:
             "rescalings": self.rescalings,
         }
 
+    def __str__(self) -> str:
+        """As a line names it."""
+        shown = self.parameters()
+        if not self.rescalings:
+            del shown["rescalings"]
+        return ", ".join(f"{name}={' '.join(repr(v).split())}" for name, v in shown.items())
+
     def rescaled(self) -> Candidate:
         """The same with columns that the network has stretched."""
         return replace(self, rescalings=self.rescalings + 1)

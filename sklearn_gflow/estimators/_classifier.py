@@ -135,7 +135,7 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
             known = self._known_classes(classes)
             cure = "hand all of them to classes in the first call of partial_fit"
             check_known(rows.y, known, "y", cure)
-            attributes = self._fitted_chunk(rows, None, described, known)
+            attributes = self._fitted_chunk((X, y, sample_weight), rows, None, described, known)
         return self._write(attributes)
 
     # -- validate --------------------------------------------------------------------------------

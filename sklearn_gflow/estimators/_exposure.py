@@ -15,13 +15,13 @@ import torch
 
 from sklearn_gflow.diagnostics import Collapse, collapse, neural_collapse
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._problem import Ended
+from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._tensors import to_numpy
-from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, is_small_gram
+from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, Training, is_small_gram
 from sklearn_gflow.geometry import tangent_spectrum
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["class_attributes", "fitted_attributes", "joined"]
+__all__ = ["class_attributes", "fitted_attributes", "joined", "predicting"]
 
 # Rows over which squared gradients are averaged.
 _GRADIENT_ROWS = 256
@@ -148,6 +148,19 @@ def fitted_attributes(ended: Ended) -> dict[str, Any]:
     history["rank"][solution] = attributes["ntk_rank_"]
     history["condition"][solution] = attributes["ntk_condition_"]
     return attributes
+
+
+def predicting(problem: Problem, training: Training, theta: torch.Tensor) -> dict[str, Any]:
+    """What an estimator needs to predict as the flow does at θ, while it is still on its way."""
+    network = training.network.ended(training.family, theta)
+    return {
+        **problem.described,
+        **problem.coding.attributes(),
+        "_inputs": problem.inputs,
+        "_network": network,
+        "n_outputs_": network.n_outputs,
+        "n_iter_": 0,
+    }
 
 
 # -- labels ------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sklearn_gflow.dynamics import Callback, Event, Outcome, tau_from_t
+from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import incomplete
 from sklearn_gflow.estimators._rows import TrainingData
@@ -147,14 +147,18 @@ def follow(
     recorder = _Recorder(training, held_out, stretch=stretch, both=both)
     settings = training.settings
     models: list[list[np.ndarray]] = []
-    for path in _paths(times, in_blocks=settings.in_blocks):
+    paths = _paths(times, in_blocks=settings.in_blocks)
+    for k, path in enumerate(paths):
         taus = tau_from_t(path)
         marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
             marks.add(float(tau_from_t(LOOKED_AT)))
         training_to = training.at(settings.alpha, path[-1]).within(len(models))
+        teller = problem.task.teller(flow=k, n_flows=len(paths))
+        training_to = replace(training_to, teller=teller)
         incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
         models += recorder.at(taus)
+    problem.task.say(f"followed up to t = {t_from_tau(recorder.taus[-1]):.6g}")
     held, *trained = (
         np.array([problem.coding.readings(model) for model in of_table])
         for of_table in zip(*models, strict=True)

@@ -16,6 +16,7 @@ from sklearn_gflow.estimators._candidates import Candidate
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._kept_tasks import kept_alone
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._rows import on_disk
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._training import Training
@@ -39,13 +40,19 @@ def to_be_judged(plain: Any, candidate: Candidate, problem: Problem, *, quick: b
 
 
 def fit_members(
-    members: Sequence[Any], problem: Problem, workers: Workers, part: Part | None = None
+    members: Sequence[Any], problem: Problem, workers: Workers, part: Part | None, task: Task
 ) -> list[Any]:
     """Estimators that are fitted to one problem, which share what reads and scales X."""
     mapped = on_disk(problem.data.X) is not None
     problems = [kept_alone(part, workers, f"member {k}", problem) for k in range(len(members))]
-    tasks = [(member, own, mapped) for member, own in zip(members, problems, strict=True)]
-    found = workers.each(_fitted, tasks)
+    if not members:
+        return []
+    with task.subtask("fit", len(members)) as fits:
+        tasks = [
+            (member, own.told_by(fits.numbered("member", FLOW)), mapped)
+            for member, own in zip(members, problems, strict=True)
+        ]
+        found = workers.each(_fitted, tasks)
     for member, attributes in zip(members, found, strict=True):
         own = {"_inputs": attributes["_inputs"].sharing(problem.inputs)}
         if "_kept" in attributes:
@@ -56,7 +63,9 @@ def fit_members(
 
 def _fitted(member: Any, problem: Problem, mapped: bool) -> dict[str, Any]:
     """Fitted attributes; a table that the user has mapped from disk is not read whole."""
-    found: dict[str, Any] = member._fitted(problem if mapped else problem.in_memory())
+    with problem.task as task:
+        task.say(f"alpha={member.alpha!r}, encoding={member.encoding!r}, t_end={member.t_end:.6g}")
+        found: dict[str, Any] = member._fitted(problem if mapped else problem.in_memory())
     return found
 
 

@@ -142,13 +142,16 @@ class PathParameters:
         Small values generalise better on noisy data.
         """,
     )
-    t_end: float = parameter(
-        0.95,
-        [Interval(Real, 0, 1, closed="right")],
-        "float",
+    t_end: str | float = parameter(
+        "auto",
+        [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
+        '"auto" or float',
         """
         Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
-        ``max_iter``.
+        ``max_iter``. "auto": 0.95, but in blocks of 1,000 rows and more, with
+        ``schedule="adaptive"``, the flow goes on while rows held out gain by it (a tenth, at most
+        2,000 rows; with ``early_stopping=True`` those that it holds out), for at most 40 epochs.
+        The model is then a mean over blocks, and has gone once more over all rows.
         """,
     )
     schedule: Any = parameter(
@@ -224,11 +227,11 @@ class RowsParameters:
         for a short time in every epoch; a block of all rows is the full batch. "auto": full
         batch up to 2,000 outputs (rows × outputs; more in small networks, and with
         ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
-        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
-        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
-        float32 unless ``damping`` is below 1e-4 or a ``module`` is given. In a search "auto" also
-        takes blocks where three outputs or more would make one Gram of all of them dear.
+        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95; see there for
+        "auto"), and an int ``schedule`` is the number of epochs. An epoch that raises the loss by
+        more than half is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps
+        are computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given. In a
+        search "auto" also takes blocks where three outputs or more would make one Gram dear.
         """,
     )
     scoring: Any = parameter(
@@ -274,7 +277,8 @@ class FlowParameters:
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
         the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
-        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks, for the log-loss
+        0.1.
         """,
     )
     metric_scale: str | float = parameter(
@@ -341,7 +345,12 @@ class FlowParameters:
         "int, RandomState instance or None",
         "Seed of the start θ₀.",
     )
-    verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
+    verbose: int = parameter(
+        0,
+        ["verbose"],
+        "int or bool",
+        "1 prints a line a step, or what a search does; 2 also ranks, and the steps of a search.",
+    )
     device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
     dtype: str = parameter(
         "float64",

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
+from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._rows import TrainingData, read
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
@@ -60,6 +61,7 @@ class Problem:
     score: Callable[[np.ndarray], float] | None = None
     checkpoint: Part | None = None
     scaled: Any = None
+    task: Task = UNTOLD
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
@@ -70,6 +72,10 @@ class Problem:
     def kept_by(self, part: Part) -> Problem:
         """The same, kept in a checkpoint."""
         return replace(self, checkpoint=part)
+
+    def told_by(self, task: Task) -> Problem:
+        """The same, as a part of a fit that is told of."""
+        return replace(self, task=task)
 
     def within(self, name: object) -> Problem:
         """The same for a training within this one, which is kept by its own name or number."""

@@ -127,7 +127,7 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            attributes = self._fitted_chunk(rows, None, described)
+            attributes = self._fitted_chunk((X, y, sample_weight), rows, None, described)
         return self._write(attributes)
 
     def _validate(

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import DocumentedHere, FittedState, RawTables, described
+from sklearn_gflow.contract import Estimator, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._calibration import calibrated
@@ -37,6 +37,7 @@ from sklearn_gflow.estimators._parameters import (
     RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._search_parameters import SearchParameters
@@ -69,15 +70,7 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers,
-    DocumentedHere,
-    RawTables,
-    FittedState,
-    FlowParameters,
-    SearchParameters,
-    RowsParameters,
-    NetworkParameters,
-    BaseEstimator,
+    OfMembers, FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
@@ -121,6 +114,8 @@ class _FlowCV(
             If a parameter or the data are out of range, or training leaves the finite numbers.
         GramMemoryError
             If the Gram would not fit into memory.
+        RuntimeError
+            If workers of ``n_jobs`` are killed again and again.
         """
         with undisturbed(), checkpointed(self) as (one, checkpoint):
             found = one._searched(X, y, sample_weight, groups, checkpoint)
@@ -139,7 +134,10 @@ class _FlowCV(
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
         part = kept and kept.open(told_of(whole, folds), [])
-        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part)
+        # The parts of a search: leave-one-out, paths, stretched columns, fit.
+        n_parts = 1 + bool(self.refit) + self._closed_form(whole) * (1 + (self.module is None))
+        task = Task.begun(self, X, y, sample_weight, n_parts, level=2)
+        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part, task=task)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -152,8 +150,11 @@ class _FlowCV(
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
             members.append(member_of(plain, candidate, **own))
-        members = fit_members(members, whole, search.workers, search.checkpoint)
-        return {**about, **self._found(search, judged, choice, members)}
+        task.say(f"chosen: {choice}")
+        members = fit_members(members, whole, search.workers, search.checkpoint, task)
+        found = {**about, **self._found(search, judged, choice, members)}
+        task.end(found if members else None)
+        return found
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""

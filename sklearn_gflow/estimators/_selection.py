@@ -28,6 +28,7 @@ from sklearn_gflow.estimators._following import Path, follow
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._kept_tasks import each_once, kept_alone
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reports import failure, warn
 from sklearn_gflow.estimators._stopping import judge_left_out
 from sklearn_gflow.estimators._training import Training
@@ -88,6 +89,12 @@ class Judged:
         pairs = list(zip(self.scores, -self.losses, strict=True))
         return max(range(len(pairs)), key=pairs.__getitem__)
 
+    def verdict(self, times: Sequence[float]) -> str:
+        """Its score, or why it has none."""
+        if self.failure:
+            return f"failed: {self.failure}"
+        return f"score = {self.scores[self.best]:.6g} at t = {times[self.best]:.6g}"
+
     def readings(self, time: int) -> np.ndarray:
         """Predictions of all rows held out at a time."""
         return np.concatenate([path.readings[time] for path in self.paths])
@@ -117,6 +124,14 @@ class Choice:
     score: float
     readings: np.ndarray
 
+    def __str__(self) -> str:
+        """As a line names it."""
+        candidate, t_end = self.members[0]
+        told = f"{candidate}, t_end={t_end:.6g}, score = {self.score:.6g}"
+        if len(self.members) == 1:
+            return told
+        return f"{told}; {len(self.members)} members of weights {self.weights.round(3).tolist()}"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -145,6 +160,8 @@ class Search:
         Of the rows that each fold trains on, where they are to be scored.
     checkpoint : Part or None
         Where it is kept what was found.
+    task : Task
+        What is told of it.
     """
 
     grid: Grid
@@ -157,6 +174,7 @@ class Search:
     workers: Workers
     judgements_of_training: list[Judgement] | None = None
     checkpoint: Part | None = None
+    task: Task = UNTOLD
 
     def all_followed(self) -> list[Judged]:
         """All candidates over all folds."""
@@ -190,18 +208,23 @@ class Search:
         factors = [path.factors for path in best.paths if path.factors is not None]
         if len(factors) < len(best.paths):  # a path did not come as far
             return []
-        return self.followed([self._unfollowed(best.candidate.rescaled(), None)], factors=factors)
+        again = [self._unfollowed(best.candidate.rescaled(), None)]
+        return self.followed(again, factors=factors, name="stretched columns")
 
     def _left_out(self, problem: Problem) -> list[Judged]:
         grid = self.grid
         networks = list(product(grid.encodings, grid.init_scales))
         firsts = [Candidate(*network, grid.alphas[0]) for network in networks]
-        found = each_once(
-            self.checkpoint,
-            self.workers,
-            partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
-            {f"left out {first}": (first, problem) for first in firsts},
-        )
+        with self.task.subtask("leave-one-out", len(firsts)) as task:
+            found = each_once(
+                self.checkpoint,
+                self.workers,
+                partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
+                {
+                    f"left out {k}, {first}": (first, problem.told_by(task.numbered("network")))
+                    for k, first in enumerate(firsts)
+                },
+            )
         return [
             self._unfollowed(Candidate(*network, alpha), losses)
             for network, of_network in zip(networks, found, strict=True)
@@ -214,24 +237,32 @@ class Search:
         *,
         stretch: bool = False,
         factors: Sequence[np.ndarray] | None = None,
+        name: str = "paths",
     ) -> list[Judged]:
         """Candidates over all folds."""
         n_folds = len(self.folds)
-        task = partial(
+        work = partial(
             _path, self.build, self.grid.times, self.seed, n_folds,
             stretch=stretch, both=self.judgements_of_training is not None,
         )  # fmt: skip
-        named = {}
-        for one, (k, fold) in product(candidates, enumerate(self.folds)):
-            name = f"path of {one.candidate} over fold {k}"
-            own = kept_alone(self.checkpoint, self.workers, name, fold)
-            named[name] = one.candidate, k, own, None if factors is None else factors[k]
-        found = each_once(self.checkpoint, self.workers, task, named)
+        with self.task.subtask(name, len(candidates) * n_folds) as task:
+            named = {}
+            for (j, one), (k, fold) in product(enumerate(candidates, 1), enumerate(self.folds)):
+                # Several candidates may look alike.
+                name = f"path {j}, of {one.candidate}, over fold {k}"
+                place = f"candidate {j} of {len(candidates)}, fold {k + 1} of {n_folds}"
+                own = kept_alone(self.checkpoint, self.workers, name, fold)
+                own = own.told_by(task.subtask(place, FLOW, str(one.candidate)))
+                named[name] = one.candidate, k, own, None if factors is None else factors[k]
+            found = each_once(self.checkpoint, self.workers, work, named)
         paths = [one if isinstance(one, str) else Path(**one) for one in found]
-        return [
+        judged = [
             self._scored(one, paths[k * n_folds : (k + 1) * n_folds])
             for k, one in enumerate(candidates)
         ]
+        for one in judged:
+            task.say(f"{one.candidate}: {one.verdict(self.grid.times)}")
+        return judged
 
     def _unfollowed(self, candidate: Candidate, left_out: np.ndarray | None) -> Judged:
         nothing = self._nothing[0]
@@ -356,9 +387,13 @@ def _losses_left_out(
     problem: Problem,
 ) -> np.ndarray:
     """Losses of the leave-one-out predictions by a network's kernel, shape (n_alphas, n_times)."""
-    problem = problem.in_memory().encoded(candidate.encoding, seed)
-    found = judge_left_out(build(candidate, problem), problem.coding.judge, alphas, times)
-    return found[:, :, 1]
+    with problem.task as task:
+        problem = problem.in_memory().encoded(candidate.encoding, seed)
+        found = judge_left_out(build(candidate, problem), problem.coding.judge, alphas, times)
+        losses = found[:, :, 1]
+        best = replace(candidate, alpha=alphas[losses.min(axis=1).argmin()])
+        task.say(f"{best}: loss = {losses.min():.6g}")
+    return losses
 
 
 def _path(
@@ -376,7 +411,7 @@ def _path(
 ) -> dict[str, Any] | str:
     """The members of a path of a candidate over a fold, or why there is none."""
     try:
-        with in_fold(k, n_folds):
+        with in_fold(k, n_folds), fold.task:
             problem = fold.in_memory().encoded(candidate.encoding, seed)
             if factors is not None:
                 problem = problem.stretched(factors)

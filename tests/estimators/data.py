@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
-from sklearn_gflow.dynamics.cuts import Cuts
+from sklearn_gflow.dynamics.rows import Cuts
 
 ALPHAS = [0.0, 0.3, 1.0]
 ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
@@ -47,12 +47,12 @@ def small(estimator, **parameters):
 
 def noted_cuts(monkeypatch):
     """A list that takes down the rows of every epoch over blocks, in their order."""
-    cuts, cut = [], Cuts.blocks
+    cuts, cut = [], Cuts.epoch
 
     def noted(self):
         blocks = cut(self)
         cuts.append(tuple(np.concatenate(blocks).tolist()))
         return blocks
 
-    monkeypatch.setattr(Cuts, "blocks", noted)
+    monkeypatch.setattr(Cuts, "epoch", noted)
     return cuts

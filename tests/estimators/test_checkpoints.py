@@ -125,6 +125,23 @@ def test_calls_that_go_on(kind, way, writes, tmp_path):
     )
 
 
+def test_a_flow_without_an_end(writes, tmp_path):
+    """Steps over blocks until rows kept apart gain nothing, and once over all rows."""
+    X, y = table(1100)
+    model = regressor(batch_size=500, checkpoint=tmp_path / "fit")
+    whole = clone(model).set_params(checkpoint=None).fit(X, y)
+    same(model.fit(X, y), whole, X)
+    total = writes.count
+    for last in (total // 2, total - 2):
+        (tmp_path / "fit").unlink()
+        writes.stop(last)
+        with pytest.raises(StoppedError):
+            model.fit(X, y)
+        writes.stop(0)
+        same(model.fit(X, y), whole, X)
+        assert writes.count <= total - last
+
+
 def test_a_fit_without_a_seed_takes_that_of_the_file(writes, tmp_path):
     X, y = table()
     model = regressor(random_state=None, checkpoint=tmp_path / "fit")

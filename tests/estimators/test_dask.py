@@ -5,6 +5,7 @@ import pytest
 import torch
 from joblib import parallel_config
 
+from sklearn_gflow.estimators._problem import Problem
 from tests.estimators.searches import SEARCHES, example, small
 
 distributed = pytest.importorskip("distributed")
@@ -39,3 +40,18 @@ def test_finds_the_same(search, cluster):
     for name, column in alone.cv_results_.items():
         np.testing.assert_array_equal(np.asarray(column), np.asarray(together.cv_results_[name]))
     np.testing.assert_array_equal(alone.predict(X), together.predict(X))
+
+
+def test_sends_a_table_once_and_not_with_each_task(cluster, monkeypatch):
+    X, y = example(SEARCHES[0])
+    sent, scatter = [], distributed.Client.scatter
+
+    def watched(self, data, **how):
+        sent.append(data)
+        return scatter(self, data, **how)
+
+    monkeypatch.setattr(distributed.Client, "scatter", watched)
+    with parallel_config(backend="dask"):
+        small(SEARCHES[0], cv=3, **{**GRID, "alphas": [0.2, 0.5]}).fit(X, y)
+    tables = [one for one in sent if isinstance(one, Problem)]
+    assert 3 <= len(tables) <= 3 + 1  # of 12 paths over three folds, and of the members

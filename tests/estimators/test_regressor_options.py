@@ -80,24 +80,6 @@ class TestWarmStart:
 class TestOptions:
     X, y = table(12)
 
-    def test_verbose_prints_a_line_a_step(self, capsys):
-        model = regressor(verbose=True, schedule=3).fit(self.X, self.y)
-        lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 4
-        assert lines[0].startswith("start: loss = 0.5")
-        assert f"loss = {model.loss_:.8g}" in lines[-1]
-        assert "cholesky" in lines[-1]
-
-    def test_silent_by_default(self, capsys):
-        regressor().fit(self.X, self.y)
-        assert capsys.readouterr().out == ""
-
-    def test_verbose_changes_nothing(self, capsys):
-        loud, quiet = (regressor(verbose=v).fit(self.X, self.y) for v in (True, False))
-        assert capsys.readouterr().out
-        np.testing.assert_array_equal(loud.predict(self.X), quiet.predict(self.X))
-        assert set(loud.history_) == set(quiet.history_)
-
     @pytest.mark.parametrize("alpha", ALPHAS)
     def test_float32(self, alpha):
         model = regressor(alpha=alpha, dtype="float32", t_end=0.7).fit(self.X, self.y)

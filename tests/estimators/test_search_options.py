@@ -71,6 +71,17 @@ class TestTrainScores:
             np.testing.assert_array_equal(np.asarray(column), np.asarray(other.cv_results_[name]))
 
 
+@pytest.mark.parametrize("cv", [None, 2])
+def test_candidates_may_look_alike(cv):
+    X, y = example(REGRESSOR)
+    once, twice = (
+        small(REGRESSOR, cv=cv, encodings=encodings).fit(X, y)
+        for encodings in ([None], [None, None])
+    )
+    assert len(twice.cv_results_["params"]) == 2 * len(once.cv_results_["params"])
+    assert twice.best_params_ == once.best_params_
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 def test_blocks_are_those_of_the_parameter(search):
     X, y = example(search)

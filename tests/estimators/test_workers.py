@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from joblib import parallel_config
@@ -79,7 +80,7 @@ class TestBackends:
             found = small(search, n_jobs=2, **GRID).fit(X, y)
         assert len({id(member._inputs.scaler) for member in found.estimators_}) == 1
         alone = small(search, **GRID).fit(X, y)
-        assert len(pickle.dumps(found)) < len(pickle.dumps(alone)) + 2000
+        assert len(pickle.dumps(found)) < len(pickle.dumps(alone)) + X.nbytes
 
     def test_get_large_tables_as_maps_and_give_back_arrays(self, search):
         X, y = example(search)
@@ -95,6 +96,36 @@ class TestBackends:
         with parallel_config(n_jobs=2), pytest.raises(ZeroDivisionError):
             small(search, **GRID).fit(*example(search))
         assert asked == [{"n_jobs": 2, "return_as": "generator"}]
+
+
+class TestProcesses:
+    """What has to come to them."""
+
+    def test_get_modules_that_no_file_holds(self):
+        X, y = example(SEARCHES[0])
+        own = {
+            "encodings": [None],
+            "alphas": [0.2, 0.5],
+            "cv": 2,
+            "module": lambda n, q: torch.nn.Sequential(
+                torch.nn.Linear(n, 4), torch.nn.Tanh(), torch.nn.Linear(4, q)
+            ),
+        }
+        alone = small(SEARCHES[0], **{**GRID, **own}).fit(X, y)
+        with LOKY():
+            together = small(SEARCHES[0], n_jobs=2, **{**GRID, **own}).fit(X, y)
+        np.testing.assert_array_equal(alone.predict(X), together.predict(X))
+
+    def test_get_frames_with_gaps_and_categories(self):
+        X, y = example(SEARCHES[1])
+        frame = pd.DataFrame(X).rename(columns="x{}".format)
+        frame.iloc[::7, 0] = np.nan
+        frame["kind"] = pd.Categorical(np.where(X[:, 1] > 0, "high", "low"))
+        alone = small(SEARCHES[1], **GRID).fit(frame, y)
+        with LOKY():
+            together = small(SEARCHES[1], n_jobs=2, **GRID).fit(frame, y)
+        np.testing.assert_array_equal(alone.predict_proba(frame), together.predict_proba(frame))
+        assert len({id(member._inputs.table) for member in together.estimators_}) == 1
 
 
 class TestKilledWorkers:
