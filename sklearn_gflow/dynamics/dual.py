@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklearn_gflow.dynamics.frozen import FrozenFlow
+from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.step import Stepper
@@ -82,7 +82,7 @@ def dual_steps(
     for tau in taus:
         factor = factorize(
             point.tangent, point.residual, solver=options.solver, rcond=options.rcond, ridge=ridge,
-            eigenvectors=True,
+            eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
         )  # fmt: skip
         stepper = Stepper(
             point, factor, output_map, cost, options.alpha, scale, limit, distance, ridge
