@@ -27,7 +27,7 @@ from tests.generated.parameters import generator_state, parameters_of
 ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
 SEARCHES = [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV]
 SECONDS = 60
-DOCUMENTED = (ValueError, TypeError, GramMemoryError)
+DOCUMENTED = (ValueError, TypeError, GramMemoryError, OSError)
 WARNED = (ConvergenceWarning, DataConversionWarning, UserWarning, DeprecationWarning)
 # Who may raise: the package, scikit-learn's checks, and what a user handed over.
 PACKAGES = [Path(module.__file__).parent for module in (sklearn_gflow, sklearn)]
