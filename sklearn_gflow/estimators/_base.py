@@ -76,7 +76,7 @@ class BaseAdaptedFlow(
             Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
-            sorted.
+            sorted, or a matrix of indicators of several labels a row, which may be sparse.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
             zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.

@@ -401,19 +401,25 @@ class ClassParameters:
         "squared_error",
         [StrOptions(set(LABELS))],
         _choice(LABELS),
-        "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
+        """
+        C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x), of several labels a row the
+        sum of their cross-entropies.
+        """,
     )
     label_smoothing: float = parameter(
         0.0,
         [Interval(Real, 0, 1, closed="left")],
         "float",
-        "In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes.",
+        """
+        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes; of
+        several labels a row each becomes (1 − label_smoothing)·indicator + label_smoothing/2.
+        """,
     )
     class_weight: Any = parameter(
         None,
         [dict, StrOptions({"balanced"}), None],
         'dict, "balanced" or None',
-        "Weights of the classes, multiplied into ``sample_weight``.",
+        "Weights of the classes, multiplied into ``sample_weight``; not of several labels a row.",
     )
 
 

@@ -40,11 +40,15 @@ _HELD_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of positive weight as the user gave them: an array of numbers, or a table."""
+    """Rows of positive weight as the user gave them: an array of numbers, or a table.
+
+    Where there are several labels a row, y is dense, and was not if ``sparse_labels``.
+    """
 
     X: Any
     y: np.ndarray
     weights: np.ndarray | None
+    sparse_labels: bool = False
 
     @property
     def total_weight(self) -> float:
@@ -80,7 +84,7 @@ class Rows:
         weights = None if self.weights is None else self.weights[index]
         index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
         X = read(self.X, index) if isinstance(self.X, np.ndarray) else _safe_indexing(self.X, index)
-        return Rows(X, self.y[index], weights)
+        return replace(self, X=X, y=self.y[index], weights=weights)
 
 
 class TransformedRows:

@@ -19,10 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.contract import FittedState, RawTables, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Candidate, Grid
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
-from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._parameters import (
@@ -91,7 +90,7 @@ class _FlowCV(
             Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
-            sorted.
+            sorted, or a matrix of indicators of several labels a row, which may be sparse.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
             zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.
@@ -170,7 +169,7 @@ class _FlowCV(
         self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, seed: int
     ) -> Search:
         """The search over folds."""
-        classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
+        classes = whole.coding.classes if isinstance(whole.coding, CodedClasses) else None
         problems = [
             plain._problem(rows.take(training), rows.take(held_out), {}, classes)
             for training, held_out in folds
@@ -199,7 +198,7 @@ class _FlowCV(
         X, y, sample_weight = given
         weights = check_weights(sample_weight, X)
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
-        classify = is_classifier(self)
+        classify = is_classifier(self) and rows.y.ndim == 1
         if self.cv is None:
             some = None if groups is None else np.asarray(groups)[present]
             n_rows, n_outputs = whole.data.targets.shape
@@ -367,7 +366,7 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         scores: np.ndarray = self._coding.loss.scores(readings)
         return scores
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> Any:
         """Predict labels.
 
         Parameters
@@ -377,11 +376,10 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         scores = self.decision_function(X)
-        labels: np.ndarray = self._coding.labels(scores)
-        return labels
+        return self._coding.labels(scores)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Class probabilities, of the estimator that was chosen.
@@ -396,8 +394,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         readings = self._readings(X)
-        outputs = self._coding.by_class(readings)
-        return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
+        probabilities: np.ndarray = self._coding.calibrated(readings, 1 / self.temperature_)
+        return probabilities
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of ``predict_proba``.
@@ -412,3 +410,8 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
