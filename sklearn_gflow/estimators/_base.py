@@ -197,7 +197,8 @@ class BaseAdaptedFlow(
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
             ridge=problem.loss.ridge, any_precision=family.any_precision,
-            row_numbers=family.row_numbers, chunk=problem.chunk,
+            row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
+            chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:
@@ -397,3 +398,8 @@ class BaseAdaptedFlow(
         with undisturbed():
             checked = self._inputs.read(self, X)
         return each_undisturbed(self._network.models(checked, self._network.path))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -19,6 +19,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
+from sklearn_gflow.estimators._sparse import row_kinds
+
 __all__ = ["Folds", "default_folds", "folds_of"]
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -78,6 +80,4 @@ def default_folds(
 def _distinct(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each kind of row, sorted by what they hold, and the kind of each row."""
     kinds = np.unique(y, axis=0, return_inverse=True)[1].reshape(-1, 1)
-    table = np.hstack([kinds, np.asarray(X)])
-    _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    return first, copy.ravel()
+    return row_kinds(kinds, X)

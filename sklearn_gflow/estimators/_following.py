@@ -13,7 +13,7 @@ import numpy as np
 from sklearn_gflow.dynamics import Callback, Event, Outcome, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import incomplete
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, Training
 
@@ -48,7 +48,7 @@ class _Recorder(Callback):
     def __init__(self, training: Training, held_out: TrainingData, *, stretch: bool) -> None:
         self.training, self.held_out, self.stretch = training, held_out, stretch
         settings, device = training.settings, training.start.device
-        self.X = to_tensor(held_out.X, settings.dtype, device)
+        self.X = as_tensor(training.family, held_out.X, settings.dtype, device)
         reference = to_tensor(training.network.reference, settings.dtype, device)
         self.reference = training.family.outputs(reference, self.X)
         self.factors: np.ndarray | None = None

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_gflow.estimators._rows import read, row_chunks
+from sklearn_gflow.estimators._rows import as_tensor, chunks_for, read
+from sklearn_gflow.estimators._sparse import dense
 from sklearn_gflow.estimators._tensors import (
     check_device,
     made_with_seed,
@@ -125,7 +126,7 @@ class Architecture:
 def few_rows(X: np.ndarray) -> np.ndarray:
     """Some rows of a table, from its first to its last."""
     places = np.unique(np.linspace(0, len(X) - 1, _WITNESSES).astype(int))
-    return np.array(read(X, places))
+    return np.array(dense(read(X, places)))
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,8 @@ class FittedNetwork:
         """f_θ(X) to first order, by default at the solution in the precision of the fit."""
         dtype, device = dtype or self.dtype, self.device
         at = to_tensor(self.theta if theta is None else theta, dtype, device)
-        return self.family(device).linearize(at, to_tensor(X, dtype, device))
+        family = self.family(device)
+        return family.linearize(at, as_tensor(family, X, dtype, device))
 
     @property
     def exact_dtype(self) -> str:
@@ -297,8 +299,8 @@ class FittedNetwork:
         def outputs(theta: np.ndarray) -> np.ndarray:
             at = to_tensor(theta, dtype, device)
             parts = [
-                to_numpy(family.outputs(at, to_tensor(read(X, rows), dtype, device)))
-                for rows in row_chunks(len(X))  # X may be mapped from disk
+                to_numpy(family.outputs(at, as_tensor(family, read(X, rows), dtype, device)))
+                for rows in chunks_for(family, X)  # X may be mapped from disk
             ]
             return np.concatenate(parts)
 

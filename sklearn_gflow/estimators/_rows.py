@@ -5,6 +5,7 @@ A table may be mapped from disk, and is then never copied whole. Notation: docs/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from mmap import mmap
@@ -15,7 +16,8 @@ import torch
 from sklearn.utils import _safe_indexing
 from torch import Tensor
 
-from sklearn_gflow.estimators._tensors import to_tensor
+from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
+from sklearn_gflow.estimators._tensors import sparse_tensor, to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "TableRows",
     "TrainingData",
     "TransformedRows",
+    "as_tensor",
     "check_map",
+    "chunks_for",
     "on_disk",
     "read",
     "row_chunks",
@@ -36,6 +40,8 @@ _CHUNK = 8192
 # Tables of at most so many bytes are transformed at once, and copied once in the precision of the
 # blocks; of larger ones columns and tensors are made block by block.
 _HELD_BYTES = 2**28
+# So many numbers of sparse rows are made dense at once.
+_DENSE_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
         index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
-        X = read(self.X, index) if isinstance(self.X, np.ndarray) else _safe_indexing(self.X, index)
+        held = isinstance(self.X, np.ndarray | SparseRows)
+        X = read(self.X, index) if held else _safe_indexing(self.X, index)
         return replace(self, X=X, y=self.y[index], weights=weights)
 
 
@@ -92,7 +99,7 @@ class TransformedRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         May be mapped from disk.
     transform : callable
         Makes columns of the network of some rows.
@@ -100,9 +107,7 @@ class TransformedRows:
         How many.
     """
 
-    def __init__(
-        self, X: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], n_columns: int
-    ) -> None:
+    def __init__(self, X: Any, transform: Callable[[Any], np.ndarray], n_columns: int) -> None:
         self.X, self.transform = X, transform
         self.shape, self.dtype = (len(X), n_columns), X.dtype
 
@@ -121,8 +126,10 @@ class TransformedRows:
         return np.asarray(self[:], dtype=dtype)
 
 
-def transformed(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
+def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
     """Rows under a transform: at once, or when they are asked for where they would take much."""
+    if isinstance(X, SparseRows):
+        return transform(X)
     first = transform(X[:1])
     if isinstance(X, TransformedRows):
         before = X.transform
@@ -138,7 +145,7 @@ class TrainingData:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         May be mapped from disk: blocks of rows are read as they are needed.
     targets : ndarray of shape (n_samples, n_outputs)
     weights : ndarray of shape (n_samples,) or None
@@ -161,17 +168,21 @@ class TrainingData:
         weights = None if self.weights is None else self.weights[rows]
         return TrainingData(read(self.X, rows), self.targets[rows], weights, self.start)
 
+    @property
+    def n_made_dense(self) -> int:
+        """Numbers of a row that a family without sparse inputs adds to what it takes."""
+        return int(self.X.shape[1]) if isinstance(self.X, SparseRows) else 0
+
     def stretched(self, factors: np.ndarray) -> TrainingData:
         """The same with the columns multiplied by factors."""
         return replace(self, X=transformed(self.X, lambda X: X * factors.astype(X.dtype)))
 
     def distinct(self) -> TrainingData:
         """Each row once, with the weight of all its copies."""
-        table = np.hstack([self.X, self.targets])
-        _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        if len(first) == len(table):
+        first, copy = row_kinds(self.X, self.targets)
+        if len(first) == len(self.targets):
             return self
-        weights = np.bincount(copy.ravel(), weights=self.weights).astype(float)
+        weights = np.bincount(copy, weights=self.weights).astype(float)
         return replace(self.take(first), weights=weights)
 
 
@@ -210,9 +221,10 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        held = on_disk(data.X) is None and data.X.size * reference.element_size() <= _HELD_BYTES
-        self.X = self._tensor(data.X) if held else None
-        chunks = row_chunks(len(data.X))
+        by_block = isinstance(data.X, SparseRows) or on_disk(data.X) is not None
+        size = math.prod(data.X.shape) * reference.element_size()
+        self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
+        chunks = chunks_for(family, data.X)
         self.offset = (
             torch.cat([family.outputs(reference, self._inputs(k)) for k in chunks]) - start
         )
@@ -236,7 +248,8 @@ class TableRows:
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:
             return self.X[rows]
-        return self._tensor(read(self.data.X, rows if isinstance(rows, slice) else rows.numpy()))
+        some = read(self.data.X, rows if isinstance(rows, slice) else rows.numpy())
+        return as_tensor(self.family, some, self.dtype, self.device)
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
@@ -289,6 +302,22 @@ def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
     """Runs of rows, as many as are evaluated at once."""
     for start in range(0, n_samples, size):
         yield slice(start, start + size)
+
+
+def chunks_for(family: Family, X: Any) -> Iterator[slice]:
+    """Runs of rows for a family: fewer of those that it makes it necessary to make dense."""
+    if not isinstance(X, SparseRows) or family.sparse_inputs:
+        return row_chunks(len(X))
+    return row_chunks(len(X), max(1, min(_CHUNK, _DENSE_ENTRIES // X.shape[1])))
+
+
+def as_tensor(family: Family, X: Any, dtype: str, device: torch.device) -> Tensor:
+    """Rows as a family takes them: sparse where they are and it can, otherwise dense."""
+    if not isinstance(X, SparseRows):
+        return to_tensor(X, dtype, device)
+    if family.sparse_inputs:
+        return sparse_tensor(X.matrix, dtype, device)
+    return to_tensor(X.toarray(), dtype, device)
 
 
 def subsample(

@@ -180,6 +180,7 @@ class _FlowCV(
             closed_form=self._closed_form(whole),
             in_blocks=plain._build(whole).settings.in_blocks,
             once=len(folds) == 1,
+            sparse=whole.inputs.sparse,
         )
         return Search(
             grid,
@@ -249,6 +250,7 @@ class _FlowCV(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = self._estimator_class is AdaptedFlowRegressor
         return tags
 

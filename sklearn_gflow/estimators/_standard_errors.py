@@ -16,6 +16,7 @@ from sklearn_gflow.diagnostics import TangentPosterior
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._rows import TrainingData, row_chunks, subsample
 from sklearn_gflow.estimators._settings import FULL_BATCH_SIZE
+from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 
@@ -57,7 +58,9 @@ class KeptRows:
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes."""
-        return {"_kept": self, "X_train_": self.data.X, "y_train_": self.data.targets}
+        X = self.data.X
+        rows = X.matrix if isinstance(X, SparseRows) else X
+        return {"_kept": self, "X_train_": rows, "y_train_": self.data.targets}
 
     def expected_errors(
         self, network: FittedNetwork, X: np.ndarray, model: np.ndarray

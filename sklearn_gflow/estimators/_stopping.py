@@ -24,7 +24,7 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
 )
 from sklearn_gflow.estimators._reports import failure
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.geometry import FactorizationError, Shape
@@ -38,7 +38,7 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
     """A callback that scores every point of the path on rows that it is not trained on."""
     settings, family, device = training.settings, training.family, training.start.device
-    X = to_tensor(held_out.X, settings.dtype, device)
+    X = as_tensor(family, held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
     reference, of_outputs = family.outputs(theta, X), judge(held_out)
 

@@ -23,6 +23,7 @@ __all__ = [
     "made_with_seed",
     "readable",
     "seed_of",
+    "sparse_tensor",
     "to_numpy",
     "to_tensor",
 ]
@@ -125,6 +126,16 @@ def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Te
         with np.errstate(over="ignore"):  # numbers out of range become infinite, which flows report
             array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
+
+
+def sparse_tensor(matrix: Any, dtype: str, device: torch.device) -> Tensor:
+    """A coalesced COO tensor of a CSR array without duplicates."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    places = torch.from_numpy(np.stack([rows, matrix.indices.astype(np.int64)]))
+    values = to_tensor(matrix.data, dtype, device)
+    return torch.sparse_coo_tensor(
+        places.to(device), values, matrix.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def readable(array: Any, name: str) -> Any:

@@ -145,9 +145,10 @@ class TestData:
         with pytest.raises(ValueError, match="X has gaps or categories, and the rows that the fit"):
             model.fit(X, y)
 
-    def test_sparse(self, estimator):
+    def test_sparse_gaps(self, estimator):
         X, y = example(estimator)
-        with pytest.raises(TypeError, match=r"[Ss]parse data was passed.*dense data is required"):
+        X[3, 1] = np.nan
+        with pytest.raises(ValueError, match="Input X contains NaN"):
             small(estimator).fit(scipy.sparse.csr_array(X), y)
 
     def test_complex(self, estimator):
