@@ -1,18 +1,19 @@
-"""Search over alpha and t_end on two tables, beside scikit-learn's MLP; draw the law of the line.
-
-Prints a table for each data set and saves one picture. Well under a minute on two idle cores.
 """
+Quickstart: two tables, five α
+==============================
 
-from __future__ import annotations
+A search over ``alpha`` and ``t_end`` on two tables of scikit-learn, beside its MLP, and the law of
+the line. α is the flow, 0 the standard and 1 the adapted one, and no strength of an L2 penalty;
+``t_end`` is when it stops. Well under a minute on two idle cores.
+"""
 
 import argparse
 import time
 import warnings
 from collections.abc import Iterator
 
+import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import ConvergenceWarning
@@ -27,9 +28,14 @@ from sklearn_gflow.plots import FlowDisplay
 
 ALPHAS = (0.0, 0.01, 0.1, 0.5, 1.0)
 T_ENDS = (0.3, 0.6, 0.9)
-PICTURE_ALPHAS = (0.0, 0.1, 0.5, 1.0)
-# Dense early, where the curves of small alpha bend.
-PICTURE_TIMES = (0.01, 0.04, 0.07, *np.linspace(0.1, 0.9, 13), 0.95)
+
+# A few hundred rows gain nothing from a second thread, and wait long for one where another
+# program holds the core. The workers of the search have one thread each already.
+threadpool_limits(limits=1)
+
+# %%
+# How a table is printed: for each α the time that cross-validation on the training rows chooses,
+# its score on rows held out, and the rank of the tangent kernel at the solution.
 
 
 def in_pipeline(estimator: BaseEstimator) -> Pipeline:
@@ -91,58 +97,44 @@ def compare(
     print(f"The search: {n_fits} fits in {seconds:.1f} s on 2 cores")
 
 
-def draw_losses(ax: Axes, title: str, flow: BaseEstimator, X: np.ndarray, y: np.ndarray) -> None:
-    """Training loss along the flow for several alpha, with the law (1 − t)² of alpha = 1."""
-    colors = ("#3b0f70", "#c03a76", "#fe9f6d", "#000000")
-    for alpha, color in zip(PICTURE_ALPHAS, colors, strict=True):
+# %%
+# Two classes.
+
+X, y = load_breast_cancer(return_X_y=True)
+cancer = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
+classifier = AdaptedFlowClassifier(random_state=0)
+compare("breast_cancer", "accuracy", classifier, MLPClassifier(random_state=0), cancer)
+
+# %%
+# Numbers. One split: small differences between test scores are noise.
+
+X, y = load_diabetes(return_X_y=True)
+diabetes = train_test_split(X, y, test_size=0.25, random_state=0)
+regressor = AdaptedFlowRegressor(random_state=0)
+compare("diabetes", "R²", regressor, MLPRegressor(random_state=0), diabetes)
+
+# %%
+# The training loss along the flow. At α = 1 it follows the law; smaller α take the large modes
+# first. Times lie dense early, where the curves of small α bend.
+
+times = (0.01, 0.04, 0.07, *np.linspace(0.1, 0.9, 13), 0.95)
+colors = {0.0: "#3b0f70", 0.1: "#c03a76", 0.5: "#fe9f6d", 1.0: "#000000"}
+figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
+for ax, flow, (X, _, y, _) in zip(axes, (classifier, regressor), (cancer, diabetes), strict=True):
+    for alpha, color in colors.items():
         model = in_pipeline(flow).set_params(
-            model__alpha=alpha, model__t_end=PICTURE_TIMES[-1], model__schedule=PICTURE_TIMES
+            model__alpha=alpha, model__t_end=times[-1], model__schedule=times
         )
         style = {"linestyle": "none"} if alpha == 1 else {"marker": ""}
         FlowDisplay.from_estimator(model.fit(X, y)).plot(ax, line_kw={"color": color, **style})
-    ax.set(title=title, xlim=(0, 1), ylim=(1.5e-3, 1.3))
+    ax.set(xlim=(0, 1), ylim=(1.5e-3, 1.3))
+axes[0].set(title="breast_cancer, classifier")
+axes[1].set(title="diabetes, regressor", ylabel="")
+axes[0].get_legend().remove()
 
+# %%
+# Run as a script, the picture is saved.
 
-def main() -> None:
-    """Read the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", default="quickstart.png", help="where the picture goes")
-    output = parser.parse_args().output
-    # A few hundred rows gain nothing from a second thread, and wait long for one where another
-    # program holds the core. The workers of the search have one thread each already.
-    with threadpool_limits(limits=1):
-        run(output)
-
-
-def run(output: str) -> None:
-    """Both data sets, then the picture into the file ``output``."""
-    classifier = AdaptedFlowClassifier(random_state=0)
-    regressor = AdaptedFlowRegressor(random_state=0)
-    X, y = load_breast_cancer(return_X_y=True)
-    cancer = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
-    X, y = load_diabetes(return_X_y=True)
-    diabetes = train_test_split(X, y, test_size=0.25, random_state=0)
-
-    print("alpha is the flow (0 standard, 1 adapted), not an L2 strength; t_end is when it stops.")
-    print("t_end is chosen for each alpha by cross-validation on the training rows.")
-    print("rank is that of the tangent kernel on the training outputs, at the solution.")
-    compare("breast_cancer", "accuracy", classifier, MLPClassifier(random_state=0), cancer)
-    compare("diabetes", "R²", regressor, MLPRegressor(random_state=0), diabetes)
-    print("\nOne split: small differences between test scores are noise.")
-
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    draw_losses(left, "breast_cancer, classifier", classifier, cancer[0], cancer[2])
-    draw_losses(right, "diabetes, regressor", regressor, diabetes[0], diabetes[2])
-    left.get_legend().remove()
-    right.set_ylabel("")
-    figure.suptitle(
-        r"Training loss along the flow: $\alpha = 1$ follows the law, "
-        r"smaller $\alpha$ take the large modes first"
-    )
-    figure.savefig(output, dpi=130)
-    print(f"Loss against time for every alpha, with the law (1 - t)^2: {output}")
-
-
-if __name__ == "__main__":
-    main()
+parser = argparse.ArgumentParser()
+parser.add_argument("--output", default="quickstart.png", help="where the picture goes")
+figure.savefig(parser.parse_args().output, dpi=130)

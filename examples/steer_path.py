@@ -1,22 +1,21 @@
-"""Steer a network along curves of one's own: prescribe the outputs x(s), find θ(s) by θ' = D⁺x'.
+r"""
+Steering a path
+===============
 
-Six inputs, two outputs each: six points in the plane, which start where a random network puts
-them. Each shall travel along its own spiral to a corner of a hexagon. Then two of the inputs are
-made equal and their curves part halfway: no network can follow both, and `follow_path` says so.
-
-Prints what happened and saves one picture. Runs in seconds.
+A network can be led along curves of one's own: prescribe the outputs :math:`x(s)` and find
+:math:`\theta(s)` by :math:`\theta' = D^+ x'`. Six inputs with two outputs each are six points in
+the plane, which start where a random network puts them. Each shall travel along its own spiral to a
+corner of a hexagon. Then two of the inputs are made equal and their curves part halfway: no network
+can follow both, and ``follow_path`` says so.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 from dataclasses import dataclass
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sklearn_gflow.dynamics import Steering, follow_path
 from sklearn_gflow.geometry import LayeredNetwork, OutputMap
@@ -25,6 +24,9 @@ N_SAMPLES, N_OUTPUTS = 6, 2
 FORK = 0.5
 TIMES = np.linspace(0, 1, 101).tolist()
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+# %%
+# The curves.
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Spirals:
         return (1 - s) * self.starts + s * goals @ turn
 
 
+# %%
+# Steering a network along them.
+
+
 def hexagon() -> torch.Tensor:
     """Goals of the points."""
     angles = torch.arange(N_SAMPLES, dtype=torch.float64) * (2 * math.pi / N_SAMPLES)
@@ -84,6 +90,11 @@ def steer(X: torch.Tensor, groups: tuple[int, ...], feasibility: float) -> tuple
     return path, follow_path(output_map, theta, path, TIMES, feasibility=feasibility)
 
 
+# %%
+# Six inputs, then two of them equal, twice: once only as far as the path can be followed, and once
+# by the nearest that the network can do.
+
+
 def report(title: str, steering: Steering) -> None:
     """One line: how far the network came, and how close to the path."""
     print(
@@ -91,6 +102,23 @@ def report(title: str, steering: Steering) -> None:
         f"rank {steering.rank[-1]:g} of {N_SAMPLES * N_OUTPUTS}, "
         f"drift {steering.drift[-1]:.1e}, infeasible part {steering.infeasible[-1]:.1e}"
     )
+
+
+X = torch.randn(N_SAMPLES, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+twins = X.clone()
+twins[1] = twins[0]
+pairs = (0, 0, 2, 3, 4, 5)
+
+path, free = steer(X, tuple(range(N_SAMPLES)), 1e-3)
+forked, stopped = steer(twins, pairs, 1e-3)
+_, nearest = steer(twins, pairs, 1.0)
+report("six inputs", free)
+report("two of them equal", stopped)
+report("the same, whatever is feasible", nearest)
+
+
+# %%
+# Prescribed curves, realised ones, and the part of the motion that is out of reach.
 
 
 def draw_paths(ax: Axes, title: str, path: Spirals, steering: Steering) -> None:
@@ -107,63 +135,36 @@ def draw_paths(ax: Axes, title: str, path: Spirals, steering: Steering) -> None:
     ax.grid(visible=True, alpha=0.25)
 
 
-def main() -> None:
-    """Read the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", default="steer_path.png", help="where the picture goes")
-    run(parser.parse_args().output)
-
-
-def run(output: str) -> None:
-    """Steer three times, print, and save the picture into the file ``output``."""
-    X = torch.randn(N_SAMPLES, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    twins = X.clone()
-    twins[1] = twins[0]
-    pairs = (0, 0, 2, 3, 4, 5)
-
-    path, free = steer(X, tuple(range(N_SAMPLES)), 1e-3)
-    forked, stopped = steer(twins, pairs, 1e-3)
-    _, nearest = steer(twins, pairs, 1.0)
-    report("six inputs", free)
-    report("two of them equal", stopped)
-    report("the same, whatever is feasible", nearest)
-
-    figure = Figure(figsize=(13, 4.8), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    draw_paths(left, "six inputs: every curve is followed", path, free)
-    draw_paths(middle, "two equal inputs: followed up to the fork", forked, nearest)
-    left.set_ylabel("second output")
-    for ax in (left, middle):
-        ax.set(xlim=(-2.4, 2.4), ylim=(-2.2, 2.8))
-    fork = stopped.outputs[-2].view(N_SAMPLES, N_OUTPUTS)[0]
-    middle.annotate(
-        "here the curves part, but one\ninput cannot have two outputs", fork.tolist(), (0.02, 0.89),
-        textcoords="axes fraction", arrowprops={"arrowstyle": "->", "color": "0.3"}, color="0.3",
-    )  # fmt: skip
-    left.plot([], [], color="0.4", alpha=0.25, linewidth=7, label="prescribed")
-    left.plot([], [], color="0.4", linewidth=1.8, label="realised")
-    left.legend(loc="upper left", ncols=2, framealpha=0.95)
-    for steering, label, color in (
-        (nearest, "two equal inputs", "#d55e00"),
-        (free, "six inputs: none", "#0072b2"),
-    ):
-        right.plot(
-            steering.times[1:],
-            np.maximum(steering.infeasible[1:], 1e-16),  # zero has no logarithm
-            color=color,
-            label=label,
-        )
-    right.axhline(1e-3, color="0.5", linestyle="--", linewidth=1, label="limit of feasibility")
-    right.axvline(FORK, color="0.5", linestyle=":", linewidth=1, label="the fork")
-    right.set(
-        title=r"infeasible part $|P^\perp x'|\,/\,|x'|$", xlabel="$s$ along the path",
-        yscale="log", ylim=(1e-17, 3), xlim=(0, 1),
-    )  # fmt: skip
-    right.grid(visible=True, alpha=0.25)
-    right.legend(loc="center right", framealpha=0.95, fontsize="small")
-    figure.savefig(output, dpi=130)
-    print(f"Prescribed and realised curves, and the infeasible part: {output}")
-
-
-if __name__ == "__main__":
-    main()
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
+draw_paths(left, "six inputs: every curve is followed", path, free)
+draw_paths(middle, "two equal inputs: followed up to the fork", forked, nearest)
+left.set_ylabel("second output")
+for ax in (left, middle):
+    ax.set(xlim=(-2.4, 2.4), ylim=(-2.2, 2.8))
+fork = stopped.outputs[-2].view(N_SAMPLES, N_OUTPUTS)[0]
+middle.annotate(
+    "here the curves part, but one\ninput cannot have two outputs", fork.tolist(), (0.02, 0.89),
+    textcoords="axes fraction", arrowprops={"arrowstyle": "->", "color": "0.3"}, color="0.3",
+)  # fmt: skip
+left.plot([], [], color="0.4", alpha=0.25, linewidth=7, label="prescribed")
+left.plot([], [], color="0.4", linewidth=1.8, label="realised")
+left.legend(loc="upper left", ncols=2, framealpha=0.95)
+for steering, label, color in (
+    (nearest, "two equal inputs", "#d55e00"),
+    (free, "six inputs: none", "#0072b2"),
+):
+    right.plot(
+        steering.times[1:],
+        np.maximum(steering.infeasible[1:], 1e-16),  # zero has no logarithm
+        color=color,
+        label=label,
+    )
+right.axhline(1e-3, color="0.5", linestyle="--", linewidth=1, label="limit of feasibility")
+right.axvline(FORK, color="0.5", linestyle=":", linewidth=1, label="the fork")
+right.set(
+    title=r"infeasible part $|P^\perp x'|\,/\,|x'|$", xlabel="$s$ along the path",
+    yscale="log", ylim=(1e-17, 3), xlim=(0, 1),
+)  # fmt: skip
+right.grid(visible=True, alpha=0.25)
+right.legend(loc="center right", framealpha=0.95, fontsize="small")
+plt.show()

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         AdaptedFlowRegressorCV,
         collapse_scorer,
         deviation_scorer,
+        load,
         ntk_rank_scorer,
+        save,
     )
-    from sklearn_gflow.exceptions import GramMemoryError
+    from sklearn_gflow.exceptions import ArchiveError, GramMemoryError, VersionWarning
     from sklearn_gflow.inputs import (
         PeriodicEncoder,
         PiecewiseLinearEncoder,
@@ -32,19 +34,24 @@ __all__ = [
     "AdaptedFlowClassifierCV",
     "AdaptedFlowRegressor",
     "AdaptedFlowRegressorCV",
+    "ArchiveError",
     "GramMemoryError",
     "PeriodicEncoder",
     "PiecewiseLinearEncoder",
     "SmoothRobustScaler",
     "TableEncoder",
+    "VersionWarning",
     "__version__",
     "collapse_scorer",
     "deviation_scorer",
+    "load",
     "ntk_rank_scorer",
+    "save",
 ]
 
 _ROOMS = ("geometry", "dynamics", "diagnostics", "inputs", "estimators", "plots", "exceptions")
 _INPUTS = ("PeriodicEncoder", "PiecewiseLinearEncoder", "SmoothRobustScaler", "TableEncoder")
+_EXCEPTIONS = ("ArchiveError", "GramMemoryError", "VersionWarning")
 
 
 def __getattr__(name: str) -> Any:
@@ -53,9 +60,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "inputs" if name in _INPUTS else "estimators"
-    if name == "GramMemoryError":
-        room = "exceptions"
+    room = "inputs" if name in _INPUTS else "exceptions" if name in _EXCEPTIONS else "estimators"
     return getattr(import_module(f"{__name__}.{room}"), name)
 
 

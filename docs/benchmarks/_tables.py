@@ -42,6 +42,23 @@ def read(directory: Path, name: str) -> tuple[pd.DataFrame, np.ndarray]:
     return table.drop(columns="target"), table["target"].to_numpy()
 
 
+def cut(
+    X: pd.DataFrame,
+    y: np.ndarray,
+    rows: int,
+    test_rows: int,
+    seed: int,
+    stratify: np.ndarray | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
+    """Training and test rows as they are: at most so many of each, and a third for the test."""
+    test = min(test_rows, len(X) // 3)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=min(rows, len(X) - test), test_size=test, random_state=seed,
+        stratify=stratify,
+    )  # fmt: skip
+    return X_train, X_test, y_train, y_test
+
+
 def split(
     X: pd.DataFrame,
     y: np.ndarray,
@@ -50,12 +67,8 @@ def split(
     seed: int,
     stratify: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Standardised, one-hot encoded training and test rows: at most so many of each."""
-    test = min(test_rows, len(X) // 3)
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, train_size=min(rows, len(X) - test), test_size=test, random_state=seed,
-        stratify=stratify,
-    )  # fmt: skip
+    """The same, standardised and one-hot encoded."""
+    X_train, X_test, y_train, y_test = cut(X, y, rows, test_rows, seed, stratify)
     return (*encoded(X_train, X_test), y_train, y_test)
 
 

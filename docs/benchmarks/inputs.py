@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _machine import header
-from _tables import markdown, parse, read, table_parser
+from _tables import cut, markdown, parse, read, table_parser
 from sklearn import datasets
 from sklearn.metrics import log_loss
-from sklearn.model_selection import train_test_split
 
 from sklearn_gflow import (
     AdaptedFlowClassifierCV,
@@ -33,6 +32,7 @@ from sklearn_gflow import (
 )
 
 OUT = Path(__file__).with_suffix(".md")
+TEST_ROWS = 2000
 NUMBERS, CLASSES = ("bikeshare", "concrete", "california", "boston"), ("vehicle", "credit_g")
 CANDIDATES: dict[str, dict[str, Any]] = {
     "raw": {"encodings": [None]},
@@ -122,16 +122,6 @@ def report(runs: pd.DataFrame) -> list[str]:
     return lines
 
 
-def cut(X: pd.DataFrame, y: np.ndarray, rows: int, seed: int, classes: Any) -> tuple[Any, ...]:
-    """Training and test rows, as they are."""
-    test = min(2000, len(X) // 3)
-    parts = train_test_split(
-        X, y, train_size=min(rows, len(X) - test), test_size=test, random_state=seed,
-        stratify=classes,
-    )  # fmt: skip
-    return tuple(parts)
-
-
 def main() -> None:
     """Measure and write the page."""
     parser = table_parser(__doc__, OUT)
@@ -141,7 +131,7 @@ def main() -> None:
     runs = []
     for name, classify, X, y in tables(arguments.data):
         for seed in range(arguments.draws):
-            part = cut(X, y, arguments.rows, seed, y if classify else None)
+            part = cut(X, y, arguments.rows, TEST_ROWS, seed, y if classify else None)
             for found in measure(part, classify=classify, seed=seed):
                 runs.append({"table": name, "draw": seed, "log-loss": np.nan, **found})
                 print(name, seed, found["candidate"], round(found["test"], 3), flush=True)

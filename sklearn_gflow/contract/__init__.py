@@ -4,6 +4,7 @@ Estimators and transformers import it, and it imports nothing of them.
 """
 
 from sklearn_gflow.contract.checks import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     RealNotInt,
@@ -14,10 +15,18 @@ from sklearn_gflow.contract.checks import (
     validate_data,
 )
 from sklearn_gflow.contract.description import described, parameter
-from sklearn_gflow.contract.state import FittedState
+from sklearn_gflow.contract.estimator import Estimator
+from sklearn_gflow.contract.pages import DocumentedHere
+from sklearn_gflow.contract.state import STAMP, FittedState
 from sklearn_gflow.contract.tags import RawTables
+from sklearn_gflow.contract.versions import VERSION, warn_of_version
 
 __all__ = [
+    "STAMP",
+    "VERSION",
+    "CallbackSupportMixin",
+    "DocumentedHere",
+    "Estimator",
     "FittedState",
     "HasMethods",
     "Interval",
@@ -30,4 +39,5 @@ __all__ = [
     "described",
     "parameter",
     "validate_data",
+    "warn_of_version",
 ]

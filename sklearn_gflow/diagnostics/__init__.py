@@ -15,6 +15,7 @@ from sklearn_gflow.diagnostics.kernel import (
 )
 from sklearn_gflow.diagnostics.leave_one_out import LeaveOneOut
 from sklearn_gflow.diagnostics.posterior import OutputPosterior, TangentPosterior
+from sklearn_gflow.diagnostics.sensitivity import Sensitivity
 
 __all__ = [
     "Collapse",
@@ -24,6 +25,7 @@ __all__ = [
     "LeaveOneOut",
     "NeuralCollapse",
     "OutputPosterior",
+    "Sensitivity",
     "TangentPosterior",
     "adapted_kernel",
     "collapse",

@@ -35,7 +35,8 @@ class Deviation(Callback):
 
     With a ridge DD⁺ stands for P: it says what a step does to the outputs. A callback of `flow`,
     where it steps, and of `reference_flow`, where the equation is integrated. The prediction is of
-    the adapted flow (α = 1); otherwise it is NaN.
+    the adapted flow (α = 1); otherwise it is NaN. In a flow that goes on with another, x₀ and t are
+    those of the first one, and the prediction begins anew with the P^⊥-part of what is measured.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class Deviation(Callback):
         α of the flow.
     """
 
+    changing = ("predicted", "begins_anew")
+
     def __init__(self, targets: Tensor, alpha: float = 1.0) -> None:
         self.targets = targets
         self.alpha = alpha
@@ -52,15 +55,17 @@ class Deviation(Callback):
     def start(self, event: Event) -> Mapping[str, float]:
         """Begin at x₀, where the deviation is zero."""
         if event.state is None:
-            self.initial(event.point)
+            self.initial(event)
         return self._columns(event.point)
 
-    def initial(self, point: Point) -> Tensor:
-        """Remember x₀; e(0) = 0."""
-        self.origin = point.outputs
-        self.way = self.targets - point.outputs
+    def initial(self, event: Event) -> Tensor:
+        """Remember x₀; e there is zero."""
+        first = event.origin or event.point
+        self.origin, self.begun = first.outputs, first.tau
+        self.way = self.targets - first.outputs
         self.length = norm(self.way) or 1.0
-        self.predicted = torch.zeros_like(self.way)
+        self.predicted = self._measured(event.point)
+        self.begins_anew = event.origin is not None
         return self.predicted
 
     def step(self, event: Event) -> Mapping[str, float]:
@@ -68,13 +73,18 @@ class Deviation(Callback):
         if event.state is not None:
             self.predicted = event.state
         elif self.alpha == 1 and event.before is not None and event.factor is not None:
-            self.predicted = self._carried(event.before.tau, event.point.tau, event.factor)
+            before, after = (self._since(p) for p in (event.before, event.point))
+            self.predicted = self._carried(before, after, event.factor)
         return self._columns(event.point)
 
     def rate(self, point: Point, factor: TangentFactor, state: Tensor) -> Tensor:
         """de/dτ = −P e + (1−t)P^⊥(x₀ − y)."""
         outside = factor.fitted(self.way) - self.way
-        return math.exp(-point.tau) * outside - factor.fitted(state)
+        return math.exp(-self._since(point)) * outside - factor.fitted(state)
+
+    def _since(self, point: Point) -> float:
+        """τ from x₀ on; from one that lies at ∞ no time is short of it."""
+        return point.tau - self.begun
 
     def _carried(self, start: float, end: float, factor: TangentFactor) -> Tensor:
         """e at the end of a step from one time τ to another."""
@@ -83,14 +93,20 @@ class Deviation(Callback):
         growth = -math.exp(-start) * math.expm1(start - end)
         if start == end:  # at t = 1 a further step is a Gauss–Newton step
             shrink, growth = 0.0, 0.0
+        if self.begins_anew:  # errors of steps, which ran D takes back, are no part of a prediction
+            shrink, self.begins_anew = 0.0, False
         Pe = factor.fitted(e)
         outside = factor.fitted(self.way) - self.way  # P^⊥(x₀ − y)
         return (e - Pe) + shrink * Pe + growth * outside
 
+    def _measured(self, point: Point) -> Tensor:
+        """x̃(t) − line(t)."""
+        t = float(t_from_tau(self._since(point)))
+        return point.outputs - torch.lerp(self.origin, self.targets, t)
+
     def _columns(self, point: Point) -> dict[str, float]:
         """Measured and predicted deviation at a point."""
-        line = torch.lerp(self.origin, self.targets, float(t_from_tau(point.tau)))
-        measured = norm(point.outputs - line) / self.length
+        measured = norm(self._measured(point)) / self.length
         predicted = norm(self.predicted) / self.length
         return {
             "deviation": measured,

@@ -126,13 +126,13 @@ class KernelDrift(Callback):
         self.n_probes = n_probes
 
     def start(self, event: Event) -> Mapping[str, float]:
-        """Apply G₀ to the probes."""
+        """Apply G₀ to the probes; in a flow that goes on it is that of the first one."""
         like = event.point.outputs
         generator = torch.Generator().manual_seed(0)
         signs = torch.randint(0, 2, (self.n_probes, len(like)), generator=generator)
         self.probes = (2.0 * signs - 1).to(like).mT
-        self.at_start = event.point.tangent.gram_times(self.probes)
-        return {"ntk_drift": 0.0}
+        self.at_start = (event.origin or event.point).tangent.gram_times(self.probes)
+        return {"ntk_drift": 0.0} if event.origin is None else self.step(event)
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Compare G with G₀ on the probes."""

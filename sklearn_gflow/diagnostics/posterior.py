@@ -132,7 +132,7 @@ class OutputPosterior:
 
     def mean(self, cross: Tensor) -> Tensor:
         """Posterior mean at the columns of Θ(xᵢ, x), shape (n_samples, m)."""
-        return self._weighted(cross).mT @ (self._coordinates / (self.eigenvalues + self._ratio))
+        return cross.double().mT @ self._coefficients
 
     def variance(self, cross: Tensor, diagonal: Tensor) -> Tensor:
         """Variance of a new observation at the columns of Θ(xᵢ, x), Θ(x, x) the ``diagonal``."""
@@ -161,6 +161,12 @@ class OutputPosterior:
     def _coordinates(self) -> Tensor:
         """VᵀW^½y."""
         return self.vectors.mT @ (self.weights.sqrt() * self.targets)
+
+    @cached_property
+    def _coefficients(self) -> Tensor:
+        """W^½V(Λ + ρ)⁻¹VᵀW^½y, of which all means are made."""
+        inverse = self._coordinates / (self.eigenvalues + self._ratio)
+        return self.weights.sqrt() * (self.vectors @ inverse)
 
     @property
     def _ratio(self) -> float:

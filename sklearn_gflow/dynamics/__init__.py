@@ -5,22 +5,30 @@
 same callbacks. Notation: docs/notation.md.
 """
 
-from sklearn_gflow.dynamics.blocks import BlockOptions, RowSource, block_flow
+from sklearn_gflow.dynamics.blocks import block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
-from sklearn_gflow.dynamics.epochs import Epoch, decaying_epochs, timed_epochs
+from sklearn_gflow.dynamics.epochs import (
+    Epoch,
+    decaying_epochs,
+    open_epochs,
+    share_of,
+    timed_epochs,
+)
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.flow import flow
 from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
+from sklearn_gflow.dynamics.rows import BlockOptions, RowSource
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
+from sklearn_gflow.dynamics.state import Keeper, Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
-from sklearn_gflow.dynamics.stopping import BestPoint, LossReached
+from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 
 __all__ = [
     "METHODS",
@@ -29,21 +37,27 @@ __all__ = [
     "BlockOptions",
     "Callback",
     "Callbacks",
+    "Carried",
     "Epoch",
     "Event",
     "Fixed",
     "FlowOptions",
     "FrozenFlow",
+    "Keeper",
     "LossReached",
     "Metric",
+    "Origin",
     "Outcome",
     "Point",
+    "Resumable",
     "RowSource",
     "Schedule",
+    "State",
     "Steering",
     "Step",
     "Stepper",
     "Trajectory",
+    "WhileGaining",
     "block_flow",
     "decaying_epochs",
     "equal_steps",
@@ -55,11 +69,13 @@ __all__ = [
     "mean_diagonal",
     "metric_scale",
     "needs_eigenvectors",
+    "open_epochs",
     "output_field",
     "parameter_field",
     "reference_flow",
     "s_from_tau",
     "sampled_path",
+    "share_of",
     "t_from_tau",
     "tau_from_t",
     "timed_epochs",

@@ -9,23 +9,25 @@ pseudoinverse, and a block of all rows is the full-batch flow again. Notation: d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
+from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
+from sklearn_gflow.dynamics.rows import AllRows, BlockOptions, Cuts, Place, RowSource, evaluated
+from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.step import chord
-from sklearn_gflow.dynamics.trajectory import Trajectory
+from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
@@ -37,7 +39,7 @@ from sklearn_gflow.geometry import (
 )
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["BlockOptions", "RowSource", "block_flow"]
+__all__ = ["block_flow"]
 
 # An epoch may raise the loss by this share of the least loss that was recorded, and of the loss at
 # the start. The noise of long steps explains the first. Over the start less is allowed, since short
@@ -48,47 +50,14 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
-# The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
-_EVALUATED_ROWS = 2048
-
-
-class RowSource(Protocol):
-    """Rows, handed out in blocks."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-
-    @property
-    def total_weight(self) -> float:
-        """N: the sum of their weights."""
-
-    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
-        """The output map of some rows and the cost on it, in the precision of the steps."""
-
-
-@dataclass(frozen=True)
-class BlockOptions:
-    """What a flow over blocks has beyond `FlowOptions`.
-
-    Parameters
-    ----------
-    batch_size : int
-        Largest number of rows a block; blocks differ by one row at most, so that no block is
-        a short rest with a long step.
-    shuffle : bool
-        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
-    momentum : float
-        μ in [0, 1): share of the last step that a block keeps where it does not see it,
-        Δθ = Dᵀ f(G) r + μ(1 − D⁺D) Δθ_last. The outputs of the block move as without it.
-    seed : int
-        Of the blocks.
-    """
-
-    batch_size: int
-    shuffle: bool = True
-    momentum: float = 0.0
-    seed: int = 0
+# Where a closing epoch follows.
+_CLOSED = (
+    Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
+)  # fmt: skip
+_BLOCKS = BlockOptions(256)
+_FLOWING, _CLOSING, _DONE = range(3)
+# Of the loop, besides the parts that know their own state.
+_CHANGING = ("phase", "ended", "gone", "least_met", "undone", "rejected", "last_step")
 
 
 def block_flow(
@@ -96,11 +65,14 @@ def block_flow(
     theta: Tensor,
     epochs: Sequence[Epoch],
     options: FlowOptions = FlowOptions(),
-    blocks: BlockOptions = BlockOptions(256),
+    blocks: BlockOptions = _BLOCKS,
     *,
     probe: tuple[DifferentiableMap, Cost],
     kernel: DifferentiableMap | None = None,
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
+    closing: Epoch | None = None,
+    keeper: Keeper | None = None,
 ) -> Trajectory:
     """Follow the α-flow over random row blocks.
 
@@ -132,6 +104,13 @@ def block_flow(
     callbacks : sequence of Callback
         They see the start and the end of every epoch, at the outputs of the probe. An epoch that
         they reject is undone.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
+    closing : Epoch, optional
+        One more, over all rows and from the best point of the callbacks, where one of them ended
+        the flow or the epochs are used up. Its end is the solution.
+    keeper : Keeper, optional
+        Of the state of this flow, between its blocks.
 
     Returns
     -------
@@ -139,28 +118,29 @@ def block_flow(
         A point for the start and one for each epoch, with the loss of all rows. The column
         "undone" counts the epochs that were undone before it. Failure is an outcome.
     """
-    point = Point.at(*probe, 0.0, theta.to(probe[0].dtype))
+    begun = theta if origin is None else origin.theta
+    point = Point.at(*probe, 0.0, begun.to(probe[0].dtype))
     hung = Callbacks(callbacks)
     loop = _BlockLoop(
         source, options, blocks, probe, kernel, hung,
         trajectory=Trajectory(source.total_weight, metric_scale(point.tangent, options)),
         left=list(epochs)[::-1],
+        iterates=Iterates.at(theta, averaged=blocks.averaged),
+        cuts=Cuts(blocks, source.n_samples),
+        keeper=keeper,
     )  # fmt: skip
     del point
     try:
-        loop.run(theta)
+        loop.begin(origin)
+        if keeper is not None and keeper.state is not None:
+            loop.restore(keeper.state)
+        loop.run()
+        loop.trajectory.selected = hung.best
+        if closing is not None and hung.best is not None and loop.trajectory.outcome in _CLOSED:
+            loop.close(*hung.best, closing)
     finally:
         hung.end(loop.trajectory)
-    loop.trajectory.selected = hung.best
     return loop.trajectory
-
-
-class _AllRows(NamedTuple):
-    """C, the least C and |r|, of all rows."""
-
-    loss: float
-    least: float
-    residual: float
 
 
 @dataclass
@@ -175,92 +155,184 @@ class _BlockLoop:
     callbacks: Callbacks
     trajectory: Trajectory
     left: list[Epoch]  # in reverse: the next epoch is the last of the list
+    iterates: Iterates
+    cuts: Cuts
+    keeper: Keeper | None
+    place: Place | None = None  # in the epoch that is under way
+    phase: int = _FLOWING
+    ended: str | None = None  # the name of the outcome, once there is one
+    gone: float = 0.0  # time τ of what was closed
+    least_met: float = math.inf  # of the losses that the blocks of an epoch met
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
     failure: str = ""
-    generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def run(self, theta: Tensor) -> None:
-        self.generator.manual_seed(self.blocks.seed)
-        all_rows = self._evaluate(theta)
-        progress = Progress(all_rows.residual, all_rows.loss, all_rows.least, self.options)
-        point = self._point(0.0, all_rows.loss, theta)
-        self._record(point, None)
-        while (outcome := self._finished(progress, all_rows.residual)) is None:
-            epoch = self.left.pop()
-            after = self._try(point, epoch)
+    def begin(self, origin: Origin | None) -> None:
+        """Record the start, and show it to the callbacks."""
+        if self.blocks.carried is not None:
+            self.last_step = self.blocks.carried.last_step
+        theta = self.iterates.shown
+        begun = self.all_rows = evaluated(self.source, theta)
+        self.point, first = self._point(0.0, begun.loss, theta), None
+        if origin is not None:
+            begun = evaluated(self.source, origin.theta)
+            first = self._point(-origin.tau, begun.loss, origin.theta)
+        self.progress = Progress(begun.residual, begun.loss, begun.least, self.options)
+        self.highest = begun.loss
+        self._record(Event(self.point, origin=first))
+
+    def state(self) -> State:
+        """All that blocks have changed; θ after the last epoch, if it is shown, is recorded."""
+        return {
+            **{name: part.state() for name, part in self._parts().items()},
+            **{name: getattr(self, name) for name in _CHANGING},
+            "left": [tuple(epoch) for epoch in self.left],
+            "all_rows": tuple(self.all_rows),
+            "iterates": self.iterates.plain(),
+            "place": self.place and self.place.plain(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where the flow was left, be it between two blocks of an epoch."""
+        for name, part in self._parts().items():
+            part.restore(state[name])
+        for name in _CHANGING:
+            setattr(self, name, state[name])
+        self.left = [Epoch(*epoch) for epoch in state["left"]]
+        self.all_rows, self.iterates = AllRows(*state["all_rows"]), Iterates(*state["iterates"])
+        self.place = state["place"] and Place.of(state["place"])
+        recorded = self.trajectory
+        self.point = self._point(recorded.tau[-1], recorded.loss[-1], recorded.thetas[-1])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "trajectory": self.trajectory, "cuts": self.cuts,
+            "progress": self.progress, "callbacks": self.callbacks,
+        }  # fmt: skip
+
+    def _keep(self, *, ended: bool = False) -> None:
+        if self.keeper is not None:
+            self.keeper.keep(self.state, ended=ended)
+
+    def run(self) -> None:
+        if self.ended is None and (outcome := self._flow()) is not None:
+            self.ended = outcome.name
+            self._keep(ended=True)
+        self.trajectory.carried = self._carried()
+        self.trajectory.detail = self._detail()
+        if self.ended is not None:
+            self.trajectory.outcome = Outcome[self.ended]
+
+    def _flow(self) -> Outcome | None:
+        """Go over epochs; why they ended, or None where they failed, which the record tells."""
+        while (outcome := self._finished()) is None:
+            after = self._advance()
             if self.failure:
-                outcome = Outcome.FACTORIZATION_FAILED
-                break
-            if after is None:
-                continue
+                after = Outcome.FACTORIZATION_FAILED
             if isinstance(after, Outcome):
-                outcome = after
-                break
-            before, (point, all_rows) = point, after
-            progress.count(before.loss, point.loss)
-            self._record(point, before)
-        self.trajectory.outcome = outcome
-        self.trajectory.detail = self.failure
-        if self.undone:
-            fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
-            self.trajectory.detail += (
-                f"{self.undone} epochs {fault} and were undone, "
-                "the rest of the way went with shorter steps"
-            )
+                self.trajectory.outcome = after
+                return None
+            if after is not None:
+                before, (self.point, self.all_rows) = self.point, after
+                self.progress.count(before.loss, self.point.loss)
+                self._record(Event(self.point, before))
+            self._keep()
+        return outcome
 
-    def _finished(self, progress: Progress, residual: float) -> Outcome | None:
-        start = progress.initial + self.trajectory.loss[0]
+    def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
+        """One epoch over all rows from the best point; its end is the solution, unless it fails."""
+        recorded = self.trajectory
+        if self.phase != _DONE:
+            before = self._point(recorded.tau[-1], recorded.loss[best], theta)
+            if self.phase == _FLOWING:
+                self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
+                self.left, self.last_step = [epoch], None
+            self.cuts.take_all()
+            self.point = self._point(before.tau + self.gone, before.loss, self.iterates.shown)
+            while self.left or self.place:
+                after = self._advance()
+                recorded.detail = self._detail()
+                if self.failure or isinstance(after, Outcome):
+                    return
+                if after is not None:
+                    self.point, self.gone = after[0], after[0].tau - before.tau
+                self._keep()
+            self._record(Event(self.point, before))
+            self.phase = _DONE
+            self._keep(ended=True)
+        recorded.selected, recorded.carried = None, self._carried()
+
+    def _carried(self) -> Carried:
+        return Carried(self.cuts.generator, self.last_step)
+
+    def _detail(self) -> str:
+        """What the outcome does not say."""
+        if not self.undone:
+            return self.failure
+        fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
+        return (
+            f"{self.failure}{self.undone} epochs {fault} and were undone, "
+            "the rest of the way went with shorter steps"
+        )
+
+    def _finished(self) -> Outcome | None:
+        start = self.progress.initial + self.trajectory.loss[0]
         if not math.isfinite(start + self.trajectory.scale):
             return Outcome.DIVERGED
-        if progress.converged(residual):
+        if self.progress.converged(self.all_rows.residual):
             return Outcome.CONVERGED
         if self.callbacks.outcome is not None:
             return self.callbacks.outcome
-        if not self.left:
+        if not self.left and self.place is None:
             return Outcome.REACHED_END
-        return progress.exhausted(self.trajectory.n_steps)
+        return self.progress.exhausted(self.trajectory.n_steps)
 
-    def _try(self, point: Point, epoch: Epoch) -> tuple[Point, _AllRows] | Outcome | None:
+    def _advance(self) -> tuple[Point, AllRows] | Outcome | None:
+        """Try the epoch that is under way, or the next one."""
+        place = self.place or Place(self.left.pop(), self.cuts.generator, self.iterates)
+        after = self._try(self.point, place)
+        self.place = None
+        return after
+
+    def _try(self, point: Point, place: Place) -> tuple[Point, AllRows] | Outcome | None:
         """The point after an epoch; None where it was undone, an outcome where that is no use."""
-        theta, met = self._epoch(point.theta, epoch)
+        epoch = place.epoch
+        iterates, met = self._epoch(place)
         if self.failure:
             return None
+        theta = iterates.shown
         # An epoch that was given up on the way need not be evaluated.
-        after = self._evaluate(theta) if self._bears(met) else _AllRows(met, 0.0, 0.0)
+        after = evaluated(self.source, theta) if self._bears(met) else AllRows(met, 0.0, 0.0)
         if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
+                self.iterates, self.least_met = iterates, min(met, self.least_met)
                 return end, after
             return self._undo(epoch, Outcome.REJECTED)
         finite = math.isfinite(after.loss)
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
-    def _epoch(self, theta: Tensor, epoch: Epoch) -> tuple[Tensor, float]:
-        """Let every block flow once; stops early where the epoch is lost.
+    def _epoch(self, place: Place) -> tuple[Iterates, float]:
+        """Let every block that is left flow once; stops early where the epoch is lost.
 
         The second is what the blocks had of the loss, each before its step: of all N rows it is
         as much as their loss, while nothing blows up.
         """
-        blocks, met = list(self._cut()), 0.0
-        for rows, h in zip(blocks, epoch.steps(len(blocks)), strict=True):
-            output_map, cost = self.source.block(rows)
-            point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
+        self.cuts.generator = place.generator
+        blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
+        lengths = place.epoch.steps(len(blocks))
+        for k in range(place.done, len(blocks)):
+            output_map, cost = self.source.block(blocks[k])
+            point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, h) if self._bears(met) else None
+            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
             if step is None:
                 break
-            theta = theta + step
-        return theta, met
-
-    def _cut(self) -> Iterator[Tensor]:
-        """The blocks of an epoch; rows ascend in a block, for sources on disk."""
-        n_blocks = math.ceil(self.source.n_samples / self.blocks.batch_size)
-        if not self.blocks.shuffle:
-            return iter(torch.arange(self.source.n_samples).tensor_split(n_blocks))
-        order = torch.randperm(self.source.n_samples, generator=self.generator)
-        return (rows.sort().values for rows in order.tensor_split(n_blocks))
+            iterates = iterates.moved(step)
+            self.place = place._replace(iterates=iterates, done=k + 1, met=met)
+            self._keep()
+        return iterates, met
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -268,6 +340,9 @@ class _BlockLoop:
         """Δθ of one block; None where it is not to be had."""
         options = self.options
         try:
+            if self.blocks.parabolic and cost.bounded:
+                h, cost = h * cost.unit, cost.parabola(point.outputs)
+                point = replace(point, residual=cost.residual(point.outputs))
             ridge = self._ridge(point.tangent)
             factor = factorize(
                 point.tangent,
@@ -317,13 +392,16 @@ class _BlockLoop:
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""
         # The least loss, and not the last, counts: many small rises would add up to a large one.
-        recorded = self.trajectory.loss
-        bound = min((1 + _RISE) * min(recorded), (1 + _RISE_OVER_START) * recorded[0])
-        return bound + _RISE_FLOOR * recorded[0]
+        start = self.highest
+        bound = min((1 + _RISE) * min(self.trajectory.loss), (1 + _RISE_OVER_START) * start)
+        return bound + _RISE_FLOOR * start
 
     def _bears(self, met: float) -> bool:
         """Whether an epoch whose blocks met that loss may go on; where it is NaN it may not."""
-        return met <= _LOST * self._bound()
+        bound = self._bound()
+        if self.blocks.averaged:  # what blocks meet is above the loss of the mean
+            bound = max(bound, (1 + _RISE) * min(self.least_met, self.trajectory.loss[0]))
+        return met <= _LOST * bound
 
     def _undo(self, epoch: Epoch, reason: Outcome) -> Outcome | None:
         """Put the epoch back, and halve the steps of all that are left; the reason, if in vain."""
@@ -335,32 +413,18 @@ class _BlockLoop:
         self.left = [half for rest in [*self.left, epoch] for half in reversed(rest.halves())]
         return None
 
-    def _evaluate(self, theta: Tensor) -> _AllRows:
-        """Loss, the least loss and |r|, of all rows."""
-        loss = least = square = 0.0
-        for start in range(0, self.source.n_samples, _EVALUATED_ROWS):
-            rows = slice(start, min(start + _EVALUATED_ROWS, self.source.n_samples))
-            output_map, cost = self.source.block(rows)
-            x = output_map.outputs(theta.to(output_map.dtype))
-            loss += cost.total_weight * cost.value(x)
-            least += cost.total_weight * cost.least(x)
-            residual = cost.residual(x)
-            square += float(residual @ residual)
-        total = self.source.total_weight
-        return _AllRows(loss / total, least / total, math.sqrt(square))
-
     def _point(self, tau: float, loss: float, theta: Tensor) -> Point:
         """θ with the outputs of the probe and the loss of all rows."""
         output_map, cost = self.probe
         tangent = output_map.linearize(theta.to(output_map.dtype))
         return Point(tau, theta, tangent, loss, cost.residual(tangent.outputs))
 
-    def _record(self, point: Point, before: Point | None) -> None:
+    def _record(self, event: Event) -> None:
+        point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
         self._look_at_kernel(point)
         self.trajectory.add_columns({"undone": float(self.undone)})
-        event = Event(point, before)
-        tell = self.callbacks.start if before is None else self.callbacks.step
+        tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
 
     def _look_at_kernel(self, point: Point) -> None:

@@ -6,21 +6,23 @@ They show it an `Event` at the start and after each step, mark or epoch. Notatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.geometry import TangentFactor
 
 if TYPE_CHECKING:
     from sklearn_gflow.dynamics.trajectory import Trajectory
 
-__all__ = ["Callback", "Callbacks", "Event", "merged"]
+__all__ = ["Callback", "Callbacks", "Event"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,30 @@ class Event:
         Of D at ``before``, where the flow has one; over blocks it has not.
     state : Tensor or None
         What `Callback.rate` was integrated to, by the integrators that do so.
+    columns : dict of float
+        What the callbacks in front of this one have just said of the point.
+    error : float
+        Of the step, relative to |x* − x₀|; NaN where the flow knows none.
+    origin : Point or None
+        At the start of a flow that goes on with another: where that began, at a time before zero.
     """
 
     point: Point
     before: Point | None = None
     factor: TangentFactor | None = None
     state: Tensor | None = None
+    columns: Mapping[str, float] = field(default_factory=dict)
+    error: float = math.nan
+    origin: Point | None = None
 
 
-class Callback:
+class Callback(Resumable):
     """Base of all callbacks of a flow. Each method does nothing unless it is overridden.
 
     The order of calls is `start`, then for each step `accepts` and `step`, with ``outcome`` read
-    after each of them, and `end`. Columns have a value at every point or at none.
+    after each of them, and `end`. Columns have a value at every point or at none. A flow that goes
+    on from a state it was left in calls `start` and then `restore`: what steps change is named in
+    ``changing``.
 
     Attributes
     ----------
@@ -85,7 +98,7 @@ class Callback:
 
     # -- a further state, for the integrators that carry one along with θ --------------------------
 
-    def initial(self, point: Point) -> Tensor | None:
+    def initial(self, event: Event) -> Tensor | None:
         """Value of that state at the start, shape (m,); None if there is none."""
         return None
 
@@ -116,11 +129,29 @@ class Callbacks(Callback):
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.start(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.start(replace(event, columns=columns))}
+        return columns
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Show the event to all callbacks; returns the columns of all of them."""
-        return merged([callback.step(event) for callback in self.callbacks])
+        columns: dict[str, float] = {}
+        for callback in self.callbacks:
+            columns = {**columns, **callback.step(replace(event, columns=columns))}
+        return columns
+
+    def state(self) -> State:
+        """That of each one that has a state: others may come and go."""
+        return {"each": [callback.state() for callback in self._with_state()]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Hand each its own."""
+        for callback, own in zip(self._with_state(), state["each"], strict=True):
+            callback.restore(own)
+
+    def _with_state(self) -> list[Callback]:
+        return [callback for callback in self.callbacks if callback.state()]
 
     def accepts(self, before: Point, after: Point) -> bool:
         """Whether all accept."""
@@ -136,8 +167,3 @@ class Callbacks(Callback):
         with ExitStack() as stack:
             for callback in reversed(self.callbacks):
                 stack.callback(callback.end, trajectory)
-
-
-def merged(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Columns of several callbacks at one point; of two with one name the last counts."""
-    return {name: value for some in columns for name, value in some.items()}

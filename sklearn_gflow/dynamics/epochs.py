@@ -1,21 +1,26 @@
 """Epochs of a flow over row blocks: how long the steps of each are.
 
-They decay linearly to zero, or are constant between given times. The lengths of the epochs add up
-to the time of the flow. Times are τ = s/N. Notation: docs/notation.md.
+They decay linearly to zero, are constant between given times, or fall as 1/k without an end. The
+lengths of the epochs add up to the time of the flow. Times are τ = s/N. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-__all__ = ["Epoch", "decaying_epochs", "timed_epochs"]
+__all__ = ["Epoch", "decaying_epochs", "open_epochs", "share_of", "timed_epochs"]
 
 # Length of the first steps of decaying epochs. With ½ a flow takes twice as many epochs and reaches
 # the same scores.
 _FIRST_LENGTH = 1.0
+# After so many epochs the steps of a flow without an end are half as long as at its start. Steps of
+# constant length generalise worse, those that fall as 1/√k as well (docs/benchmarks/blocks.md).
+_HALF_LIFE = 4.0
+_ROUNDING = 1e-9
 
 
 class Epoch(NamedTuple):
@@ -72,8 +77,35 @@ def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
     return [Epoch(*pair) for pair in pairwise(edges)]
 
 
+def open_epochs(n_epochs: int, first: float = _FIRST_LENGTH) -> list[Epoch]:
+    """Epochs of a flow that may end at any time: steps first/(1 + k/4) long after k epochs.
+
+    Parameters
+    ----------
+    n_epochs : int
+        How many it takes at most.
+    first : float
+        Length of the first steps.
+
+    Returns
+    -------
+    list of Epoch
+    """
+    edges = [first / (1 + k / _HALF_LIFE) for k in range(n_epochs + 1)]
+    return [Epoch(*pair) for pair in pairwise(edges)]
+
+
 def timed_epochs(taus: Sequence[float]) -> list[Epoch]:
     """Epochs of constant steps that end at the given times τ."""
     edges = [0.0, *taus]
     lengths = [end - start for start, end in pairwise(edges)]
     return [Epoch(h, h) for h in lengths]
+
+
+def share_of(epochs: Sequence[Epoch], tau: float) -> float:
+    """Share of the epochs that have ended at a time τ: each takes as long to compute as any other.
+
+    Of an epoch that was cut into shorter ones it is known when the last of them has ended.
+    """
+    ends = list(accumulate(epoch.length for epoch in epochs))
+    return bisect_right(ends, tau * (1 + _ROUNDING)) / len(ends)

@@ -7,8 +7,9 @@ It factorises the Gram at each point, takes a step as long as its `Schedule` say
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.frozen import needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
 from sklearn_gflow.dynamics.schedule import Schedule
+from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
@@ -44,6 +46,8 @@ def flow(
     schedule: Schedule,
     options: FlowOptions = FlowOptions(),
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
+    keeper: Keeper | None = None,
 ) -> Trajectory:
     """Follow θ' = −(α(DᵀD)⁺ + (1−α)1)∇θC (2.31)–(2.32) from θ.
 
@@ -61,6 +65,10 @@ def flow(
         α, solver, tolerances.
     callbacks : sequence of Callback
         They add columns, may reject a step, end the flow, and say which point is the solution.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
+    keeper : Keeper, optional
+        Of the state of this flow, between its steps.
 
     Returns
     -------
@@ -69,22 +77,28 @@ def flow(
     """
     hung = Callbacks(callbacks)
     point = Point.at(output_map, cost, 0.0, theta)
-    trajectory = Trajectory(output_map.total_weight, metric_scale(point.tangent, options))
-    distance = cost.distance(point.outputs)
+    begun = point if origin is None else origin.point(output_map, cost)
+    trajectory = Trajectory(output_map.total_weight, metric_scale(begun.tangent, options))
+    distance = cost.distance(begun.outputs)
     loop = _Loop(
         output_map, cost, schedule, options, hung, trajectory, point,
-        ridge=options.damping * mean_diagonal(point.tangent) if options.damping else 0.0,
-        limit=cost.minimizer(point.outputs),
+        ridge=options.damping * mean_diagonal(begun.tangent) if options.damping else 0.0,
+        limit=cost.minimizer(begun.outputs),
         distance=distance,
-        settled=distance <= _rounding(point.outputs),
+        settled=distance <= _rounding(begun.outputs),
         progress=Progress(
-            norm(point.residual), point.loss, cost.least(point.outputs), options
+            norm(begun.residual), begun.loss, cost.least(begun.outputs), options
         ),
         hold_gram=hung.uses_gram and options.forms(point.tangent) == "G",
     )  # fmt: skip
-    del point  # or its activations would stay in memory while the flow goes on
+    start = Event(point, origin=None if begun is point else begun)
+    del point, begun  # or their activations would stay in memory while the flow goes on
     try:
-        loop.run()
+        loop.begin(start)
+        del start
+        if keeper is not None and keeper.state is not None:
+            loop.restore(keeper.state)
+        loop.run(keeper)
     finally:
         hung.end(trajectory)
     trajectory.selected = hung.best
@@ -114,10 +128,33 @@ class _Loop:
     hold_gram: bool
     rises: int = 0
 
-    def run(self) -> None:
+    def begin(self, start: Event) -> None:
+        """Record the start, and show it to the callbacks."""
         self._hold(self.point)
         self.trajectory.record(self.point, math.nan, keep_path=self.options.store_path)
-        self.trajectory.add_columns(self.callbacks.start(Event(self.point)))
+        self.trajectory.add_columns(self.callbacks.start(start))
+
+    def state(self) -> State:
+        """All that steps have changed; θ and τ stand in the record."""
+        parts = self._parts()
+        return {"rises": self.rises, **{name: part.state() for name, part in parts.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where the flow was left."""
+        self.rises = state["rises"]
+        for name, part in self._parts().items():
+            part.restore(state[name])
+        tau, theta = self.trajectory.tau[-1], self.trajectory.thetas[-1]
+        self.point = Point.at(self.output_map, self.cost, tau, theta)
+        self._hold(self.point)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "trajectory": self.trajectory, "schedule": self.schedule,
+            "progress": self.progress, "callbacks": self.callbacks,
+        }  # fmt: skip
+
+    def run(self, keeper: Keeper | None) -> None:
         while (outcome := self._finished()) is None:
             advanced = self._advance(self.point)
             if isinstance(advanced, Outcome):
@@ -126,6 +163,10 @@ class _Loop:
             self.progress.count(self.point.loss, advanced.loss)
             self.rises += advanced.loss > self.point.loss
             self.point = advanced
+            if keeper is not None:
+                keeper.keep(self.state)
+        if keeper is not None:
+            keeper.keep(self.state, ended=True)
         self.trajectory.outcome, self.trajectory.end = outcome, self.point.tangent
         notes = [(self.rises, "raised the loss"), (self.schedule.cuts, "were cut short")]
         told = ", ".join(f"{count} steps {what}" for count, what in notes if count)
@@ -191,7 +232,7 @@ class _Loop:
             after = stepper.after(part)
             if part is step:
                 self._hold(after)
-            columns = self.callbacks.step(Event(after, before, stepper.factor))
+            columns = self.callbacks.step(Event(after, before, stepper.factor, error=part.error))
             self.trajectory.record(after, part.error, keep_path=self.options.store_path)
             self.trajectory.add_columns(columns)
             before = after

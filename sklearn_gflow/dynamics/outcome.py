@@ -25,12 +25,15 @@ class Outcome(Enum):
     FACTORIZATION_FAILED = "the Gram could not be factorised"
     EARLY_STOPPED = "the score stopped improving"
     LOSS_REACHED = "the loss fell to the bound that was set"
+    NOTHING_GAINED = "rows held out gained nothing more"
+    OUT_OF_EPOCHS = "the epochs were used up while rows held out still gained"
     REJECTED = "a callback rejected the step"
+    STOPPED = "a callback ended the flow"
 
     @property
     def complete(self) -> bool:
         """Whether the flow came to an end that was asked for, or to an equilibrium."""
         return self in (
             Outcome.REACHED_END, Outcome.CONVERGED, Outcome.EQUILIBRIUM, Outcome.EARLY_STOPPED,
-            Outcome.LOSS_REACHED,
+            Outcome.LOSS_REACHED, Outcome.NOTHING_GAINED, Outcome.OUT_OF_EPOCHS, Outcome.STOPPED,
         )  # fmt: skip

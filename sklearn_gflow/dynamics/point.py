@@ -6,12 +6,13 @@ The flows hand points to their schedules and callbacks. Notation: docs/notation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sklearn_gflow.geometry import Cost, DifferentiableMap, TangentMap
 
-__all__ = ["Point"]
+__all__ = ["Origin", "Point"]
 
 
 @dataclass(frozen=True)
@@ -53,3 +54,25 @@ class Point:
     def outputs(self) -> Tensor:
         """x(θ), shape (Q·N,)."""
         return self.tangent.outputs
+
+
+class Origin(NamedTuple):
+    """Where a flow began that another goes on with.
+
+    What a flow measures at its start (c, the ridge, the unit of errors, the line, the kernel whose
+    drift is told) is then measured there, so that several flows in a row are one.
+
+    Attributes
+    ----------
+    theta : Tensor of shape (K,)
+        θ₀.
+    tau : float
+        The time τ that has passed since; may be ∞.
+    """
+
+    theta: Tensor
+    tau: float
+
+    def point(self, output_map: DifferentiableMap, cost: Cost) -> Point:
+        """The point there, on the clock of the flow that goes on: its time is before zero."""
+        return Point.at(output_map, cost, -self.tau, self.theta)

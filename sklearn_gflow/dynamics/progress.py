@@ -9,11 +9,12 @@ import math
 
 from sklearn_gflow.dynamics.options import FlowOptions
 from sklearn_gflow.dynamics.outcome import Outcome
+from sklearn_gflow.dynamics.state import Resumable
 
 __all__ = ["Progress"]
 
 
-class Progress:
+class Progress(Resumable):
     """Convergence by the residual r = −N∇ₓC, patience by the loss.
 
     The residual of a cost can stand still while its loss falls, as that of the Huber loss far
@@ -29,6 +30,8 @@ class Progress:
     options : FlowOptions
         ``tol``, ``max_iter`` and ``n_iter_no_change`` of the flow.
     """
+
+    changing = ("_waited",)
 
     def __init__(self, residual: float, loss: float, least: float, options: FlowOptions) -> None:
         self.options, self.initial, self.least = options, residual, least

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import Radau, solve_ivp
+from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
-from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event, merged
+from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.fields import parameter_field
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
-from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.time import t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Trajectory
 from sklearn_gflow.geometry import (
@@ -39,6 +40,13 @@ METHODS = ("RK45", "DOP853", "Radau", "LSODA")
 # Those that solve with a Jacobian, for which LAPACK wants finite numbers.
 _IMPLICIT = ("Radau", "LSODA")
 
+# So often is the field evaluated for a step at most, and so often for each number of the state by
+# those with a Jacobian. Steps that are rejected are no steps to ``max_iter``.
+_EVALUATIONS, _DIFFERENCES = 100, 10
+
+# Of an end before this one squares of lengths of steps would be zero: it is the unit of time then.
+_SHORT = 1e-100
+
 # t = 1 − e^{−τ} cannot tell later times apart in float64.
 _LAST_TAU = 36.0
 
@@ -56,6 +64,7 @@ def reference_flow(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     callbacks: Sequence[Callback] = (),
+    origin: Origin | None = None,
 ) -> Trajectory:
     """Integrate θ' = V_θ,α (2.37) by `scipy.integrate.solve_ivp`.
 
@@ -83,6 +92,8 @@ def reference_flow(
     callbacks : sequence of Callback
         They are shown the reported points, and may end the report. Their `Callback.rate` is
         integrated along. A step is scipy's own: they cannot reject it.
+    origin : Origin, optional
+        Where the flow began that this one goes on with; by default it begins here.
 
     Returns
     -------
@@ -104,7 +115,8 @@ def reference_flow(
             f"callbacks cannot reject the steps of method={method!r}; take the exponential method"
         )
     start = Point.at(output_map, cost, 0.0, theta)
-    system = _System(output_map, cost, options, start, callbacks, clock)
+    begun = None if origin is None else origin.point(output_map, cost)
+    system = _System(output_map, cost, options, start, callbacks, clock, begun)
     try:
         trajectory = _integrate(system, hung, method, t_end, times, rtol, atol)
     finally:
@@ -125,31 +137,28 @@ def _integrate(
     """Let scipy go to the end, and read off the points that are reported."""
     trajectory, clock = system.trajectory, system.clock
     initial = system.begin()
-    if not math.isfinite(system.scale + system.initial_residual + system.origin.loss):
-        trajectory.outcome = Outcome.DIVERGED
-        return trajectory
-    if hung.outcome is not None:
-        trajectory.outcome = hung.outcome
-        return trajectory
     tau_end = min(float(tau_from_t(t_end)), _LAST_TAU)
+    if (outcome := _no_way(system, hung, tau_end)) is not None:
+        trajectory.outcome = outcome
+        return trajectory
     to_clock = (lambda tau: tau) if clock == "tau" else t_from_tau
     end = float(to_clock(tau_end))
-    if system.too_fast(tau_end):
-        trajectory.outcome = Outcome.STEP_UNDERFLOW
-        return trajectory
     system.implicit = method in _IMPLICIT
+    a_step = _EVALUATIONS + (_DIFFERENCES * len(initial) if system.implicit else 0)
+    system.evaluations_left = system.options.max_iter * a_step
     grid = None
     if times is not None:
-        grid = [0.0, *np.minimum(to_clock(tau_from_t(times)), end)]
+        grid = np.array([0.0, *np.minimum(to_clock(tau_from_t(times)), end)])
+    system.unit = unit = end if end < _SHORT else 1.0
     try:
         # Trial steps may overflow: they are rejected, or the outcome tells.
         with np.errstate(all="ignore"):
             solution = solve_ivp(
                 system.rate,
-                (0.0, end),
+                (0.0, end / unit),
                 initial,
-                method=method,
-                t_eval=grid,
+                method=_QuietRadau if method == "Radau" else method,
+                t_eval=None if grid is None else grid / unit,
                 events=[_Terminal(system.convergence), _StepLimit(system.options.max_iter)],
                 rtol=rtol,
                 atol=atol,
@@ -158,14 +167,23 @@ def _integrate(
     except FactorizationError as error:
         trajectory.outcome, trajectory.detail = Outcome.FACTORIZATION_FAILED, str(error)
         return trajectory
-    except _NotFiniteError:
-        trajectory.outcome = Outcome.DIVERGED
+    except _BrokenOffError as error:
+        trajectory.outcome = error.outcome
         return trajectory
     trajectory.solvers.append(method)
-    trajectory.outcome = _outcome(solution, hung, end, trajectory.loss[-1])
+    trajectory.outcome = _outcome(solution, hung, end / unit, trajectory.loss[-1])
     if not solution.success:
         trajectory.detail = str(solution.message)
     return trajectory
+
+
+def _no_way(system: _System, hung: Callbacks, tau_end: float) -> Outcome | None:
+    """Why there is nothing to integrate, where there is not."""
+    if not math.isfinite(system.scale + system.initial_residual + system.origin.loss):
+        return Outcome.DIVERGED
+    if hung.outcome is None and system.too_fast(tau_end):
+        return Outcome.STEP_UNDERFLOW
+    return hung.outcome
 
 
 def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome:
@@ -181,8 +199,26 @@ def _outcome(solution: Any, hung: Callbacks, end: float, loss: float) -> Outcome
     return Outcome.MAX_ITER if limited and solution.t[-1] < end else Outcome.REACHED_END
 
 
-class _NotFiniteError(ArithmeticError):
-    """The field has left the finite numbers, where the integrator has no way back."""
+class _BrokenOffError(ArithmeticError):
+    """The integrator has no way back, or finds none: it is left in the middle of a step."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
+
+
+class _QuietRadau(Radau):
+    """Radau that tries a shorter step where its matrix is singular, without a warning of it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lu = self._lu
+
+    def _lu(self, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.nlu += 1
+        (getrf,) = get_lapack_funcs(("getrf",), (A,))
+        lu, pivots, _ = getrf(A, overwrite_a=True)
+        return lu, pivots
 
 
 @dataclass
@@ -228,28 +264,36 @@ class _System:
     origin: Point
     callbacks: Sequence[Callback]
     clock: str
+    begun: Point | None = None
     implicit: bool = False
+    unit: float = 1.0  # of the time that scipy sees
+    evaluations_left: float = math.inf
     scale: float = field(init=False)
     ridge: float = field(init=False)
     initial_residual: float = field(init=False)
     trajectory: Trajectory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = metric_scale(self.origin.tangent, self.options)
-        unit = mean_diagonal(self.origin.tangent) if self.options.damping else 0.0
+        begun = self.begun or self.origin
+        self.scale = metric_scale(begun.tangent, self.options)
+        unit = mean_diagonal(begun.tangent) if self.options.damping else 0.0
         self.ridge = self.options.damping * unit
-        self.initial_residual = norm(self.origin.residual)
+        self.initial_residual = norm(begun.residual)
         self.trajectory = Trajectory(self.output_map.total_weight, self.scale)
 
     def begin(self) -> np.ndarray:
         """Record the start and show it to the callbacks; returns the state there."""
-        states = [callback.initial(self.origin) for callback in self.callbacks]
+        event = Event(self.origin, origin=self.begun)
+        states = [callback.initial(event) for callback in self.callbacks]
         self.sizes = [0 if state is None else len(state) for state in states]
-        self._show(self.origin, None, None, states)
+        self._show(event, states)
         parts = [state for state in states if state is not None]
         return torch.cat([self.origin.theta, *parts]).double().cpu().numpy()
 
     def rate(self, time: float, state: np.ndarray) -> np.ndarray:
+        if self.evaluations_left <= 0:
+            raise _BrokenOffError(Outcome.STEP_UNDERFLOW)
+        self.evaluations_left -= 1
         point, factor, parts = self._at(time, state)
         # In τ the field is N·V; in t it is N·V/(1 − t).
         field = parameter_field(
@@ -261,8 +305,9 @@ class _System:
                 rates.append(callback.rate(point, factor, part))
         flat = torch.cat(rates).double().cpu().numpy()
         if self.implicit and not np.isfinite(flat).all():
-            raise _NotFiniteError
-        return flat if self.clock == "tau" else flat / (1 - time)
+            raise _BrokenOffError(Outcome.DIVERGED)
+        flat *= self.unit
+        return flat if self.clock == "tau" else flat / (1 - self.unit * time)
 
     def too_fast(self, tau_end: float) -> bool:
         """Whether τ cannot tell apart the times at which the standard flow moves at its start.
@@ -284,7 +329,7 @@ class _System:
         for time, state in zip(solution.t, solution.y.T, strict=True):
             point, factor, parts = self._at(float(time), state)
             if time > 0:  # since `begin` has shown the start
-                self._show(point, before, former, parts)
+                self._show(Event(point, before, former), parts)
                 before = point
             former = factor
             self.trajectory.rank[-1] = factor.rank
@@ -292,22 +337,17 @@ class _System:
             if hung.outcome is not None or not math.isfinite(point.loss):
                 break
 
-    def _show(
-        self,
-        point: Point,
-        before: Point | None,
-        factor: TangentFactor | None,
-        states: Sequence[Tensor | None],
-    ) -> None:
+    def _show(self, event: Event, states: Sequence[Tensor | None]) -> None:
         """Record a point, with the columns of callbacks."""
-        self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        columns = []
+        self.trajectory.record(event.point, math.nan, keep_path=self.options.store_path)
+        columns: dict[str, float] = {}
         for callback, state in zip(self.callbacks, states, strict=True):
-            tell = callback.start if before is None else callback.step
-            columns.append(tell(Event(point, before, factor, state)))
-        self.trajectory.add_columns(merged(columns))
+            tell = callback.start if event.before is None else callback.step
+            columns = {**columns, **tell(replace(event, state=state, columns=columns))}
+        self.trajectory.add_columns(columns)
 
     def _point(self, time: float, state: np.ndarray) -> tuple[Point, Tensor]:
+        time = self.unit * time
         tau = time if self.clock == "tau" else float(tau_from_t(time))
         like = self.origin.theta
         flat = torch.tensor(state, dtype=like.dtype, device=like.device)

@@ -6,13 +6,14 @@ Times are τ = s/N unless they are called t; see `time`. Notation: docs/notation
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from sklearn_gflow.dynamics.outcome import Outcome
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.time import tau_from_t
 from sklearn_gflow.geometry.vectors import norm
@@ -48,9 +49,15 @@ class Schedule(Protocol):
     def marks_within(self, start: float, end: float) -> Sequence[float]:
         """Times inside a step from start to end that are recorded too."""
 
+    def state(self) -> State:
+        """See `Resumable`."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+
 
 @dataclass
-class Adaptive:
+class Adaptive(Resumable):
     """Steps as long as their error, in units of |x* − x₀|, is within the tolerance.
 
     Lengths are compared as displacements of the outputs: the error goes with a power of |Δx|,
@@ -67,6 +74,8 @@ class Adaptive:
         Increasing times to record, on the way of a step: shorter steps with the factor of the
         whole one, more exact than it is, and without a Gram.
     """
+
+    changing: ClassVar = ("cuts", "_allowed")
 
     tau_end: float
     tolerance: float = 0.05
@@ -119,7 +128,7 @@ class Adaptive:
 
 
 @dataclass
-class Fixed:
+class Fixed(Resumable):
     """Steps to given times. Where one would blow up, several shorter ones lead there.
 
     Parameters
@@ -130,6 +139,8 @@ class Fixed:
         An error of the outputs, of |x* − x₀|. A step that raises the loss by more than such an
         error may do is cut in halves, as is one that leaves the finite numbers.
     """
+
+    changing: ClassVar = ("cuts",)
 
     taus: Sequence[float]
     tolerance: float = 0.05

@@ -141,7 +141,8 @@ class Stepper:
         """By how much the change of G moves the outputs beyond those of the frozen flow."""
         moment, start = self.frozen.moment(h), self.point.tangent
         change = end.push(end.pull(moment)) - start.push(start.pull(moment))
-        forgotten = -math.expm1(-self.alpha * h) / (self.alpha * h)  # 0 at h = ∞
+        z = self.alpha * h  # which is 0 for an α that is hardly any, and ∞ at h = ∞
+        forgotten = -math.expm1(-z) / z if z else 1.0
         return change.mul_(forgotten * (1 - self.alpha) / self.scale)
 
     def rise(self, error: float) -> float:

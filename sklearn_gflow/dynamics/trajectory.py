@@ -9,20 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
+from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
 from sklearn_gflow.geometry import TangentMap
 
-__all__ = ["Trajectory"]
+__all__ = ["Carried", "Trajectory"]
+
+
+class Carried(NamedTuple):
+    """What a flow over blocks leaves to one that goes on with it, besides θ.
+
+    Attributes
+    ----------
+    generator : Tensor
+        State of the generator of the cuts.
+    last_step : Tensor of shape (K,) or None
+        Of which the next block keeps a share, where there is momentum.
+    """
+
+    generator: Tensor
+    last_step: Tensor | None = None
 
 
 @dataclass
-class Trajectory:
+class Trajectory(Resumable):
     """The record of a flow. Index 0 is the start; a point follows for every step and mark.
 
     Attributes
@@ -52,7 +69,13 @@ class Trajectory:
         The output map at the last point of a full batch, with the Gram if callbacks used it.
     selected : (int, Tensor) or None
         Index and θ of the solution, where a callback chose it; otherwise it is the last point.
+    carried : Carried or None
+        Of a flow over blocks: what one that goes on begins with.
     """
+
+    changing: ClassVar = (
+        "tau", "loss", "step_error", "rank", "condition", "outputs", "thetas", "solvers", "extra",
+    )  # fmt: skip
 
     total_weight: float
     scale: float
@@ -69,6 +92,11 @@ class Trajectory:
     extra: dict[str, list[float]] = field(default_factory=dict)
     end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
+    carried: Carried | None = None
+
+    def state(self) -> State:
+        """The record up to now; of back ends that served many blocks each once."""
+        return {**super().state(), "solvers": list(dict.fromkeys(self.solvers))}
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
         """Append a point; rank and condition stay NaN until they are known."""

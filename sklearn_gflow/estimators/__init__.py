@@ -6,6 +6,7 @@ is told in `_base`.
 
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
+from sklearn_gflow.estimators._saving import load, save
 from sklearn_gflow.estimators._scorers import collapse_scorer, deviation_scorer, ntk_rank_scorer
 from sklearn_gflow.estimators._search import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
 
@@ -16,5 +17,7 @@ __all__ = [
     "AdaptedFlowRegressorCV",
     "collapse_scorer",
     "deviation_scorer",
+    "load",
     "ntk_rank_scorer",
+    "save",
 ]

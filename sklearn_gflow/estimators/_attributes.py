@@ -31,13 +31,15 @@ PATH: Final[Group] = {
         "t", "s" (time), "loss", "rank", "condition" (of the Gram there), "step_error"
         (distance from the frozen-D flow), "deviation" from the straight line and
         "predicted_deviation" (Prop. 2.5, ``alpha=1``), all relative to |y − x₀|, and "ntk_drift"
-        (|G − G₀|/|G₀|, estimated by random probes); of a classifier also "within_class" and
-        "between_class", the parts of the loss (3.11). Index 0 is the start; NaN where
-        a mode does not compute it. Rank and condition at the solution are those of the
+        (|G − G₀|/|G₀|, estimated by random probes), and "sensitivity" (the share of the way of θ
+        that rounding moves, estimated by `diagnostics.Sensitivity`); of a classifier also
+        "within_class" and "between_class", the parts of the loss (3.11). Index 0 is the start; NaN
+        where a mode does not compute it. Rank and condition at the solution are those of the
         unweighted Gram; before, with Cholesky, the condition is an estimate from below, with
         ``damping`` it is that of the Gram and its ridge and the rank is NaN, and in blocks they
         are those of ``kernel_rows_``. With ``early_stopping=True`` also "validation_score" and
-        "validation_loss"; the path then goes on past the solution.
+        "validation_loss"; the path then goes on past the solution. With ``warm_start``, and after
+        ``partial_fit``, it is the record of all fits, of each up to its solution.
         """,
     ),
     "validation_scores_": (
@@ -92,7 +94,7 @@ KERNEL: Final[Group] = {
         "ndarray of shape (n·Q, n·Q) or None",
         """
         G = DDᵀ at the solution on the training rows of positive weight, without the weights,
-        sample-major. None when not stored.
+        sample-major. None when not stored, and after unpickling, but for ``store_gram=True``.
         """,
     ),
     "ntk_eigenvalues_": ("ndarray of shape (n·Q,)", "Of G, descending."),
@@ -115,7 +117,19 @@ LAYERS: Final[Group] = {
         "list of ndarray",
         "Biases of the network f_θ, one array a layer. Not with ``module``.",
     ),
+    "coefs_init_": (
+        "list of ndarray",
+        """
+        Weights at the start θ₀, one array a layer: with ``intercepts_init_`` those of the network
+        f_θ₀ that predictions subtract. Not with ``module``.
+        """,
+    ),
+    "intercepts_init_": (
+        "list of ndarray",
+        "Biases at the start θ₀, one array a layer. Not with ``module``.",
+    ),
     "parameters_": ("dict of ndarray", "Parameters by name; only with ``module``."),
+    "parameters_init_": ("dict of ndarray", "The same at the start; only with ``module``."),
     "n_layers_": ("int", "Layers, inputs and outputs included. Not with ``module``."),
     "n_outputs_": (
         "int",
@@ -244,6 +258,11 @@ SEARCH: Final[Group] = {
         the folds.
         """,
     ),
+    "best_params_": (
+        "dict",
+        "What the best candidate has, and its stopping time, as parameters of an estimator.",
+    ),
+    "best_index_": ("int", "Its row in ``cv_results_``."),
     "best_estimator_": (
         "estimator",
         "The estimator without the search, fitted on all rows as the best candidate.",
@@ -261,7 +280,8 @@ SEARCH: Final[Group] = {
         "mean_test_score", "rank_test_score", with a splitter "split0_test_score", … and
         "std_test_score"; also "mean_test_loss", C of the predictions of rows held out, and with
         ``cv=None`` "loo_loss", C of the leave-one-out predictions by the kernel of the start.
-        Scores of candidates that were not followed are NaN.
+        With ``return_train_score`` also "split0_train_score", …, "mean_train_score" and
+        "std_train_score". Scores of candidates that were not followed are NaN.
         """,
     ),
 }

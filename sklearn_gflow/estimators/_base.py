@@ -10,23 +10,37 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables
-from sklearn_gflow.estimators._exposure import fitted_attributes, joined
+from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._checkpoint import checkpointed, once
+from sklearn_gflow.estimators._continuing import Continuing
+from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
-from sklearn_gflow.estimators._parameters import FlowParameters, NetworkParameters, PathParameters
+from sklearn_gflow.estimators._packing import packed, unpacked
+from sklearn_gflow.estimators._parameters import (
+    FlowParameters,
+    NetworkParameters,
+    PathParameters,
+    RowsParameters,
+)
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._reports import incomplete, warn, worse
+from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
-from sklearn_gflow.estimators._stopping import LeftOut, judged_by, stopped_by_leave_one_out
+from sklearn_gflow.estimators._stopping import (
+    LeftOut,
+    judged_by,
+    stopped_by_leave_one_out,
+    stopped_by_rows_apart,
+)
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -36,27 +50,25 @@ from sklearn_gflow.estimators._validation import (
     check_weights,
     hold_out,
 )
-from sklearn_gflow.geometry import Loss, Shape
+from sklearn_gflow.geometry import Shape
 from sklearn_gflow.inputs import SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    RawTables, FittedState, FlowParameters, PathParameters, NetworkParameters, BaseEstimator
+    Continuing, FlowParameters, PathParameters, RowsParameters, NetworkParameters, Estimator
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
-    history_: dict[str, np.ndarray]
     n_iter_: int
     n_outputs_: int
     _coding: Any
     _inputs: FittedInputs
-    _metric_scale: float
     _target_type: ClassVar[str]  # of the target means of categories
-    _network: FittedNetwork
 
-    _doc_link_module = "sklearn_gflow"
+    _packed = staticmethod(packed)
+    _unpacked = staticmethod(unpacked)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -95,8 +107,11 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed():
-            attributes = self._fitted(self._validate(X, y, sample_weight, X_val, y_val))
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
+            task = Task.begun(self, X, y, sample_weight, FLOW)
+            problem = one._validate(X, y, sample_weight, X_val, y_val).told_by(task)
+            attributes = one._under(checkpoint, problem, one._fitted)
+            task.end(attributes)
         return self._write(attributes)
 
     def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
@@ -135,24 +150,29 @@ class BaseAdaptedFlow(
 
     # -- the four verbs --------------------------------------------------------------------------
 
-    def _fit_problem(self, problem: Problem) -> Self:
-        """Fit; a search hands over what it has checked."""
-        return self._write(self._fitted(problem))
-
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
-        training = self._build(problem)
+        training = self._told(self._build(problem), problem, self.rescalings)
         trained, left_out = self._flow(training, problem)
-        return self._expose(Ended(problem, training, trained, left_out))
+        attributes = self._expose(Ended(problem, training, trained, left_out))
+        return joined(vars(self), attributes) if self._continues() else attributes
 
-    def _fit_chunk(self, problem: Problem) -> Self:
-        with undisturbed():
-            problem = self._prepared(problem)
-            training = self._build(problem)
-            trained = training.over_chunk()
-            warn(incomplete(trained))
-            attributes = self._expose(Ended(problem, training, trained))
-        return self._write(joined(vars(self), attributes) if self._is_fitted() else attributes)
+    def _fitted_chunk(self, given: tuple[Any, Any, Any], *about: Any) -> dict[str, Any]:
+        """Go over a chunk that was given; it is about what `_problem` takes."""
+        with checkpointed(self) as (one, checkpoint):
+            task = Task.begun(self, *given, FLOW, name="partial_fit")
+            problem = one._problem(*about, chunk=True).told_by(task)
+            attributes = one._under(checkpoint, problem, one._chunk_fitted)
+            task.end(attributes)
+            return attributes
+
+    def _chunk_fitted(self, problem: Problem) -> dict[str, Any]:
+        problem = self._prepared(problem)
+        training = self._told(self._build(problem), problem)
+        trained = training.over_chunk()
+        warn(incomplete(trained))
+        attributes = self._expose(Ended(problem, training, trained))
+        return joined(vars(self), attributes) if self._is_fitted() else attributes
 
     @abstractmethod
     def _validate(
@@ -178,13 +198,24 @@ class BaseAdaptedFlow(
     ) -> Problem:
         """What a fit on some rows is about; nothing is encoded yet."""
 
-    def _rescaled(self, problem: Problem) -> Problem:
-        """Columns stretched by what a flow to t = 0.95 makes of them."""
-        training = self._build(problem)
+    def _told(self, training: Training, problem: Problem, flow: int = 0) -> Training:
+        """With one who tells of its flow, that of the number ``flow`` among those of a fit."""
+        task = problem.task
+        teller = task.teller(
+            partial(predicting, problem, training) if task.level == 1 else None,
+            flow=flow,
+            n_flows=1 if problem.chunk else 1 + self.rescalings,
+            since=self.t_ if self._continues(chunk=problem.chunk) else None,
+        )
+        return replace(training, teller=teller)
+
+    def _factors(self, problem: Problem, flow: int) -> np.ndarray:
+        """By what columns are stretched after a flow to t = 0.95."""
+        training = self._told(self._build(problem), problem, flow)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         warn(incomplete(trained))
-        return problem.stretched(training.factors(trained.trajectory.theta))
+        return training.factors(trained.trajectory.theta)
 
     def _build(self, problem: Problem) -> Training:
         """The training on some rows, from a new start or from the last solution."""
@@ -196,7 +227,7 @@ class BaseAdaptedFlow(
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            ridge=problem.loss.ridge, any_precision=family.any_precision,
+            loss=problem.loss, any_precision=family.any_precision,
             row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
             chunk=problem.chunk,
         )  # fmt: skip
@@ -222,23 +253,28 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            n_before=None if before is None else self.n_iter_,
-            unit=None if before is None else self._metric_scale,
+            before=None if before is None else self._before(settings),
+            keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
     def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
-        left_out = None
+        left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
-            judge = problem.coding.judge
-            trained, left_out = stopped_by_leave_one_out(training, judge)
+            trained, left_out = stopped_by_leave_one_out(training, judge, problem.task.say)
         elif problem.held_out is not None:
-            best = judged_by(training, problem.held_out, problem.coding.judge)
-            trained = training.until(training.settings.t_end, [best], MARKS)
+            best = judged_by(training, problem.held_out, judge, problem.score)
+            if open_ended:
+                trained = training.while_gaining(best, None)
+            else:
+                trained = training.until(training.settings.t_end, [best], MARKS)
+        elif open_ended:
+            trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
+        warn(undetermined(trained))
         return trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
@@ -278,6 +314,11 @@ class BaseAdaptedFlow(
     ) -> tuple[Rows, Rows | None]:
         """Rows to train on, and those that say when to stop: held out, or the user's own."""
         by_split = self.early_stopping and not isinstance(self.early_stopping, str)
+        if self.early_stopping and not by_split and self.scoring is not None:
+            raise ValueError(
+                f"scoring={self.scoring!r} is of rows held out, and early_stopping="
+                f"{self.early_stopping!r} holds out none; set early_stopping=True, or scoring=None"
+            )
         if X_val is None and y_val is None:
             if not by_split:
                 return rows, None
@@ -339,9 +380,13 @@ class BaseAdaptedFlow(
         """With encoded and stretched columns, which a fit that goes on has already."""
         if self._continues(chunk=problem.chunk):
             return problem
+        if self.module is None and problem.inputs.scaler is None:
+            warn(unscaled(problem), UserWarning)
         problem = problem.encoded(self.encoding, self._inputs_seed())
-        for _ in range(self.rescalings):
-            problem = self._rescaled(problem)
+        for k in range(self.rescalings):
+            name = f"rescaling {k}"
+            factors = partial(self._factors, problem.within(name), k)
+            problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
 
     def _check_chunk(self) -> None:
@@ -358,26 +403,6 @@ class BaseAdaptedFlow(
                 f"partial_fit cannot stop early, and early_stopping={self.early_stopping!r}; set "
                 "early_stopping=False, and score between the chunks"
             )
-
-    def _is_fitted(self) -> bool:
-        return hasattr(self, "n_iter_")
-
-    def _continues(self, *, chunk: bool = False) -> bool:
-        """Whether training goes on from the last solution: a chunk's does if there is one."""
-        return (chunk or bool(self.warm_start)) and self._is_fitted()
-
-    @staticmethod
-    def _continuing(chunk: bool) -> str:
-        """What makes training continue, for messages."""
-        return "partial_fit" if chunk else "warm_start=True"
-
-    def _other_loss(self, before: Loss, asked: Loss, *, chunk: bool) -> str:
-        """What to say where a fit that goes on is asked for another loss."""
-        return (
-            f"{self._continuing(chunk)} continues from the last fit, whose loss was {before!r}, "
-            f"and loss is {asked!r} now (losses are compared by ==, for which a frozen dataclass "
-            "is enough); keep it, or start anew by fit with warm_start=False"
-        )
 
     # -- use ---------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,13 @@ class Candidate:
             "init_scale": self.init_scale,
             "rescalings": self.rescalings,
         }
+
+    def __str__(self) -> str:
+        """As a line names it."""
+        shown = self.parameters()
+        if not self.rescalings:
+            del shown["rescalings"]
+        return ", ".join(f"{name}={' '.join(repr(v).split())}" for name, v in shown.items())
 
     def rescaled(self) -> Candidate:
         """The same with columns that the network has stretched."""
@@ -123,12 +131,7 @@ class Grid:
 
     def candidates(self) -> list[Candidate]:
         """All paths."""
-        return [
-            Candidate(encoding, scale, alpha)
-            for encoding in self.encodings
-            for scale in self.init_scales
-            for alpha in self.alphas
-        ]
+        return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
 
 
 def _encodings(encodings: Any, *, plain: bool) -> list[Any]:

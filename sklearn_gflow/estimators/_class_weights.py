@@ -54,7 +54,10 @@ def _by_class(
     index = np.searchsorted(classes, rows.y)
     if not isinstance(class_weight, str):
         if not chunk:
-            return compute_sample_weight(class_weight, rows.y)
+            try:
+                return compute_sample_weight(class_weight, rows.y)
+            except TypeError as error:
+                raise ValueError(f"class_weight must name labels of y: {error}") from error
         # scikit-learn refuses names of classes that the chunk lacks
         known = [class_weight.get(label, 1.0) for label in classes.tolist()]
         return np.array(known)[index]

@@ -34,13 +34,16 @@ from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._indicators import (
     CodedIndicators,
     are_indicators,
+    check_columns,
     with_indicators,
 )
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._validation import _fit_context, check_labels
+from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._validation import _fit_context, check_known, check_labels
 
 __all__ = ["AdaptedFlowClassifier"]
 
@@ -135,15 +138,15 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        self._check_chunk()
-        rows, described = self._checked(X, y, sample_weight, chunk=True)
-        known = self._known_classes(rows.y, classes)
-        if rows.y.ndim == 1 and len(unknown := np.setdiff1d(rows.y, known)):
-            raise ValueError(
-                f"y has labels that are not among the classes: {unknown.tolist()}; hand all of "
-                "them to classes in the first call of partial_fit"
-            )
-        return self._fit_chunk(self._problem(rows, None, described, known, chunk=True))
+        with undisturbed():
+            self._check_chunk()
+            rows, described = self._checked(X, y, sample_weight, chunk=True)
+            known = self._known_classes(rows.y, classes)
+            if rows.y.ndim == 1:
+                cure = "hand all of them to classes in the first call of partial_fit"
+                check_known(rows.y, known, "y", cure)
+            attributes = self._fitted_chunk((X, y, sample_weight), rows, None, described, known)
+        return self._write(attributes)
 
     # -- validate --------------------------------------------------------------------------------
 
@@ -156,23 +159,12 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             check_labels(y_val, "y_val")
         labels = None if several else rows.y
         rows, held_out = self._split(rows, described, X_val, y_val, labels, multi_output=several)
-        if held_out is not None:
-            held_out = self._held_out(held_out, classes, several=several)
+        if held_out is not None and several:
+            held_out = with_indicators(held_out, "y_val", self.max_memory)
+            check_columns(held_out.y, "y_val", classes)
+        elif held_out is not None:
+            check_known(held_out.y, classes, "y_val", "leave out their rows")
         return self._problem(rows, held_out, described, classes)
-
-    def _held_out(self, rows: Rows, classes: np.ndarray, *, several: bool) -> Rows:
-        """Rows to stop by, whose labels are held to those of the rows to train on."""
-        if several:
-            rows = with_indicators(rows, "y_val", self.max_memory)
-            if rows.y.shape[1] != len(classes):
-                raise ValueError(
-                    f"y_val must have the {len(classes)} columns of y, and has {rows.y.shape[1]}"
-                )
-        elif len(unknown := np.setdiff1d(rows.y, classes)):
-            raise ValueError(
-                f"y_val has labels that y has not: {unknown.tolist()}; leave out their rows"
-            )
-        return rows
 
     def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
@@ -200,6 +192,7 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
             classes = self._classes_of(rows.y)
         weights = emphasised(self.class_weight, rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None
         if held_out is not None:
@@ -208,8 +201,9 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         data = coding.data(rows, weights)
         index = coding.index(rows.y) if isinstance(coding, CodedLabels) else None
         return Problem(
-            data, coding, coding.loss.loss, described, inputs, judging, index=index, chunk=chunk
-        )
+            data, coding, coding.loss.loss, described, inputs, judging,
+            index=index, chunk=chunk, score=score,
+        )  # fmt: skip
 
     def _learnt_coding(
         self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool

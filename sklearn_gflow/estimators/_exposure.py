@@ -15,14 +15,13 @@ import torch
 
 from sklearn_gflow.diagnostics import Collapse, collapse, neural_collapse
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._network import FittedNetwork
-from sklearn_gflow.estimators._problem import Ended
+from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._tensors import to_numpy
 from sklearn_gflow.estimators._training import COLUMNS, TrainedFlow, Training, is_small_gram
 from sklearn_gflow.geometry import tangent_spectrum
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["class_attributes", "fitted_attributes", "joined"]
+__all__ = ["class_attributes", "fitted_attributes", "joined", "predicting"]
 
 # Rows over which squared gradients are averaged.
 _GRADIENT_ROWS = 256
@@ -59,6 +58,7 @@ def _path(ended: Ended) -> dict[str, Any]:
         "solver_": trajectory.solver,
         "outcome_": trajectory.outcome.value,
         "_metric_scale": trajectory.scale,
+        "_solution": solution,
     }
     if trajectory.detail:
         attributes["outcome_"] += f" ({trajectory.detail})"
@@ -78,21 +78,8 @@ def _network(ended: Ended) -> dict[str, Any]:
         trajectory.theta,
         np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
-    return {"_network": network, "n_outputs_": network.n_outputs, **_named(training, network)}
-
-
-def _named(training: Training, network: FittedNetwork) -> dict[str, Any]:
-    parts = training.family.fitted_attributes(torch.from_numpy(network.theta))
-    return {name: _arrays(part) for name, part in parts.items()}
-
-
-def _arrays(part: Any) -> Any:
-    """Tensors in a list or a dict, or alone, as arrays."""
-    if isinstance(part, torch.Tensor):
-        return to_numpy(part)
-    if isinstance(part, Mapping):
-        return {name: _arrays(value) for name, value in part.items()}
-    return [_arrays(value) for value in part] if isinstance(part, list) else part
+    parts = network.parts(training.family)
+    return {"_network": network, "n_outputs_": network.n_outputs, **parts}
 
 
 def _kernel(ended: Ended) -> dict[str, Any]:
@@ -128,10 +115,23 @@ def _importances(ended: Ended) -> dict[str, Any]:
     return {"feature_importances_": shares / total if total > 0 else shares}
 
 
+def _carried(ended: Ended) -> dict[str, Any]:
+    """What blocks leave to a fit that goes on; the last step belongs to the last point."""
+    trajectory = ended.trained.trajectory
+    state, step = trajectory.carried or (None, None)
+    if trajectory.solution < trajectory.n_steps:
+        step = None
+    return {
+        "_block_state": None if state is None else to_numpy(state),
+        "_last_step": None if step is None else to_numpy(step),
+    }
+
+
 READERS: tuple[Callable[[Ended], dict[str, Any]], ...] = (
     _known_before,
     _network,
     _path,
+    _carried,
     _kernel,
     _left_out,
     _importances,
@@ -150,6 +150,19 @@ def fitted_attributes(ended: Ended) -> dict[str, Any]:
     return attributes
 
 
+def predicting(problem: Problem, training: Training, theta: torch.Tensor) -> dict[str, Any]:
+    """What an estimator needs to predict as the flow does at θ, while it is still on its way."""
+    network = training.network.ended(training.family, theta)
+    return {
+        **problem.described,
+        **problem.coding.attributes(),
+        "_inputs": problem.inputs,
+        "_network": network,
+        "n_outputs_": network.n_outputs,
+        "n_iter_": 0,
+    }
+
+
 # -- labels ------------------------------------------------------------------------------------
 
 
@@ -162,7 +175,7 @@ def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, 
     coding, weights = problem.coding, problem.data.weights
     if problem.index is None:
         history["within_class"] = history["between_class"] = np.full(len(history["t"]), np.nan)
-        limit_distance = _limit_distance(trained)
+        limit_distance = _limit_distance(ended)
         return {"collapse_": None, "neural_collapse_": {}, "limit_distance_": limit_distance}
     assert isinstance(coding, CodedLabels)
     index = problem.index[trained.rows]
@@ -180,7 +193,7 @@ def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, 
     return {
         "collapse_": split(outputs),
         "neural_collapse_": _layers_of_collapse(coding, index, weights, outputs, trained),
-        "limit_distance_": _limit_distance(trained),
+        "limit_distance_": _limit_distance(ended),
     }
 
 
@@ -206,22 +219,31 @@ def _layers_of_collapse(
     }
 
 
-def _limit_distance(trained: TrainedFlow) -> float:
+def _limit_distance(ended: Ended) -> float:
+    training, trained = ended.training, ended.trained
     if not trained.cost.attained:
         return np.nan
     outputs = trained.trajectory.outputs
     first, last = outputs[0], outputs[trained.trajectory.solution]
+    if training.before is not None:  # the way is that from the start of the first fit
+        theta = torch.from_numpy(training.network.reference).to(training.start)
+        first = trained.output_map.outputs(theta).to(last)
     limit = trained.cost.minimizer(first)
     way = norm(limit - first)
     return norm(limit - last) / way if way else np.nan
 
 
-# -- chunks ------------------------------------------------------------------------------------
+# -- fits that go on ---------------------------------------------------------------------------
 
 
 def joined(before: Mapping[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a chunk, with its path behind the path before it."""
-    earlier, history = before["history_"], dict(later["history_"])
+    """The attributes of a fit that went on, with its path behind the path up to where it began.
+
+    That is the solution of the fit before, beyond which its path may go.
+    """
+    n_kept = before["_solution"] + 1
+    earlier = {name: column[:n_kept] for name, column in before["history_"].items()}
+    history = dict(later["history_"])
     history["s"] = earlier["s"][-1] + history["s"]
     history["t"] = 1 - (1 - earlier["t"][-1]) * (1 - history["t"])  # τ adds up, t = 1 − e^{−τ}
     first, second = (np.full(len(path["t"]), np.nan) for path in (earlier, history))
@@ -232,13 +254,17 @@ def joined(before: Mapping[str, Any], later: dict[str, Any]) -> dict[str, Any]:
     curve = history["loss"].tolist()
     network, paths = later["_network"], (before["_network"].path, later["_network"].path)
     if paths[0] is not None and paths[1] is not None:
-        network = replace(network, path=np.concatenate([paths[0], paths[1][1:]]))
+        network = replace(network, path=np.concatenate([paths[0][:n_kept], paths[1][1:]]))
+    solution = n_kept - 1 + later["_solution"]
+    validated = {"validation_scores_": history.get("validation_score")}
     return {
         **later,
+        **{name: value for name, value in validated.items() if name in later},
         "_network": network,
         "history_": history,
         "loss_curve_": curve,
         "best_loss_": min(curve),
         "n_iter_": len(curve) - 1,
-        "t_": float(history["t"][-1]),
+        "t_": float(history["t"][solution]),
+        "_solution": solution,
     }

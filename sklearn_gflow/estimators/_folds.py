@@ -6,6 +6,8 @@ the rows, so that a weight of k and k copies lead to the same folds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
-from sklearn_gflow.estimators._sparse import row_kinds
+from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
 
-__all__ = ["Folds", "default_folds", "folds_of"]
+__all__ = ["Folds", "default_folds", "folds_of", "in_fold", "present_folds"]
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """Rows to train on and rows held out, a pair a fold."""
@@ -37,6 +39,60 @@ def folds_of(cv: Any, X: Any, y: Any, groups: Any, *, classify: bool) -> Folds:
     """The folds of a splitter, as scikit-learn's searches take one."""
     X, y, groups = indexable(X, y, groups)
     return list(check_cv(cv, y, classifier=classify).split(X, y, groups))
+
+
+def present_folds(folds: Folds, present: np.ndarray) -> Folds:
+    """Folds of all rows as folds of those that are there, numbered without the others.
+
+    Parameters
+    ----------
+    folds : list of (ndarray, ndarray)
+        Of all rows.
+    present : ndarray of bool
+        Whether a row's weight is positive.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold, or one names rows that there are not, or trains on or holds out none.
+    """
+    if not folds:
+        raise ValueError("cv gives no fold; hand over a splitter that does, or an int")
+    places = np.cumsum(present) - 1
+
+    def part_of(rows: Any, told: str) -> np.ndarray:
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(int)
+        if len(rows) and not -len(present) <= rows.min() <= rows.max() < len(present):
+            raise ValueError(f"{told} rows that X has not: X has {len(present)} rows")
+        rows = rows[present[rows]]
+        if not len(rows):
+            raise ValueError(
+                f"{told} no row of positive weight; shuffle the rows, or take another splitter"
+            )
+        part: np.ndarray = places[rows]
+        return part
+
+    names = [f"fold {k + 1} of {len(folds)} of cv" for k in range(len(folds))]
+    return [
+        (part_of(training, f"{name} trains on"), part_of(held_out, f"{name} holds out"))
+        for name, (training, held_out) in zip(names, folds, strict=True)
+    ]
+
+
+@contextmanager
+def in_fold(k: int, n_folds: int) -> Iterator[None]:
+    """Tell of what fails within that it was fold k.
+
+    Raises
+    ------
+    ValueError
+        With the number of the fold before the message.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"In fold {k + 1} of {n_folds}: {error}") from error
 
 
 def default_folds(
@@ -58,9 +114,17 @@ def default_folds(
         Whether to hold out one part only.
     seed : int
         Of the draw.
+
+    Raises
+    ------
+    ValueError
+        If all rows are of one group.
     """
     if groups is not None:
-        return list(GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(X, y, groups))
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError("groups must name at least 2 groups, so that one can be held out")
+        return list(GroupKFold(min(_FOLDS, n_groups)).split(X, y, groups))
     if once:
         held = min(_MOST, int(_SHARE * len(y)))
         by_class = classify and np.unique(y, return_counts=True)[1].min() > 1
@@ -80,4 +144,8 @@ def default_folds(
 def _distinct(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each kind of row, sorted by what they hold, and the kind of each row."""
     kinds = np.unique(y, axis=0, return_inverse=True)[1].reshape(-1, 1)
-    return row_kinds(kinds, X)
+    # Which rows are alike, and in which order they come, must not hang on the last bits of X.
+    with np.errstate(over="ignore"):
+        rounded = X.astype(np.float32) if isinstance(X, SparseRows) else np.asarray(X, np.float32)
+        finite = rounded.is_finite() if isinstance(X, SparseRows) else np.isfinite(rounded).all()
+    return row_kinds(kinds, rounded if finite else X)

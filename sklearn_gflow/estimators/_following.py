@@ -6,11 +6,11 @@ Notation: docs/notation.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sklearn_gflow.dynamics import Callback, Event, Outcome, tau_from_t
+from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import incomplete
 from sklearn_gflow.estimators._rows import TrainingData, as_tensor
@@ -36,51 +36,75 @@ class Path:
     factors : ndarray of shape (n_columns,) or None
         By which the columns of the next flow are to be stretched; None where it was not asked for,
         or the path did not come to t = 0.95.
+    training : ndarray of shape (n_times, n_samples, n_outputs) or None
+        The same of the rows that were trained on, where it was asked for.
     """
 
     readings: np.ndarray
     factors: np.ndarray | None = None
+    training: np.ndarray | None = None
 
 
 class _Recorder(Callback):
-    """Keeps outputs on rows held out at every point, and factors at the first from t = 0.95 on."""
+    """Keeps outputs at every point, and factors at the first from t = 0.95 on.
 
-    def __init__(self, training: Training, held_out: TrainingData, *, stretch: bool) -> None:
+    Outputs are those on rows held out, and on the rows that are trained on where these are asked
+    for.
+    """
+
+    changing = ("taus", "models", "factors", "least", "lost")
+
+    def __init__(
+        self, training: Training, held_out: TrainingData, *, stretch: bool, both: bool
+    ) -> None:
         self.training, self.held_out, self.stretch = training, held_out, stretch
         settings, device = training.settings, training.start.device
-        self.X = as_tensor(training.family, held_out.X, settings.dtype, device)
+        tables = [held_out, training.data] if both else [held_out]
+        family, dtype = training.family, settings.dtype
+        self.X = [as_tensor(family, rows.X, dtype, device) for rows in tables]
         reference = to_tensor(training.network.reference, settings.dtype, device)
-        self.reference = training.family.outputs(reference, self.X)
+        self.references = [training.family.outputs(reference, X) for X in self.X]
         self.factors: np.ndarray | None = None
+        self.lost = False
 
     def start(self, event: Event) -> Mapping[str, float]:
         """Begin a record."""
-        self.outcome, self.least = None, np.inf
+        self.lost, self.least = False, np.inf
         self.taus: list[float] = []
-        self.models: list[np.ndarray] = []
+        self.models: list[list[np.ndarray]] = []
         return self.step(event)
 
     def step(self, event: Event) -> Mapping[str, float]:
         """Record a point."""
         point = event.point
-        outputs = self.training.family.outputs(point.theta, self.X)
+        outputs = self.training.family.outputs
         self.taus.append(point.tau)
-        self.models.append(to_numpy(outputs - self.reference))
+        self.models.append(
+            [
+                to_numpy(outputs(point.theta, X) - reference)
+                for X, reference in zip(self.X, self.references, strict=True)
+            ]
+        )
         awaited = self.stretch and self.factors is None
         if awaited and point.tau >= tau_from_t(LOOKED_AT) * (1 - _ROUNDING):
             self.factors = self.training.factors(point.theta)
         elif not awaited and point.tau > _NOT_BEFORE and self._is_lost():
-            self.outcome = Outcome.EARLY_STOPPED
+            self.lost = True
         return {}
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the path is left, once it is lost."""
+        return Outcome.EARLY_STOPPED if self.lost else None
 
     def _is_lost(self) -> bool:
         """Whether the path has long passed its best point."""
         targets = self.held_out.targets - self.held_out.start
-        loss = float(np.mean((targets - self.models[-1]) ** 2))
+        loss = float(np.mean((targets - self.models[-1][0]) ** 2))
         self.least = min(self.least, loss)
         return loss > _LOST * self.least
 
-    def at(self, taus: np.ndarray) -> list[np.ndarray]:
+    def at(self, taus: np.ndarray) -> list[list[np.ndarray]]:
         """f_θ − f_θ₀ at some times; after the end of the path those of its last point."""
         index = np.searchsorted(self.taus, taus * (1 - _ROUNDING))
         index[np.isinf(taus)] = len(self.taus)  # several steps may end at t = 1
@@ -88,7 +112,12 @@ class _Recorder(Callback):
 
 
 def follow(
-    training: Training, problem: Problem, times: Sequence[float], *, stretch: bool = False
+    training: Training,
+    problem: Problem,
+    times: Sequence[float],
+    *,
+    stretch: bool = False,
+    both: bool = False,
 ) -> Path:
     """Follow the flow through all times, as far as rows held out are not long predicted worse.
 
@@ -102,6 +131,8 @@ def follow(
         Times t, increasing.
     stretch : bool
         Whether to find out by what the columns are to be stretched.
+    both : bool
+        Whether to predict the rows that are trained on, too.
 
     Returns
     -------
@@ -114,19 +145,26 @@ def follow(
     """
     held_out = problem.held_out
     assert held_out is not None
-    recorder = _Recorder(training, held_out, stretch=stretch)
+    recorder = _Recorder(training, held_out, stretch=stretch, both=both)
     settings = training.settings
-    models = []
-    for path in _paths(times, in_blocks=settings.in_blocks):
+    models: list[list[np.ndarray]] = []
+    paths = _paths(times, in_blocks=settings.in_blocks)
+    for k, path in enumerate(paths):
         taus = tau_from_t(path)
         marks = set(taus[np.isfinite(taus)].tolist())
         if stretch:
             marks.add(float(tau_from_t(LOOKED_AT)))
-        training_to = training.at(settings.alpha, path[-1])
+        training_to = training.at(settings.alpha, path[-1]).within(len(models))
+        teller = problem.task.teller(flow=k, n_flows=len(paths))
+        training_to = replace(training_to, teller=teller)
         incomplete(training_to.until(path[-1], [recorder], sorted(marks), bare=True))
         models += recorder.at(taus)
-    readings = np.array([problem.coding.readings(model) for model in models])
-    return Path(readings, recorder.factors)
+    problem.task.say(f"followed up to t = {t_from_tau(recorder.taus[-1]):.6g}")
+    held, *trained = (
+        np.array([problem.coding.readings(model) for model in of_table])
+        for of_table in zip(*models, strict=True)
+    )
+    return Path(held, recorder.factors, *trained)
 
 
 def _paths(times: Sequence[float], *, in_blocks: bool) -> list[list[float]]:

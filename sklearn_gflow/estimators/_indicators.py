@@ -23,7 +23,14 @@ from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.geometry import Loss
 from sklearn_gflow.geometry.losses import BinaryLogLoss, SquaredLoss
 
-__all__ = ["INDICATORS", "CodedIndicators", "LossOfIndicators", "are_indicators", "with_indicators"]
+__all__ = [
+    "INDICATORS",
+    "CodedIndicators",
+    "LossOfIndicators",
+    "are_indicators",
+    "check_columns",
+    "with_indicators",
+]
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -68,6 +75,18 @@ def with_indicators(rows: Rows, name: str, max_memory: int | None) -> Rows:
             f"it has not; got the values {np.unique(dense)[:4].tolist()}"
         )
     return replace(rows, y=indicators, sparse_labels=sparse)
+
+
+def check_columns(y: np.ndarray, name: str, classes: np.ndarray) -> None:
+    """Hold indicators to the labels that are known.
+
+    Raises
+    ------
+    ValueError
+        If there are more columns, or fewer.
+    """
+    if y.shape[1] != len(classes):
+        raise ValueError(f"{name} must have the {len(classes)} columns of y, and has {y.shape[1]}")
 
 
 # -- losses ------------------------------------------------------------------------------------

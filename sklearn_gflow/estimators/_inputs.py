@@ -20,7 +20,7 @@ from sklearn.utils.validation import has_fit_parameter
 from sklearn_gflow.estimators._rows import Rows, TransformedRows, read, row_chunks, transformed
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import readable
-from sklearn_gflow.estimators._validation import validate_data
+from sklearn_gflow.estimators._validation import numbers_of, validate_data
 from sklearn_gflow.inputs import (
     PeriodicEncoder,
     PiecewiseLinearEncoder,
@@ -68,11 +68,13 @@ def checked_rows(
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
     X, y = readable(X, "X"), readable(y, "y")
+    if check_y.get("y_numeric"):
+        y = numbers_of(y)
     if issparse(X):
         X, y = validate_data(
             estimator, X, y, **_SPARSE, ensure_min_samples=least, reset=reset, **check_y
         )
-        return SparseRows(X), y
+        return SparseRows.of(X), y
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
@@ -227,12 +229,26 @@ class FittedInputs:
             If X has other columns than in ``fit``, or what is no number, or gaps that ``fit`` had
             not.
         """
+        return self.finished(self.scaled(estimator, X))
+
+    def scaled(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
+        """The same before it is encoded, which several networks may share; see `read`."""
         if issparse(X):
-            return self.applied(SparseRows(validate_data(estimator, X, **_SPARSE, reset=False)))
+            rows = validate_data(estimator, X, **_SPARSE, reset=False)
+            return self._as_scaled(SparseRows.of(rows))
         if self.table is not None:
-            return self.applied(self.table.transform(_as_table(estimator, X, reset=False)))
-        checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
-        return self.applied(checked)
+            checked = self.table.transform(_as_table(estimator, X, reset=False))
+        else:
+            checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
+        return self._as_scaled(checked)
+
+    def sharing(self, other: FittedInputs) -> Self:
+        """The same with table and scaler of others, which are equal and were copied on the way."""
+        return replace(self, table=other.table, scaler=other.scaler)
+
+    def scales_like(self, other: FittedInputs) -> bool:
+        """Whether `scaled` of both is the same."""
+        return self.table is other.table and self.scaler is other.scaler
 
     def origins(self, n_features: int, n_columns: int) -> np.ndarray:
         """The column of X that each of the network's columns is made of; the first of several.
@@ -268,25 +284,33 @@ class FittedInputs:
 
     def applied(self, X: Any) -> Any:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
+        return self.finished(self._as_scaled(X))
+
+    def _as_scaled(self, X: Any) -> Any:
         if isinstance(X, SparseRows) and not self.sparse:
             return TransformedRows(X, self._made_dense, self._made_dense(X[:1]).shape[1])
-        if self.scaler is None and self.encoder is None and self.factors is None:
+        return X if self.scaler is None else transformed(X, self._scaled)
+
+    def _scaled(self, X: Any) -> Any:
+        assert self.scaler is not None
+        transform = self.scaler.transform
+        return X.transformed(transform) if isinstance(X, SparseRows) else transform(X)
+
+    def _made_dense(self, X: SparseRows) -> np.ndarray:
+        numbers = X.toarray() if self.table is None else self.table.transform(X.toarray())
+        return numbers if self.scaler is None else self.scaler.transform(numbers)
+
+    def finished(self, X: Any) -> Any:
+        """Scaled columns, encoded and stretched."""
+        if self.encoder is None and self.factors is None:
             return X
-        return transformed(X, self._transformed)
+        return transformed(X, self._finished)
 
     def encode(self, X: Any) -> Any:
         """Scaled columns with those of the encoder, not stretched yet."""
         return X if self.encoder is None else transformed(X, self._encoded)
 
-    def _made_dense(self, X: SparseRows) -> np.ndarray:
-        numbers = X.toarray() if self.table is None else self.table.transform(X.toarray())
-        return self._transformed(numbers)
-
-    def _transformed(self, X: Any) -> Any:
-        if isinstance(X, SparseRows) and self.scaler is not None:
-            X = X.transformed(self.scaler.transform)
-        elif self.scaler is not None:
-            X = self.scaler.transform(X)
+    def _finished(self, X: Any) -> Any:
         if self.encoder is not None:
             X = self._encoded(X)
         return X if self.factors is None else X * self.factors.astype(X.dtype)

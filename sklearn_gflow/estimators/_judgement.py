@@ -6,7 +6,8 @@ probabilities, in which all outputs count. Else by any scorer of scikit-learn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers, columns
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
-__all__ = ["Judgement"]
+__all__ = ["Judgement", "score_by"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,15 @@ class Judgement:
         Those that were held out, with the weights of the user.
     scoring : str, callable or None
         As in scikit-learn.
+    calibrate : bool
+        Whether probabilities are those of one temperature, as in the searches; otherwise they are
+        those of the classifier.
     """
 
     coding: CodedNumbers | CodedClasses
     rows: Rows
     scoring: Any = None
+    calibrate: bool = True
 
     @cached_property
     def _outputs(self) -> Any:
@@ -73,17 +78,34 @@ class Judgement:
 
     def _by_scorer(self, readings: np.ndarray) -> float:
         if isinstance(self.coding, CodedClasses):
-            stand_in: Any = _Labels(self.coding, readings, self.beta(readings))
+            stand_in: Any = _Labels(
+                self.coding, readings, self.beta(readings) if self.calibrate else None
+            )
         else:
             stand_in = _Numbers(self.coding, readings)
         scorer = check_scoring(stand_in, scoring=self.scoring)
         places = np.arange(len(readings))[:, None]
         weighted = {} if self.rows.weights is None else {"sample_weight": self.rows.weights}
-        return float(scorer(stand_in, places, self.rows.y, **weighted))
+        try:
+            return float(scorer(stand_in, places, self.rows.y, **weighted))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"scoring={self.scoring!r} cannot score these predictions of rows held out: {error}"
+            ) from error
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""
-        return Judgement(self.coding, self.rows.take(index), self.scoring)
+        return replace(self, rows=self.rows.take(index))
+
+
+def score_by(
+    estimator: Any, coding: CodedNumbers | CodedClasses, held_out: Rows | None
+) -> Callable[[np.ndarray], float] | None:
+    """What f_θ − f_θ₀ on rows held out is worth by ``scoring``; None for the estimator's score."""
+    if held_out is None or estimator.scoring is None or not estimator.early_stopping:
+        return None
+    judgement = Judgement(coding, held_out, estimator.scoring, calibrate=False)
+    return lambda model: judgement.score(coding.readings(model))
 
 
 class _Numbers(RegressorMixin, BaseEstimator):
@@ -104,7 +126,7 @@ class _Numbers(RegressorMixin, BaseEstimator):
 class _Labels(ClassifierMixin, BaseEstimator):
     """Outputs of a classifier that are known, for scorers: X holds their places."""
 
-    def __init__(self, coding: CodedClasses, readings: np.ndarray, beta: float) -> None:
+    def __init__(self, coding: CodedClasses, readings: np.ndarray, beta: float | None) -> None:
         self.coding, self.readings, self.beta = coding, readings, beta
         self.classes_ = coding.classes
 
@@ -123,4 +145,6 @@ class _Labels(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities at these places."""
+        if self.beta is None:
+            return self.coding.probabilities(self.decision_function(X))
         return self.coding.calibrated(self.readings[X[:, 0]], self.beta)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_gflow.estimators._rows import as_tensor, chunks_for, read
-from sklearn_gflow.estimators._sparse import dense
+from sklearn_gflow.estimators._rows import as_tensor, chunks_for, few, read
+from sklearn_gflow.estimators._sparse import SparseRows, dense
 from sklearn_gflow.estimators._tensors import (
     check_device,
+    host_tensor,
     made_with_seed,
+    sparse_tensor,
     to_numpy,
     to_tensor,
 )
@@ -28,6 +31,9 @@ __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_width
 
 # So many rows bear witness of what was trained.
 _WITNESSES = 4
+# Rows whose activations stay in a core's cache: so many are predicted at once.
+_CHUNK = 1024
+_Function = Callable[[torch.Tensor], torch.Tensor]
 _ANOTHER = (
     "module makes another network than the one that was trained when it is called again; keep what "
     "its outputs depend on in parameters, buffers or attributes that are tensors, which a fit "
@@ -125,8 +131,7 @@ class Architecture:
 
 def few_rows(X: np.ndarray) -> np.ndarray:
     """Some rows of a table, from its first to its last."""
-    places = np.unique(np.linspace(0, len(X) - 1, _WITNESSES).astype(int))
-    return np.array(dense(read(X, places)))
+    return np.array(dense(read(X, few(len(X), _WITNESSES))))
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,20 @@ class FittedNetwork:
         return ended
 
     @property
+    def is_layered(self) -> bool:
+        """Whether it is made of layers, and no callable of the user's makes it."""
+        return self.architecture.module is None
+
+    def parts(self, family: Family | None = None) -> dict[str, Any]:
+        """Arrays of θ and θ₀ by the names that the family gives them; of θ₀ with "init_" behind."""
+        family = family or self.family(torch.device("cpu"))
+        last, first = (
+            family.fitted_attributes(host_tensor(theta)) for theta in (self.theta, self.reference)
+        )
+        starts = {f"{name}init_": first[name] for name in first if not isinstance(first[name], int)}
+        return {name: _arrays(part) for name, part in {**last, **starts}.items()}
+
+    @property
     def device(self) -> torch.device:
         """That of the fit; the CPU on a machine without it."""
         try:
@@ -289,21 +308,60 @@ class FittedNetwork:
 
     def model(self, X: np.ndarray) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
-        return next(self.models(X, self.theta[None]))
+        return self._difference(X, *(self._functions if self._are_layers else self._made()))
 
     def models(self, X: np.ndarray, thetas: np.ndarray) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) for several θ."""
-        device, dtype = self.device, self.dtype
-        family = self.family(device)
-
-        def outputs(theta: np.ndarray) -> np.ndarray:
-            at = to_tensor(theta, dtype, device)
-            parts = [
-                to_numpy(family.outputs(at, as_tensor(family, read(X, rows), dtype, device)))
-                for rows in chunks_for(family, X)  # X may be mapped from disk
-            ]
-            return np.concatenate(parts)
-
-        start = outputs(self.reference)
         for theta in thetas:
-            yield outputs(theta) - start
+            yield self._difference(X, *self._made(theta))
+
+    def _difference(
+        self, X: np.ndarray, solution: _Function, reference: _Function, device: torch.device
+    ) -> np.ndarray:
+        parts = []
+        for chunk in chunks_for(X, _CHUNK, sparse=self._are_layers):  # X may be mapped from disk
+            rows = self._tensor(read(X, chunk), device)
+            parts.append(to_numpy(solution(rows) - reference(rows)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @cached_property
+    def _functions(self) -> tuple[_Function, _Function, torch.device]:
+        """Those of the solution, which threads share where they are layers."""
+        return self._made()
+
+    def _made(self, theta: np.ndarray | None = None) -> tuple[_Function, _Function, torch.device]:
+        """f_θ, by default at the solution, f_θ₀, and where they are computed."""
+        device = self.device
+        family = self.family(device)
+        thetas = self.theta if theta is None else theta, self.reference
+        solution, reference = (
+            family.at(at) for at in (self._tensor(array, device) for array in thetas)
+        )
+        return solution, reference, device
+
+    @property
+    def _are_layers(self) -> bool:
+        """Whether the family is of this package, which changes no array that it is given."""
+        return self.architecture.module is None
+
+    def _tensor(self, array: Any, device: torch.device) -> torch.Tensor:
+        """An array in the precision of the fit; what is no user's own needs no copy of it."""
+        if isinstance(array, SparseRows):
+            if self._are_layers:
+                return sparse_tensor(array.matrix, self.dtype, device)
+            array = array.toarray()
+        values = host_tensor(np.asarray(array, self.dtype)) if self._are_layers else array
+        return to_tensor(values, self.dtype, device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a copy holds: arrays."""
+        return {name: value for name, value in vars(self).items() if name != "_functions"}
+
+
+def _arrays(part: Any) -> Any:
+    """Tensors in a list or a dict, or alone, as arrays."""
+    if isinstance(part, torch.Tensor):
+        return to_numpy(part)
+    if isinstance(part, Mapping):
+        return {name: _arrays(value) for name, value in part.items()}
+    return [_arrays(value) for value in part] if isinstance(part, list) else part

@@ -11,10 +11,12 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
@@ -26,7 +28,7 @@ __all__ = [
     "NetworkParameters",
     "NumberParameters",
     "PathParameters",
-    "SearchParameters",
+    "RowsParameters",
 ]
 
 
@@ -122,12 +124,13 @@ class PathParameters:
     )
     rescalings: int = parameter(
         0,
-        [Interval(Integral, 0, None, closed="left")],
+        [Interval(Integral, 0, 100, closed="both")],
         "int",
         """
         How often the flow starts anew, at its own start again, with its input columns stretched
         by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start.
+        has found. Columns that the network learnt to use then count for more from the start. Each
+        takes a flow of its own, at most 100 of them.
         """,
     )
     alpha: float = parameter(
@@ -139,13 +142,16 @@ class PathParameters:
         Small values generalise better on noisy data.
         """,
     )
-    t_end: float = parameter(
-        0.95,
-        [Interval(Real, 0, 1, closed="right")],
-        "float",
+    t_end: str | float = parameter(
+        "auto",
+        [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
+        '"auto" or float',
         """
         Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
-        ``max_iter``.
+        ``max_iter``. "auto": 0.95, but in blocks of 1,000 rows and more, with
+        ``schedule="adaptive"``, the flow goes on while rows held out gain by it (a tenth, at most
+        2,000 rows; with ``early_stopping=True`` those that it holds out), for at most 40 epochs.
+        The model is then a mean over blocks, and has gone once more over all rows.
         """,
     )
     schedule: Any = parameter(
@@ -165,21 +171,6 @@ class PathParameters:
         The exponential step with D frozen over each step, or the same flow by
         `scipy.integrate.solve_ivp`, which reports its own steps or, by dense output, the times
         of ``schedule``. Radau and LSODA difference the field in all parameters: small nets only.
-        """,
-    )
-    batch_size: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), _POSITIVE_INTEGER, None],
-        '"auto", int or None',
-        """
-        None: full batch. An int: random blocks of at most that many rows, each of which flows
-        for a short time in every epoch; a block of all rows is the full batch. "auto": full
-        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
-        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
-        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95), and an int
-        ``schedule`` is the number of epochs. An epoch that raises the loss by more than half is
-        undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps are computed in
-        float32 unless ``damping`` is below 1e-4 or a ``module`` is given.
         """,
     )
     early_stopping: bool | str = parameter(
@@ -210,8 +201,9 @@ class PathParameters:
         ["boolean"],
         "bool",
         """
-        Continue from the last solution instead of a new start. The scaling of a regressor's
-        targets is kept too, and the classes of a classifier must be the same.
+        Go on from the last solution, by ``t_end`` of the way that is left, instead of a new
+        start: fits in a row are one flow, with one record. The units of the first start are kept,
+        c and the scaling of inputs and targets; the classes must be the same.
         """,
     )
     shuffle: bool = parameter(
@@ -223,50 +215,23 @@ class PathParameters:
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SearchParameters:
-    """The grid, and what it is scored by."""
+class RowsParameters:
+    """Which rows are looked at together, and by what rows held out are scored."""
 
-    encodings: Any = parameter(
+    batch_size: Any = parameter(
         "auto",
-        [StrOptions({"auto", *ENCODINGS}), HasMethods(["fit", "transform"]), "array-like", None],
-        '"auto" or sequence of str, transformer or None',
+        [StrOptions({"auto"}), _POSITIVE_INTEGER, None],
+        '"auto", int or None',
         """
-        Encodings of the columns of numbers. "auto": None, ramps over 6 and over 24 bins, cosines
-        at frequencies of scale 0.4 and 1; None alone with ``module``.
-        """,
-    )
-    init_scales: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), "array-like"],
-        '"auto" or sequence of float',
-        'Scales of the first layer\'s weights at the start. "auto": 0.3.',
-    )
-    alphas: Any = parameter(
-        "auto",
-        [StrOptions({"auto"}), "array-like"],
-        '"auto" or sequence of float',
-        """
-        Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
-        is followed for each network; else 0.5.
-        """,
-    )
-    t_ends: Any = parameter(
-        None,
-        ["array-like", None],
-        "sequence of float or None",
-        """
-        Stopping times in (0, 1]. None: seven times along the path, t = 0.33 … 1 − 8e-12; over
-        blocks, where each costs a flow of its own, 0.95 and 0.99; where a single part is held out
-        0.95 alone.
-        """,
-    )
-    cv: Any = parameter(
-        None,
-        ["cv_object"],
-        "int, splitter, iterable or None",
-        """
-        None: leave-one-out in closed form, then three folds for the best, in which copies of a
-        row stay together. Otherwise as in `sklearn.model_selection.GridSearchCV`.
+        None: full batch. An int: random blocks of at most that many rows, each of which flows
+        for a short time in every epoch; a block of all rows is the full batch. "auto": full
+        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
+        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
+        decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95; see there for
+        "auto"), and an int ``schedule`` is the number of epochs. An epoch that raises the loss by
+        more than half is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps
+        are computed in float32 unless ``damping`` is below 1e-4 or a ``module`` is given. In a
+        search "auto" also takes blocks where three outputs or more would make one Gram dear.
         """,
     )
     scoring: Any = parameter(
@@ -274,17 +239,9 @@ class SearchParameters:
         [str, callable, None],
         "str, callable or None",
         """
-        What rows held out are scored by, as in `sklearn.model_selection.GridSearchCV`. None: R²,
-        or D² of the loss; of a classifier minus the log-loss of calibrated probabilities.
-        """,
-    )
-    ensemble: bool = parameter(
-        True,
-        ["boolean"],
-        "bool",
-        """
-        Whether others join the best candidate where the mean of their predictions of rows held out
-        has a lower loss. False: the best alone.
+        What rows held out are scored by, as in `sklearn.model_selection.GridSearchCV`: those of
+        ``early_stopping=True``, and those of a search. None: as ``score`` does, and in a search of
+        classifiers by minus the log-loss of calibrated probabilities.
         """,
     )
 
@@ -320,7 +277,8 @@ class FlowParameters:
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
         the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
-        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks.
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks, for the log-loss
+        0.1.
         """,
     )
     metric_scale: str | float = parameter(
@@ -360,7 +318,10 @@ class FlowParameters:
         "auto",
         [StrOptions({"auto"}), "boolean"],
         '"auto" or bool',
-        'Whether to keep ``ntk_gram_``; "auto" keeps up to 64 MiB.',
+        """
+        Whether to keep ``ntk_gram_``. "auto": up to 64 MiB, and not in pickles and files; set to
+        True before you write them it stands there too.
+        """,
     )
     store_path: bool = parameter(
         False,
@@ -377,14 +338,28 @@ class FlowParameters:
         ``ulimit`` leaves less. What would take more is refused before it is allocated.
         """,
     )
+    checkpoint: Any = parameter(None, [str, PathLike, None], "str, path-like or None", CHECKPOINT)
     random_state: Any = parameter(
         None,
         ["random_state"],
         "int, RandomState instance or None",
         "Seed of the start θ₀.",
     )
-    verbose: bool = parameter(False, ["verbose"], "bool", "Print a line a step.")
-    device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
+    verbose: int = parameter(
+        0,
+        ["verbose"],
+        "int or bool",
+        "1 prints a line a step, or what a search does; 2 also ranks, and the steps of a search.",
+    )
+    device: str = parameter(
+        "cpu",
+        [str],
+        "str",
+        """
+        torch device of training, "auto" for CUDA where there is one. Predictions are made on it
+        too, or on the CPU of a machine that lacks it.
+        """,
+    )
     dtype: str = parameter(
         "float64",
         [StrOptions({"float64", "float32"})],

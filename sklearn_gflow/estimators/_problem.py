@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._progress import UNTOLD, Task
+from sklearn_gflow.estimators._rows import TrainingData, read
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -39,6 +42,12 @@ class Problem:
         Class of each row to train on, where it has one.
     chunk : bool
         Whether the rows are one of many chunks.
+    score : callable or None
+        What f_θ − f_θ₀ on rows held out is worth, where the user says by what it is scored.
+    checkpoint : Part or None
+        Where the training is kept.
+    scaled : ndarray or None
+        Columns of the rows to train on before they were encoded and stretched, where they were.
     """
 
     data: TrainingData
@@ -49,11 +58,39 @@ class Problem:
     held_out: TrainingData | None = None
     index: np.ndarray | None = None
     chunk: bool = False
+    score: Callable[[np.ndarray], float] | None = None
+    checkpoint: Part | None = None
+    scaled: Any = None
+    task: Task = UNTOLD
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
-        return replace(self, data=self.data.take(index), index=labels)
+        scaled = None if self.scaled is None else read(self.scaled, index)
+        return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
+
+    def kept_by(self, part: Part) -> Problem:
+        """The same, kept in a checkpoint."""
+        return replace(self, checkpoint=part)
+
+    def told_by(self, task: Task) -> Problem:
+        """The same, as a part of a fit that is told of."""
+        return replace(self, task=task)
+
+    def within(self, name: object) -> Problem:
+        """The same for a training within this one, which is kept by its own name or number."""
+        return self if self.checkpoint is None else self.kept_by(self.checkpoint.under(str(name)))
+
+    def __sizeof__(self) -> int:
+        """Bytes of the arrays: a scheduler that asks sends what is large once to a worker."""
+        parts = [self.data] if self.held_out is None else [self.data, self.held_out]
+        return sum(part.X.size * part.X.dtype.itemsize + part.targets.nbytes for part in parts)
+
+    def in_memory(self) -> Problem:
+        """The same with arrays of its own, where they came to a worker as maps of a file."""
+        held_out = None if self.held_out is None else self.held_out.in_memory()
+        index = None if self.index is None else np.array(self.index)
+        return replace(self, data=self.data.in_memory(), held_out=held_out, index=index)
 
     def encoded(self, encoding: Any, seed: int) -> Problem:
         """The same with functions of the columns of numbers beside them."""
@@ -63,7 +100,13 @@ class Problem:
         inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
         if held_out is not None:
             held_out = replace(held_out, X=inputs.encode(held_out.X))
-        return replace(self, data=replace(data, X=X), inputs=inputs, held_out=held_out)
+        return replace(
+            self,
+            data=replace(data, X=X),
+            inputs=inputs,
+            held_out=held_out,
+            scaled=self._before(),
+        )
 
     def stretched(self, factors: np.ndarray) -> Problem:
         """The same with the columns of the network multiplied by factors."""
@@ -73,7 +116,17 @@ class Problem:
             data=self.data.stretched(factors),
             inputs=self.inputs.stretched(factors),
             held_out=None if held_out is None else held_out.stretched(factors),
+            scaled=self._before(),
         )
+
+    def _before(self) -> Any:
+        """Columns as they were before the first step that makes others of them.
+
+        The user's own array is no such thing: it may change.
+        """
+        if self.scaled is not None or (self.inputs.scaler is None and self.inputs.table is None):
+            return self.scaled
+        return self.data.X
 
 
 @dataclass(frozen=True)

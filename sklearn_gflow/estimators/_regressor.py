@@ -28,6 +28,7 @@ from sklearn_gflow.estimators._attributes import (
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
+from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -122,9 +123,11 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         GramMemoryError
             If the Gram of a block would not fit into memory.
         """
-        self._check_chunk()
-        rows, described = self._checked(X, y, sample_weight, chunk=True)
-        return self._fit_chunk(self._problem(rows, None, described, chunk=True))
+        with undisturbed():
+            self._check_chunk()
+            rows, described = self._checked(X, y, sample_weight, chunk=True)
+            attributes = self._fitted_chunk((X, y, sample_weight), rows, None, described)
+        return self._write(attributes)
 
     def _validate(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
@@ -150,11 +153,13 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         chunk: bool = False,
     ) -> Problem:
         coding = self._learnt_coding(rows, chunk=chunk)
+        score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None if held_out is None else coding.data(held_out)
         return Problem(
-            coding.data(rows), coding, coding.loss, described, inputs, judging, chunk=chunk
-        )
+            coding.data(rows), coding, coding.loss, described, inputs, judging,
+            chunk=chunk, score=score,
+        )  # fmt: skip
 
     @staticmethod
     def _check_held_out(rows: Rows, held_out: Rows) -> None:
@@ -190,7 +195,7 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         """Fitted attributes, with the rows that standard deviations are computed from."""
         seen = self._kept.n_train if self._continues(chunk=True) and ended.problem.chunk else 0
         attributes = super()._expose(ended)
-        return attributes | KeptRows.of(ended.training, ended.trained, seen).attributes()
+        return attributes | KeptRows.of(ended, seen).attributes()
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Predict targets, and how far new observations should be from them.
@@ -201,11 +206,11 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         observation y under this process given the training rows: its variance, noise included,
         and the square of what the prediction lacks of its mean.
 
-        Nothing of it is computed in ``fit``. Each call takes an eigendecomposition for each
-        output: hand over all inputs at once. Where not all rows are kept (``X_train_``), the
-        kernel is that of the solution on a subsample whose rows stand for all, the network
-        stands for the mean, and the noise is read off its residuals on these rows, with
-        the degrees of freedom that the kernel takes.
+        Nothing of it is computed in ``fit``. The first call takes an eigendecomposition for each
+        output, which later calls find in memory, and pickles do without. Where not all rows are
+        kept (``X_train_``), the kernel is that of the solution on a subsample whose rows stand for
+        all, the network stands for the mean, and the noise is read off its residuals on these
+        rows, with the degrees of freedom that the kernel takes.
 
         Parameters
         ----------
@@ -221,10 +226,15 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
         std : ndarray of the same shape
             In units of y; only with ``return_std``.
         """
-        model = self._model(X)
+        check_is_fitted(self)
+        with undisturbed():
+            columns = self._inputs.read(self, X)
+            model = self._network.model(columns)
         predicted = self._coding.predictions(model)
-        if not return_std:
-            return predicted
+        return (predicted, self._deviations(columns, model)) if return_std else predicted
+
+    def _deviations(self, columns: Any, model: np.ndarray) -> np.ndarray:
+        """Standard deviations for columns of the network, of which it made f_θ − f_θ₀."""
         coding: CodedNumbers = self._coding
         if not coding.loss.squared:
             raise ValueError(
@@ -232,9 +242,9 @@ class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
                 f"loss={coding.name!r} is no squared error; fit with loss='squared_error'"
             )
         with undisturbed():
-            errors = self._kept.expected_errors(self._network, self._inputs.read(self, X), model)
+            errors = self._kept.expected_errors(self._network, columns, model)
         deviations = coding.rounded(coding.target_scale * errors, model)
-        return predicted, coding.shaped(coding.in_range(deviations))
+        return coding.shaped(coding.in_range(deviations))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained: R², or D² of the loss that was trained on.

@@ -28,6 +28,7 @@ __all__ = [
     "as_tensor",
     "check_map",
     "chunks_for",
+    "few",
     "on_disk",
     "read",
     "row_chunks",
@@ -136,7 +137,12 @@ def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
         return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
     if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
         return TransformedRows(X, transform, first.shape[1])
-    return first if len(X) == 1 else transform(X)
+    if len(X) == 1:
+        return first
+    found = np.empty((len(X), first.shape[1]), first.dtype)
+    for rows in row_chunks(len(X)):  # what a transform needs on its way stays small
+        found[rows] = transform(X[rows])
+    return found
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,15 @@ class TrainingData:
     def n_made_dense(self) -> int:
         """Numbers of a row that a family without sparse inputs adds to what it takes."""
         return int(self.X.shape[1]) if isinstance(self.X, SparseRows) else 0
+
+    def in_memory(self) -> TrainingData:
+        """The same with arrays of its own, where they are maps of a file."""
+        X: Any = self.X
+        if on_disk(X) is not None:
+            lazy = isinstance(X, TransformedRows)
+            X = TransformedRows(np.array(X.X), X.transform, X.shape[1]) if lazy else np.array(X)
+        weights = None if self.weights is None else np.array(self.weights)
+        return TrainingData(X, np.array(self.targets), weights, np.array(self.start))
 
     def stretched(self, factors: np.ndarray) -> TrainingData:
         """The same with the columns multiplied by factors."""
@@ -224,7 +239,7 @@ class TableRows:
         by_block = isinstance(data.X, SparseRows) or on_disk(data.X) is not None
         size = math.prod(data.X.shape) * reference.element_size()
         self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
-        chunks = chunks_for(family, data.X)
+        chunks = chunks_for(data.X, sparse=family.sparse_inputs)
         self.offset = (
             torch.cat([family.outputs(reference, self._inputs(k)) for k in chunks]) - start
         )
@@ -304,11 +319,16 @@ def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def chunks_for(family: Family, X: Any) -> Iterator[slice]:
-    """Runs of rows for a family: fewer of those that it makes it necessary to make dense."""
-    if not isinstance(X, SparseRows) or family.sparse_inputs:
-        return row_chunks(len(X))
-    return row_chunks(len(X), max(1, min(_CHUNK, _DENSE_ENTRIES // X.shape[1])))
+def few(n_samples: int, size: int) -> np.ndarray:
+    """Places of so many rows, from the first to the last."""
+    return np.unique(np.linspace(0, n_samples - 1, size).astype(int))
+
+
+def chunks_for(X: Any, size: int = _CHUNK, *, sparse: bool) -> Iterator[slice]:
+    """Runs of rows for a family with ``sparse`` inputs or without: fewer of those made dense."""
+    if isinstance(X, SparseRows) and not sparse:
+        size = max(1, min(size, _DENSE_ENTRIES // X.shape[1]))
+    return row_chunks(len(X), size)
 
 
 def as_tensor(family: Family, X: Any, dtype: str, device: torch.device) -> Tensor:

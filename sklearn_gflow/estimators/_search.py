@@ -6,38 +6,42 @@ and what was chosen is fitted and used. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gflow.contract import FittedState, RawTables, described
+from sklearn_gflow.contract import Estimator, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._candidates import Candidate, Grid
+from sklearn_gflow.estimators._candidates import Grid
+from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedClasses
-from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of
+from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._judgement import Judgement
+from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
     FlowParameters,
     NetworkParameters,
     NumberParameters,
-    SearchParameters,
+    RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Problem
+from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
+from sklearn_gflow.estimators._search_parameters import SearchParameters
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
 from sklearn_gflow.estimators._surroundings import undisturbed
-from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
+from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
@@ -62,16 +66,13 @@ on all rows.
 """
 
 
-class _FlowCV(
-    RawTables, FittedState, FlowParameters, SearchParameters, NetworkParameters, BaseEstimator
-):
+class _FlowCV(FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
     best_estimator_: Any
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -108,12 +109,18 @@ class _FlowCV(
             If a parameter or the data are out of range, or training leaves the finite numbers.
         GramMemoryError
             If the Gram would not fit into memory.
+        RuntimeError
+            If workers of ``n_jobs`` are killed again and again.
         """
-        with undisturbed():
-            found = self._searched(X, y, sample_weight, groups)
+        with undisturbed(), checkpointed(self) as (one, checkpoint):
+            found = one._searched(X, y, sample_weight, groups, checkpoint)
         return self._write(found)
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> dict[str, Any]:
+    def __sklearn_is_fitted__(self) -> bool:
+        """What scikit-learn asks before a prediction; it would look at all attributes otherwise."""
+        return hasattr(self, "cv_results_")
+
+    def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
@@ -121,7 +128,11 @@ class _FlowCV(
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
         folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        search = self._over(plain, whole, folds, rows, seed)
+        part = kept and kept.open(told_of(whole, folds), [])
+        # The parts of a search: leave-one-out, paths, stretched columns, fit.
+        n_parts = 1 + bool(self.refit) + self._closed_form(whole) * (1 + (self.module is None))
+        task = Task.begun(self, X, y, sample_weight, n_parts, level=2)
+        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part, task=task)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
@@ -129,35 +140,28 @@ class _FlowCV(
             judged = search.all_followed()
         choice = search.choice(judged, ensemble=self.ensemble)
         members = []
-        for k, (candidate, t) in enumerate(choice.members):
+        for k, (candidate, t) in enumerate(choice.members if self.refit else ()):
             own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
             if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
-            members.append(self._member(plain, candidate, **own)._fit_problem(whole))
-        return self._found(search, judged, choice, members)
+            members.append(member_of(plain, candidate, **own))
+        task.say(f"chosen: {choice}")
+        members = fit_members(members, whole, search.workers, search.checkpoint, task)
+        found = {**about, **self._found(search, judged, choice, members)}
+        task.end(found if members else None)
+        return found
 
     def _plain(self, seed: int) -> BaseAdaptedFlow:
         """The estimator without the search; one seed for the scores and for the fit."""
         shared = {f.name for f in fields(self._estimator_class)} & {f.name for f in fields(self)}
-        own = {name: getattr(self, name) for name in shared}
+        own = {name: getattr(self, name) for name in shared - {"checkpoint"}}
         plain: BaseAdaptedFlow = self._estimator_class(**{**own, "random_state": seed})
         return plain
 
-    @staticmethod
-    def _member(plain: BaseAdaptedFlow, candidate: Candidate, **parameters: Any) -> BaseAdaptedFlow:
-        """The estimator of a candidate."""
-        given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
-        return type(plain)(**{**given, **candidate.parameters(), **parameters})
-
-    def _to_be_judged(
-        self, plain: BaseAdaptedFlow, candidate: Candidate, problem: Problem
-    ) -> Training:
-        """The training of a candidate; of a splitter's folds it is that of a fit, to the bit."""
-        training = self._member(plain, candidate)._build(problem)
-        return training.quick() if self.cv is None else training
-
     def _batch_size(self, whole: Problem) -> Any:
         """Blocks for several outputs, whose common Gram is dear; the same in folds and fits."""
+        if self.batch_size != "auto":
+            return self.batch_size
         n_rows, n_outputs = whole.data.targets.shape
         dear = n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS
         return _BLOCK_ROWS if dear and self.solver == "auto" else "auto"
@@ -170,11 +174,12 @@ class _FlowCV(
     ) -> Search:
         """The search over folds."""
         classes = whole.coding.classes if isinstance(whole.coding, CodedClasses) else None
-        problems = [
-            plain._problem(rows.take(training), rows.take(held_out), {}, classes)
-            for training, held_out in folds
-        ]
-        held_out = np.concatenate([held_out for _, held_out in folds])
+        problems = []
+        for k, (training, held_out) in enumerate(folds):
+            with in_fold(k, len(folds)):
+                parts = rows.take(training), rows.take(held_out)
+                problems.append(plain._problem(*parts, {}, classes))
+        all_held_out = np.concatenate([held_out for _, held_out in folds])
         grid = Grid.of(
             self,
             closed_form=self._closed_form(whole),
@@ -184,12 +189,18 @@ class _FlowCV(
         )
         return Search(
             grid,
-            lambda candidate, problem: self._to_be_judged(plain, candidate, problem),
+            partial(to_be_judged, plain, quick=self.cv is None),
             problems,
-            Judgement(whole.coding, rows.take(held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
+            workers=Workers(self.n_jobs),
+            judgements_of_training=[
+                Judgement(whole.coding, rows.take(training), self.scoring) for training, _ in folds
+            ]
+            if self.return_train_score
+            else None,
         )
 
     def _folds(
@@ -201,52 +212,48 @@ class _FlowCV(
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
         classify = is_classifier(self) and rows.y.ndim == 1
         if self.cv is None:
+            check_consistent_length(groups, present)
             some = None if groups is None else np.asarray(groups)[present]
             n_rows, n_outputs = whole.data.targets.shape
             once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
             return default_folds(
                 whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
             )
-        places = np.cumsum(present) - 1
-        folds = folds_of(self.cv, X, y, groups, classify=classify)
-        return [(places[a[present[a]]], places[b[present[b]]]) for a, b in folds]
+        return present_folds(folds_of(self.cv, X, y, groups, classify=classify), present)
 
     def _found(
         self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
     ) -> dict[str, Any]:
         """Fitted attributes."""
         candidate, t_end = choice.members[0]
-        best = members[0]
         found = {
             **{f"{name}_": value for name, value in candidate.parameters().items()},
             "t_end_": t_end,
             "best_score_": choice.score,
+            "best_index_": choice.place,
+            "best_params_": {**candidate.parameters(), "t_end": t_end},
             "cv_results_": search.results(judged),
+            "_coding": search.judgement.coding,
+        }
+        if isinstance(search.judgement.coding, CodedClasses):
+            found["classes_"] = search.judgement.coding.classes
+        if not members:
+            return found
+        best = members[0]
+        importances = [member.feature_importances_ for member in members]
+        return found | {
             "best_estimator_": best,
             "estimators_": members,
             "ensemble_weights_": choice.weights,
-            "_coding": best._coding,
+            "feature_importances_": np.average(importances, axis=0, weights=choice.weights),
+            "n_iter_": best.n_iter_,
         }
-        importances = [member.feature_importances_ for member in members]
-        found["feature_importances_"] = np.average(importances, axis=0, weights=choice.weights)
-        names = ("n_iter_", "n_features_in_", "feature_names_in_", "classes_")
-        return found | {name: getattr(best, name) for name in names if hasattr(best, name)}
 
     def _readings(self, X: Any) -> np.ndarray:
         """What the members predict on average, shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
-        mean = self._mean(lambda member: member._coding.readings(member._model(X)))
-        found: np.ndarray = self._coding.in_range(mean)
+        readings = Members.of(self).readings(X)
+        found: np.ndarray = self._coding.in_range(readings)
         return found
-
-    def _mean(self, of_member: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Weighted mean over the members."""
-        weighted = [
-            weight * of_member(member)
-            for weight, member in zip(self.ensemble_weights_, self.estimators_, strict=True)
-        ]
-        total: np.ndarray = np.sum(weighted, axis=0)
-        return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -292,12 +299,11 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
         std : ndarray of the same shape
             Only with ``return_std``.
         """
-        readings = self._readings(X)
-        predicted = self._coding.shaped(readings)
         if not return_std:
-            return predicted
-        # The square error of a mean is at most the mean of the square errors.
-        return predicted, np.sqrt(self._mean(lambda one: one.predict(X, return_std=True)[1] ** 2))
+            readings = self._readings(X)
+            return self._coding.shaped(readings)
+        readings, deviations = Members.of(self).readings_and_deviations(X)
+        return self._coding.shaped(self._coding.in_range(readings)), deviations
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the loss that is explained, of the estimator that was chosen.

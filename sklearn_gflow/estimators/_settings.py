@@ -20,6 +20,7 @@ from sklearn_gflow.dynamics import (
     Epoch,
     FlowOptions,
     decaying_epochs,
+    open_epochs,
     tau_from_t,
     timed_epochs,
 )
@@ -27,6 +28,7 @@ from sklearn_gflow.estimators._memory import Demand, Room, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import check_alpha, check_schedule
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
+from sklearn_gflow.geometry.losses import SquaredLoss
 
 __all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
 
@@ -34,9 +36,12 @@ FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
 # Scale of the first layer at a smooth start; chosen together with the defaults of α and t_end.
 SMOOTH_START = 0.3
-# The ridge of blocks by default, chosen on validation parts of seven tables
-# (docs/benchmarks/blocks.md).
-_BLOCK_DAMPING = 0.03
+# Where the default ends with all rows at once, and of few rows in blocks.
+_T_END = 0.95
+# From so many rows on a flow over blocks goes on while rows held out gain by it; of fewer a tenth
+# says too little. On 14 tables the best of 40 epochs was the 3rd to the 40th.
+_OPEN_ROWS, _MOST_EPOCHS = 1000, 40
+_SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
 # From this ridge on the rounding of float32 is small beside it.
@@ -53,8 +58,8 @@ class Settings:
         The parameters by name, as the user gave them.
     shape : Shape
         Of D on all training rows.
-    ridge : float
-        See `Loss`.
+    loss : Loss
+        Its ``ridge`` and ``block_ridge`` are those of the defaults.
     any_precision : bool
         See `Family`.
     row_numbers : int
@@ -67,6 +72,8 @@ class Settings:
         Of the start, the blocks and the subsamples.
     alpha, t_end : float
         α and the stopping time.
+    open_ended : bool
+        Whether rows held out say when to stop, and not ``t_end``.
     times : tuple of float or None
         Times t of the steps; None leaves them to the flow.
     batch_rows : int or None
@@ -83,7 +90,7 @@ class Settings:
 
     given: Mapping[str, Any]
     shape: Shape
-    ridge: float
+    loss: Loss
     any_precision: bool
     row_numbers: int
     chunk: bool
@@ -91,6 +98,7 @@ class Settings:
     seed: int
     alpha: float
     t_end: float
+    open_ended: bool
     times: tuple[float, ...] | None
     batch_rows: int | None
     solver: Solver
@@ -105,7 +113,7 @@ class Settings:
         shape: Shape,
         seed: int,
         *,
-        ridge: float = Loss.ridge,
+        loss: Loss = _SQUARED,
         any_precision: bool = True,
         row_numbers: int = 0,
         chunk: bool = False,
@@ -121,8 +129,10 @@ class Settings:
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
         room = _room_for_steps(given, shape, device)
-        times = check_schedule(given["schedule"], given["t_end"])
-        dampings = _Dampings.of(given, alpha, ridge)
+        automatic = isinstance(given["t_end"], str)
+        t_end = _T_END if automatic else float(given["t_end"])
+        times = check_schedule(given["schedule"], t_end)
+        dampings = _Dampings.of(given, alpha, loss)
         beside = ITEMSIZES[given["dtype"]] * (
             _VECTORS * shape.n_params + row_numbers * shape.n_samples
         )
@@ -133,14 +143,22 @@ class Settings:
         settings = cls(
             given=given,
             shape=shape,
-            ridge=ridge,
+            loss=loss,
             any_precision=any_precision,
             row_numbers=row_numbers,
             chunk=chunk,
             device=device,
             seed=seed,
             alpha=alpha,
-            t_end=float(given["t_end"]),
+            t_end=t_end,
+            open_ended=(
+                automatic
+                and in_blocks
+                and not chunk
+                and times is None
+                and given["early_stopping"] != "loo"
+                and shape.n_samples >= _OPEN_ROWS
+            ),
             times=None if times is None else tuple(times),
             batch_rows=rows,
             solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks),
@@ -160,13 +178,13 @@ class Settings:
         given = {**self.given, **changed, "init_scale": self.init_scale}
         return self.of(
             given, self.shape, self.seed,
-            ridge=self.ridge, any_precision=self.any_precision, row_numbers=self.row_numbers,
+            loss=self.loss, any_precision=self.any_precision, row_numbers=self.row_numbers,
             chunk=self.chunk,
         )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
-        dampings = _Dampings.of(self.given, alpha, self.ridge)
+        dampings = _Dampings.of(self.given, alpha, self.loss)
         return dampings.blocks if self.in_blocks else dampings.whole
 
     # -- what follows from it ----------------------------------------------------------------------
@@ -237,6 +255,13 @@ class Settings:
             return decaying_epochs(tau_end, len(self.times))
         return timed_epochs([float(tau) for tau in tau_from_t(self.times) if tau <= tau_end])
 
+    @property
+    def open_epochs(self) -> list[Epoch]:
+        """The way in blocks while rows held out gain; an epoch over all rows may follow."""
+        n_epochs = max(1, min(_MOST_EPOCHS, self.given["max_iter"] - 1))
+        # In units of the curvature: a loss that is half as curved takes twice the time.
+        return open_epochs(n_epochs, 1 / self.loss.unit)
+
     def generator(self) -> torch.Generator:
         """A generator at the seed."""
         return generator_of(self.seed)
@@ -296,14 +321,15 @@ class _Dampings:
     blocks: float
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], alpha: float, ridge: float) -> _Dampings:
+    def of(cls, given: Mapping[str, Any], alpha: float, loss: Loss) -> _Dampings:
         damping = given["damping"]
         if not isinstance(damping, str):
             return cls(float(damping), float(damping))
         # With a ridge the outputs stop short of the labels. A flow that is to reach them, at t = 1,
         # therefore has none.
         to_the_end = given["t_end"] == 1 and not given["early_stopping"]
-        return cls(0.0 if to_the_end else ridge * alpha * (1 - alpha), _BLOCK_DAMPING)
+        whole = 0.0 if to_the_end else loss.ridge * alpha * (1 - alpha)
+        return cls(whole, loss.block_ridge)
 
 
 def _room_for_steps(given: Mapping[str, Any], shape: Shape, device: torch.device) -> Room:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,38 +13,76 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 __all__ = ["SparseRows", "dense", "mean_and_variance", "row_kinds"]
 
 
+@dataclass(frozen=True, eq=False)
 class SparseRows:
     """Rows of numbers, most of them zero, with what arrays of rows are asked for.
 
-    Parameters
+    Attributes
     ----------
-    matrix : sparse array or matrix of shape (n_samples, n_features)
-        Anything that becomes a CSR array.
+    values, places, ends : ndarray
+        Data, indices and pointers of a CSR array without duplicates.
+    n_columns : int
+        How many columns.
     """
 
-    def __init__(self, matrix: Any) -> None:
-        self.matrix = csr_array(matrix)
-        self.matrix.sum_duplicates()
-        self.shape, self.dtype = self.matrix.shape, self.matrix.dtype
+    values: np.ndarray
+    places: np.ndarray
+    ends: np.ndarray
+    n_columns: int
+
+    @classmethod
+    def of(cls, matrix: Any) -> SparseRows:
+        """Those of any sparse array or matrix."""
+        rows = csr_array(matrix)
+        if not rows.has_canonical_format:
+            rows = rows.copy()
+            rows.sum_duplicates()
+        return cls(rows.data, rows.indices, rows.indptr, int(rows.shape[1]))
+
+    @property
+    def matrix(self) -> Any:
+        """A CSR array of the same memory."""
+        return csr_array((self.values, self.places, self.ends), shape=self.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self), self.n_columns
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers."""
+        return self.values.dtype
+
+    @property
+    def size(self) -> int:
+        """How many numbers are held."""
+        return self.values.size
 
     def __len__(self) -> int:
-        return int(self.shape[0])
+        return len(self.ends) - 1
 
     def __getitem__(self, rows: slice | np.ndarray) -> SparseRows:
-        return SparseRows(self.matrix[rows])
+        return SparseRows.of(self.matrix[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError("sparse rows become an array by toarray() alone, so that none does unseen")
 
     def __mul__(self, factors: np.ndarray) -> SparseRows:
         """The columns multiplied by factors."""
-        return self.with_values(self.matrix.data * factors[self.matrix.indices])
+        return replace(self, values=self.values * factors[self.places])
 
-    def with_values(self, values: np.ndarray) -> SparseRows:
-        """Other numbers in the same places."""
-        matrix = self.matrix
-        return SparseRows(csr_array((values, matrix.indices, matrix.indptr), matrix.shape))
+    def astype(self, dtype: Any) -> SparseRows:
+        """The same in another precision."""
+        return replace(self, values=self.values.astype(dtype))
+
+    def is_finite(self) -> bool:
+        """Whether all numbers are."""
+        return bool(np.isfinite(self.values).all())
 
     def transformed(self, transform: Callable[[Any], Any]) -> SparseRows:
         """What a transformer makes of the matrix."""
-        return SparseRows(transform(self.matrix))
+        return SparseRows.of(transform(self.matrix))
 
     def toarray(self) -> np.ndarray:
         """The rows as an array."""

@@ -18,25 +18,67 @@ from sklearn_gflow.dynamics import (
     Callback,
     LossReached,
     Point,
+    WhileGaining,
     mean_diagonal,
     metric_scale,
     t_from_tau,
     tau_from_t,
 )
 from sklearn_gflow.estimators._reports import failure
-from sklearn_gflow.estimators._rows import TrainingData, as_tensor
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.geometry import FactorizationError, Shape
 
-__all__ = ["Judge", "LeftOut", "judge_left_out", "judged_by", "stopped_by_leave_one_out"]
+__all__ = [
+    "Judge",
+    "LeftOut",
+    "judge_left_out",
+    "judged_by",
+    "stopped_by_leave_one_out",
+    "stopped_by_rows_apart",
+]
 
 Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 """``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
-def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestPoint:
-    """A callback that scores every point of the path on rows that it is not trained on."""
+# Of the rows a tenth is kept apart where these say when to stop, and at most so many.
+_APART, _MOST_APART = 0.1, 2000
+
+
+def judged_by(
+    training: Training,
+    held_out: TrainingData,
+    judge: Judge,
+    score: Callable[[np.ndarray], float] | None = None,
+) -> BestPoint:
+    """A callback that scores every point of the path on rows that it is not trained on.
+
+    It does so by the judge, or by another score of f_θ − f_θ₀ where there is one.
+    """
+    patience, tol = training.settings.given["n_iter_no_change"], training.settings.given["tol"]
+    return BestPoint(_judged(training, held_out, judge, score), "validation", patience, tol)
+
+
+def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
+    """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows."""
+    size = len(training.data.X)
+    n_apart = min(int(_APART * size), _MOST_APART)
+    # One row of each label comes first in a subsample, so that the last ones lack none.
+    order = subsample(size, size, training.settings.generator(), training.labels)
+    apart = np.sort(order[-n_apart:])
+    judged = _judged(training, training.data.take(apart), judge)
+    return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+
+
+def _judged(
+    training: Training,
+    held_out: TrainingData,
+    judge: Judge,
+    score: Callable[[np.ndarray], float] | None = None,
+) -> Callable[[Point], tuple[float, float]]:
+    """Score and loss of a point on rows."""
     settings, family, device = training.settings, training.family, training.start.device
     X = as_tensor(family, held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
@@ -44,10 +86,10 @@ def judged_by(training: Training, held_out: TrainingData, judge: Judge) -> BestP
 
     def judged(point: Point) -> tuple[float, float]:
         model = to_numpy(family.outputs(point.theta, X) - reference)
-        return of_outputs(held_out.start + model)
+        own, loss = of_outputs(held_out.start + model)
+        return own if score is None else score(model), loss
 
-    patience, tol = settings.given["n_iter_no_change"], settings.given["tol"]
-    return BestPoint(judged, "validation", patience, tol)
+    return judged
 
 
 @dataclass(frozen=True)
@@ -76,7 +118,9 @@ class LeftOut:
         return {"loo_times_": self.times, "loo_scores_": scores, "loo_losses_": losses}
 
 
-def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedFlow, LeftOut]:
+def stopped_by_leave_one_out(
+    training: Training, judge: Judge, say: Callable[[str], None]
+) -> tuple[TrainedFlow, LeftOut]:
     """Follow the flow to the time with the best leave-one-out predictions.
 
     The scores come from the start alone, so that the flow need not go further than this. Where
@@ -91,6 +135,8 @@ def stopped_by_leave_one_out(training: Training, judge: Judge) -> tuple[TrainedF
         raise failure(0.0, "no time has a leave-one-out score that is a number", "")
     best = left_out.best
     end = float(left_out.times[max(best, 1)])
+    score = judged[best, 0]
+    say(f"leave-one-out: best score = {score:.6g}, at t = {left_out.times[best]:.6g}")
     callbacks: list[Callback] = []
     if not settings.in_blocks:
         callbacks.append(LossReached(float(left_out.judged[best, 2])))
@@ -155,7 +201,7 @@ def judge_left_out(
 def _check_left_out(training: Training) -> None:
     unfit = {
         f"loss={training.settings.given['loss']!r}": not training.loss.squared,
-        "warm_start=True after a fit": training.n_before is not None,
+        "warm_start=True after a fit": training.before is not None,
     }
     for setting, met in unfit.items():
         if met:

@@ -28,8 +28,9 @@ def undisturbed() -> Iterator[None]:
 
     Under ``inference_mode`` no derivative can be taken, ``autocast`` computes in half precision,
     a default device would take what belongs on the host, and numpy may be told to raise where a
-    number becomes zero. These modes belong to a thread, and so they can be set aside without any
-    other noticing.
+    number becomes zero. Its warnings are silent: what is not finite is looked for where it counts,
+    and told in words of ours. These modes belong to a thread, and so they can be set aside without
+    any other noticing.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def undisturbed() -> Iterator[None]:
     with ExitStack() as modes:
         if torch.is_inference_mode_enabled():
             modes.enter_context(torch.inference_mode(False))
-        modes.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        modes.enter_context(np.errstate(all="ignore"))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))

@@ -33,15 +33,22 @@ ITEMSIZES = {name: dtype.itemsize for name, dtype in _DTYPES.items()}
 
 
 def check_device(device: str) -> torch.device:
-    """The torch device of that name, if there is one on this machine.
+    """The torch device of that name, if there is one on this machine; "auto" finds one.
+
+    "auto" is CUDA where torch has it, and the CPU elsewhere. That of Apple has no float64, and is
+    taken where it is named only.
 
     Raises
     ------
     ValueError
         If torch does not know the name, or has no such device here.
     """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         checked = torch.device(device)
+        if checked.type == "cpu":  # which is always there
+            return checked
         torch.ones(1, device=checked).item()  # which "meta" tensors, without values, refuse
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

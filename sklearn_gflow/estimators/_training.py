@@ -8,30 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_gflow.diagnostics import Deviation, KernelDrift
+from sklearn_gflow.diagnostics import Deviation, KernelDrift, Sensitivity
 from sklearn_gflow.dynamics import (
     Adaptive,
     BlockOptions,
     Callback,
+    Carried,
     Epoch,
-    Event,
     Fixed,
     FlowOptions,
+    Origin,
+    Outcome,
     Schedule,
     Trajectory,
     block_flow,
     flow,
     reference_flow,
+    share_of,
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
+from sklearn_gflow.estimators._progress import Clock, Teller
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_tensor
@@ -48,6 +54,7 @@ __all__ = [
     "CALLBACKS",
     "LOOKED_AT",
     "MARKS",
+    "Before",
     "Occasion",
     "TrainedFlow",
     "Training",
@@ -64,6 +71,9 @@ _BLOCK_MOMENTUM = 0.5
 _CHUNK_LENGTH = 0.5
 # In blocks the outputs of so many rows are recorded, and the Gram of so many outputs is exposed.
 _PROBE_ROWS, _KERNEL_SIZE = 2000, 128
+# The steps of the epoch over all rows that closes a flow which rows held out have ended. Of ½, ¼,
+# two epochs from 1, and means of constant steps, it lost least where little was to be gained.
+_CLOSING = Epoch(0.25, 0.0)
 _STORED_GRAM_BYTES = 64 * 2**20
 _DRIFT_PROBES = 2
 
@@ -102,23 +112,6 @@ class TrainedFlow:
         return output_map.plain(torch.from_numpy(self.kernel_rows)).linearize(trajectory.theta)
 
 
-class PrintedProgress(Callback):
-    """Prints a line a step."""
-
-    def start(self, event: Event) -> dict[str, float]:
-        """The loss at the start."""
-        print(f"start: loss = {event.point.loss:.8g}")
-        return {}
-
-    def step(self, event: Event) -> dict[str, float]:
-        """Time and loss, and what the factorisation tells."""
-        line = f"tau = {event.point.tau:.6g}, loss = {event.point.loss:.8g}"
-        if (factor := event.factor) is not None:
-            line += f", rank = {factor.rank}, condition = {factor.condition:.3g} ({factor.solver})"
-        print(line)
-        return {}
-
-
 @dataclass(frozen=True)
 class Occasion:
     """What a callback of every flow may want to know before it is made."""
@@ -135,10 +128,6 @@ def _drift(occasion: Occasion) -> Callback | None:
     return KernelDrift(_DRIFT_PROBES) if occasion.whole else None
 
 
-def _progress(occasion: Occasion) -> Callback | None:
-    return PrintedProgress() if occasion.settings.given["verbose"] else None
-
-
 def _deviation(occasion: Occasion) -> Callback | None:
     """Only a cost that is linear in x has a line: its limit is the same from everywhere."""
     if not (occasion.whole and occasion.cost.linear):
@@ -146,11 +135,34 @@ def _deviation(occasion: Occasion) -> Callback | None:
     return Deviation(occasion.cost.minimizer(occasion.origin), occasion.settings.alpha)
 
 
-CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _progress, _deviation)
+def _sensitivity(occasion: Occasion) -> Callback | None:
+    return Sensitivity(occasion.cost, occasion.settings.alpha) if occasion.whole else None
+
+
+CALLBACKS: tuple[Callable[[Occasion], Callback | None], ...] = (_drift, _deviation, _sensitivity)
 """Makers of the callbacks of every flow of an estimator; None where one does not apply."""
 
-COLUMNS = ("deviation", "predicted_deviation", "ntk_drift")
+COLUMNS = ("deviation", "predicted_deviation", "ntk_drift", "sensitivity")
 """Of these, the columns that ``history_`` always has, NaN where no callback filled them."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The fit that a training goes on with.
+
+    Attributes
+    ----------
+    unit : float
+        c of its flow.
+    tau : float
+        The time τ at its solution.
+    carried : Carried or None
+        What its blocks have left.
+    """
+
+    unit: float
+    tau: float
+    carried: Carried | None
 
 
 @dataclass(frozen=True)
@@ -173,10 +185,12 @@ class Training:
         Rows to train on.
     labels : ndarray of shape (n_samples,) or None
         Their classes, each of which a subsample should know.
-    n_before : int or None
-        Steps of the path that this one continues; None at a new start.
-    unit : float or None
-        c of that path.
+    before : Before or None
+        The fit that this one goes on with; None at a new start.
+    teller : callable or None
+        Makes the callback that tells of the flow; see `Task.teller`.
+    keeper : FlowKeeper or None
+        Of the state of its flow.
     """
 
     settings: Settings
@@ -186,12 +200,17 @@ class Training:
     loss: Loss
     data: TrainingData
     labels: np.ndarray | None = None
-    n_before: int | None = None
-    unit: float | None = None
+    before: Before | None = None
+    teller: Teller | None = None
+    keeper: FlowKeeper | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
         return replace(self, settings=self.settings.at(alpha, t_end))
+
+    def within(self, name: object) -> Training:
+        """The same for one of several flows, whose state is kept by its own name or number."""
+        return self if self.keeper is None else replace(self, keeper=self.keeper.under(str(name)))
 
     def quick(self) -> Training:
         """The same to be judged and not kept, in float32 where a ridge drowns the rounding."""
@@ -217,9 +236,24 @@ class Training:
         if self.settings.batch_rows is None:
             return self._at_once(t_end, callbacks, marks, bare=bare)
         settings = self.settings
-        return self._in_blocks(
-            settings.epochs(t_end), settings.options, t_end, callbacks, bare=bare
+        return self._in_blocks(settings.epochs(t_end), self._options(), t_end, callbacks, bare=bare)
+
+    def while_gaining(
+        self, callback: Callback, apart: np.ndarray | None, *, bare: bool = False
+    ) -> TrainedFlow:
+        """Follow the flow in blocks until a callback ends it, then close it over all rows.
+
+        Blocks have no rows that are kept apart before. Where there are none the flow is not closed.
+        """
+        epochs = self.settings.open_epochs
+        # Undone epochs make the others shorter, and not more.
+        options = replace(self._options(), max_iter=len(epochs))
+        trained = self._in_blocks(
+            epochs, options, 1.0, [callback], bare=bare, averaged=True, apart=apart
         )
+        if trained.trajectory.outcome in (Outcome.REACHED_END, Outcome.MAX_ITER):
+            trained.trajectory.outcome = Outcome.OUT_OF_EPOCHS
+        return trained
 
     def over_chunk(self) -> TrainedFlow:
         """One pass over the blocks of a chunk, in steps as long as the first of a fit, or ½.
@@ -229,14 +263,19 @@ class Training:
         """
         settings = self.settings
         options = replace(
-            settings.options,
+            self._options(),
             damping=settings.block_damping,
             solver=solver_for(settings.given["solver"], self.family.n_outputs, in_blocks=True),
         )
-        if options.metric_scale is None:
-            options = replace(options, metric_scale=self.unit)
         h = min(settings.epochs(settings.t_end)[0].first, _CHUNK_LENGTH)
         return self._in_blocks([Epoch(h, h)], options, float(t_from_tau(h)), (), chunk=True)
+
+    def standing(self, *, chunk: bool) -> TrainedFlow:
+        """A flow that goes nowhere: what is known of the start."""
+        if chunk or self.settings.in_blocks:
+            return self._in_blocks([], self._options(), 0.0, (), chunk=chunk)
+        still = replace(self.settings, times=(0.0,))
+        return replace(self, settings=still)._at_once(0.0, (), (), bare=False)
 
     def rows(self, data: TrainingData, dtype: str) -> TableRows:
         """Rows for a flow, in a precision."""
@@ -266,6 +305,20 @@ class Training:
         # Those of f_θ: the slope of the start keeps a column from vanishing that is not used yet.
         return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False))
 
+    def _options(self) -> FlowOptions:
+        """Constants of the flow; c is that of the fit that goes on."""
+        options = self.settings.options
+        if self.before is None or options.metric_scale is not None:
+            return options
+        return replace(options, metric_scale=self.before.unit)
+
+    def _origin(self) -> Origin | None:
+        """Where the fit began that goes on."""
+        if self.before is None:
+            return None
+        theta = to_tensor(self.network.reference, self.settings.dtype, self.start.device)
+        return Origin(theta, self.before.tau)
+
     # -- the full batch ------------------------------------------------------------------------
 
     def _at_once(
@@ -279,18 +332,21 @@ class Training:
         settings = self.settings
         output_map, cost = self.whole(self.data)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
-        callbacks = [*own, *callbacks]
+        callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
         method = settings.given["method"]
         if method == "exponential":
             schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks)
             if times is not None:
                 schedule = Fixed.at_times(times)
-            trajectory = flow(output_map, cost, self.start, schedule, settings.options, callbacks)
+            trajectory = flow(
+                output_map, cost, self.start, schedule, self._options(), callbacks,
+                self._origin(), self.keeper,
+            )  # fmt: skip
         else:
             trajectory = reference_flow(
-                output_map, cost, self.start, settings.options,
-                method=method, t_end=t_end, times=times, callbacks=callbacks,
+                output_map, cost, self.start, self._options(), method=method,
+                t_end=t_end, times=times, callbacks=callbacks, origin=self._origin(),
             )  # fmt: skip
         rows = np.arange(len(self.data.X))
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
@@ -299,6 +355,10 @@ class Training:
         origin = self.start.new_zeros(output_map.size)
         made = (maker(Occasion(self.settings, cost, whole, origin)) for maker in CALLBACKS)
         return [callback for callback in made if callback is not None]
+
+    def _told(self, clock: Clock) -> list[Callback]:
+        """Who tells of the flow comes last, and so has the columns of all others."""
+        return [] if self.teller is None else [self.teller(clock)]
 
     def _kernel_rows(self, output_map: OutputMap) -> np.ndarray:
         """Rows whose Gram is exposed after a full batch: all, or some where none was formed."""
@@ -319,6 +379,8 @@ class Training:
         *,
         chunk: bool = False,
         bare: bool = False,
+        averaged: bool = False,
+        apart: np.ndarray | None = None,
     ) -> TrainedFlow:
         settings, data, n_outputs = self.settings, self.data, self.family.n_outputs
         generator = settings.generator()
@@ -332,21 +394,33 @@ class Training:
             self.start,
             epochs,
             options,
-            self._block_options(),
+            self._block_options(averaged, apart, chunk=chunk),
             probe=source.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
-            callbacks=[*own, *callbacks],
+            callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
+            origin=None if chunk else self._origin(),  # a chunk is judged by itself
+            keeper=self.keeper,
+            closing=None if apart is None else _CLOSING,
         )
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 
-    def _block_options(self) -> BlockOptions:
+    def _block_options(
+        self, averaged: bool, apart: np.ndarray | None, *, chunk: bool
+    ) -> BlockOptions:
         settings = self.settings
+        carried = None if self.before is None else self.before.carried
+        if chunk and carried is not None:  # the last step was made for other rows
+            carried = carried._replace(last_step=None)
         return BlockOptions(
             settings.batch_rows or len(self.data.X),
             bool(settings.given["shuffle"]),
             _BLOCK_MOMENTUM,
-            settings.seed + (self.n_before or 0),  # so that no two chunks are cut alike
+            settings.seed,
+            carried,
+            averaged,
+            parabolic=True,
+            apart=None if apart is None else torch.from_numpy(apart),
         )
 
 

@@ -6,7 +6,7 @@ the table, is refused in `_settings`.
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,12 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_alpha",
+    "check_known",
     "check_labels",
     "check_schedule",
     "check_weights",
     "hold_out",
+    "numbers_of",
     "validate_data",
 ]
 
@@ -74,12 +76,49 @@ def check_labels(labels: Any, name: str) -> None:
     dtype = getattr(labels, "dtype", None)
     if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
         return
-    kinds = sorted({_kind(value) for value in np.array(labels, dtype=object).ravel().tolist()})
+    values = np.array(labels, dtype=object).ravel().tolist()
+    kinds = sorted({_kind(value) for value in values})
+    if kinds == ["numbers"] and any(value != value for value in values):
+        kinds = ["NaN", "numbers"]
     if len(kinds) > 1 or {"NoneType", "NAType"} & {*kinds}:
         raise ValueError(
             f"{name} has labels that are {' and '.join(kinds)}, which have no common order; make "
             "all of them strings or all of them numbers, and leave out rows without a label"
         )
+
+
+def check_known(labels: np.ndarray, classes: np.ndarray, name: str, cure: str) -> None:
+    """Hold labels against the classes that there are.
+
+    Raises
+    ------
+    ValueError
+        If some are not among them, or are of another kind.
+    """
+    if labels.dtype.kind == "O" or labels.dtype.kind != classes.dtype.kind:
+        check_labels([*classes.tolist(), *np.ravel(labels).tolist()], f"y with {name}")
+    if len(unknown := np.setdiff1d(labels, classes)):
+        raise ValueError(
+            f"{name} has labels that are not among the classes: {unknown.tolist()}; {cure}"
+        )
+
+
+def numbers_of(y: Any) -> Any:
+    """Targets that are objects as float64, so that a missing one is told by the name of y.
+
+    Raises
+    ------
+    ValueError
+        If one is missing for which floating-point numbers have no mark.
+    """
+    if getattr(getattr(y, "dtype", None), "kind", "") != "O":
+        return y
+    try:
+        return np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        if any(type(value).__name__ == "NAType" for value in np.ravel(y).tolist()):
+            raise ValueError("y contains NA; leave out the rows without a target") from None
+        return y  # scikit-learn says what is wrong with them
 
 
 def _kind(value: Any) -> str:
@@ -108,7 +147,7 @@ def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
         raise ValueError(
             f"schedule must be 'adaptive', a number of steps or a sequence of times, got {schedule}"
         )
-    if np.ndim(schedule) == 0:
+    if isinstance(schedule, Integral):
         return [float(t) for t in np.linspace(0, t_end, int(schedule) + 1)[1:]]
     try:
         times = np.asarray(schedule, dtype=np.float64)

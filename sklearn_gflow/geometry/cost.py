@@ -37,11 +37,14 @@ class Cost(ABC):
     unit : float
         A typical eigenvalue of N∇ₓ²C, which is 1 for the squared error. A ridge pulls with the
         force of such a cost.
+    bounded : bool
+        Whether no eigenvalue of N∇ₓ²C exceeds ``unit`` anywhere.
     """
 
     total_weight: float
     linear: bool = False
     unit: float = 1.0
+    bounded: bool = False
 
     @abstractmethod
     def value(self, x: Tensor) -> float:
@@ -76,6 +79,14 @@ class Cost(ABC):
         """The least value that Euclidean gradient flow from x can reach."""
         return self.value(self.minimizer(x))
 
+    def parabola(self, x: Tensor) -> SquaredError:
+        """The square of curvature ``unit`` that touches C at x, divided by it.
+
+        |x' − y|²/2N with y = x − N∇ₓC(x)/unit: where the cost is ``bounded`` ``unit`` times it lies
+        above C up to a constant, so that what lowers it lowers C (Böhning and Lindsay, 1988).
+        """
+        return SquaredError(x + self.residual(x) / self.unit, self.total_weight)
+
 
 @dataclass(frozen=True)
 class SquaredError(Cost):
@@ -92,7 +103,7 @@ class SquaredError(Cost):
     targets: Tensor
     total_weight: float
 
-    linear = True
+    linear = bounded = True
 
     def value(self, x: Tensor) -> float:
         """C(x)."""
@@ -130,7 +141,7 @@ class Loss(ABC):
     squared : bool
         Whether ℓ = |x − y|²/2 itself. Of this loss alone leave-one-out predictions and standard
         deviations have a closed form, and scores are R².
-    unit : float
+    unit, bounded : float, bool
         See `Cost`.
     link : {"identity", "log"}
         What takes predictions to outputs: the logarithm where outputs are logarithms of means.
@@ -140,6 +151,8 @@ class Loss(ABC):
         The ridge that suits a flow between the ends of the family by default, times α(1−α) and
         relative to the mean of the Gram's diagonal. Without one D⁺ moves the modes of noise as
         fast as those of the signal.
+    block_ridge : float
+        That which suits blocks of rows, for every α.
     reach : float
         In the unit of step errors no target counts as farther away than this. Where the gradient
         is bounded an outlier hardly pulls, and as a unit it would leave the other rows without
@@ -149,10 +162,13 @@ class Loss(ABC):
     linear: bool = False
     squared: bool = False
     unit: float = 1.0
+    bounded: bool = False
     link: str = "identity"
     domain: str = "real"
     # The default was chosen together with those of α and t_end.
     ridge: float = 1 / 3
+    # Chosen on validation parts of seven tables (docs/benchmarks/blocks.md).
+    block_ridge: float = 0.03
 
     @property
     def reach(self) -> float:
@@ -203,7 +219,7 @@ class RowCost(Cost):
 
     def __init__(self, loss: Loss, targets: Tensor, weights: Tensor | None = None) -> None:
         self.loss, self.targets, self.weights = loss, targets, weights
-        self.linear, self.unit = loss.linear, loss.unit
+        self.linear, self.unit, self.bounded = loss.linear, loss.unit, loss.bounded
         self.total_weight = float(len(targets) if weights is None else weights.sum())
 
     @property

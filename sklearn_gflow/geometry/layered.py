@@ -168,12 +168,19 @@ class LayeredNetwork(Family):
 
     def outputs(self, theta: Tensor, X: Tensor) -> Tensor:
         """f_θ(X), shape (n_samples, n_outputs)."""
-        a = X
-        for depth, (W, b) in enumerate(self.layers(theta), start=1):
-            a = torch.addmm(b, a, W)
-            if depth < len(self.shapes):
-                a = self.activation.value(a)
-        return a
+        return self.at(theta)(X)
+
+    def at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """X ↦ f_θ(X), with θ cut into layers."""
+        *hidden, (last, bias) = self.layers(theta)
+
+        def outputs(X: Tensor) -> Tensor:
+            a = X
+            for W, b in hidden:
+                a = self.activation.value(torch.addmm(b, a, W))
+            return torch.addmm(bias, a, last)
+
+        return outputs
 
     def linearize(self, theta: Tensor, X: Tensor) -> LayeredLinearization:
         """Evaluate f_θ(X) and keep what D·v, Dᵀ·u and the Gram need."""

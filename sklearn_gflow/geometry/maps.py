@@ -8,6 +8,8 @@ A `Family` gives f_θ(X) and a `Linearization` of it, on arrays of shape (n_samp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -114,6 +116,10 @@ class Family(ABC):
     @abstractmethod
     def linearize(self, theta: Tensor, X: Tensor) -> Linearization:
         """f_θ(X) with its first derivative in θ."""
+
+    def at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """X ↦ f_θ(X), for calls with many X."""
+        return partial(self.outputs, theta)
 
     # -- what an estimator asks besides; a family overrides what it has an answer to ---------------
 

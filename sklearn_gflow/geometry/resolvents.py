@@ -8,6 +8,7 @@ docs/notation.md; Λ is here the ratio of the ends of a window.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 
@@ -29,8 +30,9 @@ _LARGEST, _SMALLEST = 7, -3
 
 
 def window(time: float) -> int:
-    """The window that a time is in."""
-    return math.floor(math.log(time, _WINDOW))
+    """The window that a time is in; those beyond the range of numbers are in the last ones."""
+    within = min(max(time, sys.float_info.min), sys.float_info.max)
+    return math.floor(math.log(within, _WINDOW))
 
 
 def contour(k: int, nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:

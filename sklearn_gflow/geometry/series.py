@@ -47,11 +47,14 @@ def rational_series(
     Returns
     -------
     Tensor like b, or None
-        None where the series is too long, or A + σ is not positive definite.
+        None where the series is too long, its coefficients are beyond the dtype of b, or A + σ is
+        not positive definite.
     """
     sigma = _SERIES_POLE * turn
     tolerance = smooth_tolerance(b.dtype)
     weights = _chebyshev_coefficients(lambda y: f(sigma * (1 - y) / (1 + y)), tolerance)
+    if max(map(abs, weights), default=0.0) > torch.finfo(b.dtype).max:
+        return None
     L = triangles.shifted(sigma) if weights else None
     if L is None:
         return None

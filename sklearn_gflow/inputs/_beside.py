@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import (
+    DocumentedHere,
     FittedState,
     Interval,
     _check_feature_names_in,
@@ -20,11 +21,13 @@ from sklearn_gflow.contract import (
     parameter,
 )
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import mean_and_deviation, weighted_rows
+from sklearn_gflow.inputs._statistics import distinct, mean_and_deviation, weighted_rows
 
 __all__ = ["BLOCKS", "FEATURES", "BesideRaw", "FewValues"]
 
 _HALF: Final = np.sqrt(0.5)
+# So many rows are encoded at once.
+_CHUNK: Final = 1024
 
 FEATURES: Final = {
     "n_features_in_": ("int", "Number of columns in ``fit``."),
@@ -64,7 +67,7 @@ class FewValues:
     )
 
 
-class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
+class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, ABC):
     """Each column and components of it, which share its variance equally between them.
 
     The column x, with mean m and standard deviation σ, becomes m + (x − m)/√2 and components of
@@ -79,7 +82,6 @@ class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
     scale_: np.ndarray
     component_means_: list[np.ndarray]
     component_scale_: np.ndarray
-    _doc_link_module = "sklearn_gflow"
     _component_name: str  # what stands between the name of the column and the number
     _cure = "scale the column first, by SmoothRobustScaler for instance"
 
@@ -88,8 +90,8 @@ class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
         """Write the fitted attributes that the components are made of."""
 
     @abstractmethod
-    def _components(self, j: int, x: np.ndarray) -> np.ndarray:
-        """Components of values of column j, shape (n, n_components), before they are scaled."""
+    def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """Components of the columns at some places, one column after the other, not scaled yet."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -124,18 +126,20 @@ class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
         rows, weights = weighted_rows(checked, sample_weight)
         moments = [mean_and_deviation(x, weights) for x in rows.T]
         self.mean_, self.scale_ = np.array(moments).T
-        self.encoded_ = np.array([len(np.unique(x)) >= self.min_distinct for x in rows.T])
+        self.encoded_ = np.array([len(distinct(x)) >= self.min_distinct for x in rows.T])
         self._learn(rows, weights)
         self.component_means_ = [np.empty(0)] * len(moments)
         self.component_scale_ = np.zeros(len(moments))
         for j in np.flatnonzero(self.encoded_).tolist():
             with np.errstate(all="ignore"):  # what is not finite is told below
-                components = self._components(j, rows[:, j])
+                components = self._components(np.array([j]), rows[:, [j]])
                 means = np.average(components, axis=0, weights=weights)
                 total = np.average(((components - means) ** 2).sum(axis=1), weights=weights)
                 scale = _HALF * self.scale_[j] / np.sqrt(total)
+            if not np.isfinite(scale):
+                raise self._beyond(j)
             self.component_means_[j] = means
-            self.component_scale_[j] = self._finite(j, scale)
+            self.component_scale_[j] = scale
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Put the components of each column beside it.
@@ -157,28 +161,37 @@ class BesideRaw(FittedState, TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self)
         checked = read_numbers(self, X, reset=False)
-        return np.hstack([self._block(j, x) for j, x in enumerate(checked.T)])
-
-    def _block(self, j: int, x: np.ndarray) -> np.ndarray:
-        """All columns that column j becomes, in its precision."""
-        if not self.encoded_[j]:
-            return x[:, None]
-        dtype = x.dtype
-        x = x.astype(np.float64)  # edges of bins that differ in float64 may not in float32
-        with np.errstate(all="ignore"):  # what is not finite is told below
-            raw = self.mean_[j] + _HALF * (x - self.mean_[j])
-            components = self._components(j, x) - self.component_means_[j]
-            block = np.column_stack([raw, self.component_scale_[j] * components]).astype(dtype)
-        return self._finite(j, block)
-
-    def _finite(self, j: int, found: np.ndarray) -> np.ndarray:
-        """What was computed of column j."""
+        counts = np.array([len(means) for means in self.component_means_])
+        # Behind each column its components come.
+        raw = np.cumsum(1 + counts) - counts - 1
+        found = np.empty((len(checked), counts.sum() + len(counts)), checked.dtype)
+        for start in range(0, len(checked), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            found[rows] = self._beside(checked[rows], raw, counts)
         if not np.isfinite(found).all():
-            raise ValueError(
-                f"the components of column {name_of_column(self, j)!r} are beyond the range of "
-                f"floating-point numbers; {self._cure}"
-            )
+            beyond = int(np.argmin(np.isfinite(found).all(axis=0)))
+            raise self._beyond(int(np.searchsorted(raw, beyond, side="right")) - 1)
         return found
+
+    def _beside(self, X: np.ndarray, raw: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """All columns that rows become, those of X at the places ``raw``."""
+        places = np.flatnonzero(self.encoded_)
+        found = np.empty((len(X), counts.sum() + len(counts)))
+        found[:, raw] = X
+        x = found[:, raw[places]]  # float64: edges of bins that differ there may not in float32
+        mean, scale = self.mean_[places], np.repeat(self.component_scale_, counts)
+        with np.errstate(all="ignore"):  # what is not finite is told by the caller
+            found[:, raw[places]] = mean + _HALF * (x - mean)
+            components = self._components(places, x) - np.concatenate(self.component_means_)
+            found[:, np.delete(np.arange(found.shape[1]), raw)] = scale * components
+            return found.astype(X.dtype)
+
+    def _beyond(self, j: int) -> ValueError:
+        """What to say where components of a column are not finite."""
+        return ValueError(
+            f"the components of column {name_of_column(self, j)!r} are beyond the range of "
+            f"floating-point numbers; {self._cure}"
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that come out.

@@ -99,7 +99,8 @@ class PeriodicEncoder(FewValues, BesideRaw):
             )
         return scales
 
-    def _components(self, j: int, x: np.ndarray) -> np.ndarray:
-        deviations = (x[:, None] - self.mean_[j]) / self.scale_[j]
-        waves: np.ndarray = np.cos(2 * np.pi * self.frequencies_[j] * deviations + self.phases_[j])
-        return waves
+    def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        deviations = (X - self.mean_[places]) / self.scale_[places]
+        frequencies, phases = self.frequencies_[places], self.phases_[places]
+        angles = 2 * np.pi * frequencies * deviations[:, :, None] + phases
+        return np.cos(angles).reshape(len(X), -1)

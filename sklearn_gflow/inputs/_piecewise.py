@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_gflow.contract import Interval, described, parameter
 from sklearn_gflow.inputs._beside import BLOCKS, FEATURES, BesideRaw, FewValues
-from sklearn_gflow.inputs._statistics import quantiles
+from sklearn_gflow.inputs._statistics import distinct, quantiles
 
 __all__ = ["PiecewiseLinearEncoder"]
 
@@ -73,12 +73,15 @@ class PiecewiseLinearEncoder(FewValues, BesideRaw):
     def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
         levels = np.linspace(0, 1, self.n_bins + 1)
         self.bin_edges_: list[np.ndarray] = [
-            np.unique(quantiles(x, weights, levels)) if encoded else np.empty(0)
+            distinct(quantiles(x, weights, levels)) if encoded else np.empty(0)
             for x, encoded in zip(rows.T, self.encoded_, strict=True)
         ]
 
-    def _components(self, j: int, x: np.ndarray) -> np.ndarray:
-        left, right = self.bin_edges_[j][:-1], self.bin_edges_[j][1:]
+    def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        edges = [self.bin_edges_[j] for j in places]
+        left = np.concatenate([one[:-1] for one in edges] or [np.empty(0)])
+        right = np.concatenate([one[1:] for one in edges] or [np.empty(0)])
+        x = np.repeat(X, np.array([len(one) - 1 for one in edges], dtype=int), axis=1)
         # Cut before dividing: far from a narrow bin the quotient would overflow.
-        ramps: np.ndarray = (np.clip(x[:, None], left, right) - left) / (right - left)
+        ramps: np.ndarray = (np.clip(x, left, right) - left) / (right - left)
         return ramps

@@ -12,7 +12,14 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gflow.contract import FittedState, Interval, _fit_context, described, parameter
+from sklearn_gflow.contract import (
+    DocumentedHere,
+    FittedState,
+    Interval,
+    _fit_context,
+    described,
+    parameter,
+)
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
 from sklearn_gflow.inputs._statistics import centre_and_scale, sparse_scales, weighted_rows
@@ -33,7 +40,9 @@ _CENTRE = {
 
 @described(_CENTRE, FEATURES)
 @dataclass(eq=False, repr=False, kw_only=True)
-class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class SmoothRobustScaler(
+    DocumentedHere, FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Scale columns by median and interquartile range, and bend outliers smoothly back.
 
     With z = (x − median)/s a column becomes z/√(1 + (z/clip)²), which is z near zero and stays
@@ -70,8 +79,6 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
         "float or None",
         "The bound of what comes out; None scales only.",
     )
-
-    _doc_link_module = "sklearn_gflow"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -156,8 +163,8 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
             return z.astype(dtype, copy=False)
 
     def _check_range(self, X: np.ndarray, z: np.ndarray, columns: np.ndarray) -> None:
-        lost = ~np.isfinite(z) & ~np.isnan(X)
-        if lost.any():
+        finite = np.isfinite(z)
+        if not finite.all() and (lost := ~finite & ~np.isnan(X)).any():
             name = name_of_column(self, int(columns[lost].min()))
             raise ValueError(
                 f"column {name!r} divided by its scale is beyond the range of floating-point "
@@ -166,10 +173,13 @@ class SmoothRobustScaler(FittedState, OneToOneFeatureMixin, TransformerMixin, Ba
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """(x − median)/s, in quarters where the difference is more than a float holds."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # what is not finite is told by `_check_range`
             difference = X - self.center_
-            quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
-            return np.where(np.isinf(difference), quarters, difference / self.scale_)
+            scaled: np.ndarray = difference / self.scale_
+            if (beyond := np.isinf(difference)).any():
+                quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
+                scaled = np.where(beyond, quarters, scaled)
+            return scaled
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,13 +12,17 @@ from scipy.stats import norm
 from sklearn_gflow.contract import check_weights
 
 __all__ = [
+    "alike",
     "centre_and_scale",
+    "distinct",
     "mean_and_deviation",
     "quantiles",
     "sparse_scales",
     "weighted_rows",
 ]
 
+# So many roundings make no difference: what a column is must not hang on its last bits.
+_ROUNDINGS = 64
 _NORMAL_RANGE = float(norm.ppf(0.75) - norm.ppf(0.25))  # 1.349
 
 
@@ -38,6 +42,26 @@ def weighted_rows(X: Any, sample_weight: ArrayLike | None) -> tuple[Any, np.ndar
     # Only ratios matter. In units of a power of two, which changes no digit, sums stay finite.
     shares = np.ldexp(weights, -np.frexp(weights.max())[1])
     return X[present].astype(np.float64), shares[present]
+
+
+def alike(a: ArrayLike, b: ArrayLike, size: float = 0.0) -> np.ndarray:
+    """Whether numbers differ by no more than roundings of themselves, or of numbers of a size."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    largest = np.maximum(np.maximum(np.abs(a), np.abs(b)), size)
+    near: np.ndarray = np.abs(a / 2 - b / 2) <= _ROUNDINGS * np.finfo(np.float64).eps / 2 * largest
+    return near
+
+
+def distinct(x: np.ndarray) -> np.ndarray:
+    """The different values of x, ascending; of those that are alike the least, and one NaN."""
+    found: np.ndarray = np.unique(x)
+    known = found[~np.isnan(found)]
+    if len(known) < 2:
+        return found
+    # Beside zero, where a scaled column has its median, roundings are those of typical values.
+    typical = float(np.sort(np.abs(known))[len(known) // 2])
+    again = alike(found[1:], found[:-1], typical)  # false of NaN, which stays
+    return found[np.concatenate([[True], ~again])]
 
 
 def quantiles(x: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -72,14 +96,16 @@ def centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     x, weights = x[present], weights[present]
     least, most = float(x.min()), float(x.max())
-    if least < most and ((x == least) | (x == most)).all():
+    # Whether a column is constant, has two values or has most of its values in one must not hang
+    # on the last bits of x.
+    if alike(least, most):
+        return least, 1.0 if least == most else max(1.0, abs(most))
+    if (alike(x, least) | alike(x, most)).all():
         return least, min(most - least, np.finfo(np.float64).max)
-    low, median, high = quantiles(x, weights, np.array([0.25, 0.5, 0.75]))
-    width = float(high) - float(low)
-    if np.isinf(width):
-        width = np.finfo(np.float64).max
-    scale = width / _NORMAL_RANGE or mean_and_deviation(x, weights)[1] or 1.0
-    return float(median), float(scale)
+    low, median, high = map(float, quantiles(x, weights, np.array([0.25, 0.5, 0.75])))
+    width = min(high - low, np.finfo(np.float64).max)
+    scale = mean_and_deviation(x, weights)[1] if alike(low, high) else width / _NORMAL_RANGE
+    return median, float(scale or 1.0)
 
 
 def sparse_scales(X: Any, weights: np.ndarray) -> np.ndarray:
@@ -107,7 +133,7 @@ def sparse_scales(X: Any, weights: np.ndarray) -> np.ndarray:
         scales = np.sqrt(variance) * width
     # Numbers that are all the same beside zeros.
     counts = np.bincount(column[X.data != 0], minlength=n_columns)
-    at_end = (X.data == low[column]) | (X.data == high[column])
+    at_end = alike(X.data, low[column]) | alike(X.data, high[column])
     inside = np.bincount(column[~at_end & (X.data != 0)], minlength=n_columns)
     two = (inside == 0) & ((low == 0) | (high == 0)) & (counts < n_rows)
     scales[two] = width[two]

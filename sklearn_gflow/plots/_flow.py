@@ -65,7 +65,7 @@ class FlowDisplay:
     >>> from sklearn_gflow import AdaptedFlowRegressor
     >>> from sklearn_gflow.plots import FlowDisplay
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> flow = AdaptedFlowRegressor((32,), alpha=1.0, t_end=0.9, random_state=0).fit(X, y)
+    >>> flow = AdaptedFlowRegressor((64,), alpha=1.0, t_end=0.9, random_state=0).fit(X, y)
     >>> display = FlowDisplay.from_estimator(flow)  # display.plot() draws it
     >>> display.name
     'α = 1'

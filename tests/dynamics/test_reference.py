@@ -12,6 +12,7 @@ from sklearn_gflow.dynamics import (
     linear_path,
     reference_flow,
 )
+from sklearn_gflow.dynamics.reference import _QuietRadau
 from tests import oracles
 from tests.dynamics.problems import Flow
 
@@ -91,3 +92,25 @@ def test_an_implicit_method_that_meets_no_number_has_diverged(method, monkeypatc
         lambda tangent, *args, **more: tangent.pull(tangent.outputs) * math.nan,
     )
     assert reference_flow(*Flow().pieces, method=method).outcome is Outcome.DIVERGED
+
+
+def test_a_flow_that_gets_nowhere_is_broken_off(monkeypatch):
+    """Steps that are rejected are no steps to ``max_iter``; the field is asked so often at most."""
+    asked = []
+
+    def without_end(rate, span, initial, **options):
+        while True:
+            asked.append(rate(0.0, initial))
+
+    monkeypatch.setattr("sklearn_gflow.dynamics.reference.solve_ivp", without_end)
+    problem = Flow(4, (3, 5, 1), seed=2)
+    path = reference_flow(*problem.pieces, FlowOptions(max_iter=3), t_end=0.5)
+    assert path.outcome is Outcome.STEP_UNDERFLOW
+    assert len(asked) == 300
+
+
+def test_a_singular_matrix_of_radau_is_no_warning():
+    """It tries a shorter step: LAPACK says the same of a matrix that is singular."""
+    solver = _QuietRadau(lambda t, y: -y, 0.0, np.ones(2), 1.0)
+    lu, _ = solver.lu(np.zeros((2, 2)))
+    assert not lu.any()

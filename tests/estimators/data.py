@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.dynamics.rows import Cuts
 
 ALPHAS = [0.0, 0.3, 1.0]
 ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
@@ -42,3 +43,16 @@ def example(estimator, **size):
 def small(estimator, **parameters):
     """A small network, whose columns are scaled as a user's are."""
     return estimator(**{"hidden_layer_sizes": (12,), "random_state": 0, **parameters})
+
+
+def noted_cuts(monkeypatch):
+    """A list that takes down the rows of every epoch over blocks, in their order."""
+    cuts, cut = [], Cuts.epoch
+
+    def noted(self):
+        blocks = cut(self)
+        cuts.append(tuple(np.concatenate(blocks).tolist()))
+        return blocks
+
+    monkeypatch.setattr(Cuts, "epoch", noted)
+    return cuts

@@ -88,9 +88,9 @@ def test_factors_of_a_fold_come_from_its_training_rows(monkeypatch):
     calls = []
     followed = _selection.Search.followed
 
-    def watched(self, candidate, *arguments, **parameters):
-        judged = followed(self, candidate, *arguments, **parameters)
-        calls.append((self, candidate, judged))
+    def watched(self, candidates, **parameters):
+        judged = followed(self, candidates, **parameters)
+        calls.append((self, candidates[0].candidate, judged[0]))
         return judged
 
     stretched, follow = [], _selection.follow

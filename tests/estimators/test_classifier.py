@@ -282,16 +282,17 @@ class TestFitted:
     def test_warm_start_keeps_the_start(self):
         X, y = classes()
         model = classifier(alpha=0.3, t_end=0.3, warm_start=True).fit(X, y)
-        before = model.loss_
+        before = model.loss_curve_
         model.fit(X, y)
-        assert model.loss_curve_[0] == pytest.approx(before, rel=1e-9)
-        assert model.loss_ < before
+        assert model.loss_curve_[: len(before)] == before
+        assert model.loss_ < before[-1]
 
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize(
         ("n", "n_features", "n_classes", "widths"),
         [(2, 1, 2, (3,)), (3, 2, 3, (1,)), (20, 40, 5, (8,)), (20, 1, 2, ()), (20, 3, 5, (1,))],
     )
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_small_and_odd_problems_fit(self, n, n_features, n_classes, widths, alpha):
         X, y = classes(n, n_features, n_classes)
         model = classifier(hidden_layer_sizes=widths, alpha=alpha, t_end=0.5).fit(X, y)

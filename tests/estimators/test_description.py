@@ -26,7 +26,8 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.contract import described, parameter
 from sklearn_gflow.estimators import _attributes
-from sklearn_gflow.estimators._parameters import PathParameters, SearchParameters
+from sklearn_gflow.estimators._parameters import PathParameters
+from sklearn_gflow.estimators._search_parameters import SearchParameters
 from tests.estimators.data import classes, table
 
 PLAIN = [AdaptedFlowRegressor, AdaptedFlowClassifier]

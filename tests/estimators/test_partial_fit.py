@@ -6,7 +6,6 @@ import torch
 from sklearn.base import clone, is_classifier
 
 from sklearn_gflow import AdaptedFlowClassifier
-from sklearn_gflow.dynamics import BlockOptions
 from sklearn_gflow.exceptions import ConvergenceWarning
 from tests.estimators.data import (
     ALPHAS,
@@ -14,6 +13,7 @@ from tests.estimators.data import (
     classes,
     classifier,
     example,
+    noted_cuts,
     regressor,
     small,
     table,
@@ -83,16 +83,10 @@ class TestBoth:
         np.testing.assert_array_equal(one, other)
 
     def test_chunks_are_cut_anew_each_time(self, estimator, monkeypatch):
-        seeds = []
-
-        def noted(rows, shuffle, momentum, seed):
-            seeds.append(seed)
-            return BlockOptions(rows, shuffle, momentum, seed)
-
-        monkeypatch.setattr("sklearn_gflow.estimators._training.BlockOptions", noted)
-        X, y = example(estimator)
-        learn(small(estimator), X, y, len(y), epochs=2)
-        assert seeds[0] != seeds[1]
+        cuts = noted_cuts(monkeypatch)
+        X, y = example(estimator, n=40)
+        learn(small(estimator, batch_size=8), X, y, len(y), epochs=3)
+        assert len(set(cuts)) == len(cuts) >= 3
 
     def test_the_path_grows(self, estimator):
         X, y = example(estimator, n=60)

@@ -170,3 +170,23 @@ def test_array_api_of_scipy_and_scikit_learn():
         OMP_NUM_THREADS="1",
     )
     assert printed == ["True"] * 4
+
+
+CALLBACKS = """
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.model_selection import GridSearchCV
+monitor = ScoringMonitor(scoring="r2")
+model = AdaptedFlowRegressor((4,), random_state=0, t_end=0.3).set_callbacks(monitor)
+grid = GridSearchCV(model, {"alpha": [0.2, 0.5]}, cv=2, n_jobs=2)
+grid.set_callbacks(ProgressBar()).fit(X, y)
+scored = [row for row in monitor.get_logs().data if "r2" in row]
+print(len({row["task_id_path"][:3] for row in scored}))  # four in the search, one at its end
+"""
+
+
+def test_callbacks_of_scikit_learn_in_worker_processes():
+    pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    *bars, n_fits = run(CALLBACKS, OMP_NUM_THREADS="1", COLUMNS="200")
+    assert int(n_fits) >= 5
+    assert sum("AdaptedFlowRegressor - fit" in line for line in bars) == 5

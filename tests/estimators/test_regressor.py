@@ -277,6 +277,7 @@ class TestSampleWeight:
 
 
 class TestSizes:
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize(
         ("n", "n_features", "widths"),

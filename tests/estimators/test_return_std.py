@@ -231,6 +231,7 @@ class TestSample:
         assert len(model.X_train_) == 200
         assert model.predict(X[:7], return_std=True)[1].shape == (7, 10)
 
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_chunks_stand_for_all_rows_up_to_now(self):
         X, y = noisy(600)
         model = AdaptedFlowRegressor((20,), alpha=1.0, scale_inputs=False, random_state=0)

@@ -351,7 +351,8 @@ def test_splitter_serves_where_leave_one_out_does_not():
 
 
 def test_parameters_are_those_of_the_estimators():
-    grid = {"encodings", "init_scales", "alphas", "t_ends", "cv", "scoring", "ensemble"}
+    grid = {"encodings", "init_scales", "alphas", "t_ends", "cv", "ensemble"}
+    grid |= {"refit", "return_train_score", "n_jobs"}
     for search, estimator in zip(
         SEARCHES, (AdaptedFlowRegressor, AdaptedFlowClassifier), strict=True
     ):

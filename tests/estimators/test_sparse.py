@@ -178,7 +178,7 @@ class TestEqualsDense:
         S = scipy.sparse.csr_array(X)
         stored = S.copy()
         stored.data[0] = 0.0  # a zero that is stored is a zero
-        first, kind = _sparse.row_kinds(_sparse.SparseRows(scipy.sparse.vstack([stored, S])),
+        first, kind = _sparse.row_kinds(_sparse.SparseRows.of(scipy.sparse.vstack([stored, S])),
                                         np.concatenate([y, y])[:, None])  # fmt: skip
         assert len(first) == 51
         assert (kind[1:50] == kind[51:]).all()

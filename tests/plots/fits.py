@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_gflow import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
@@ -30,41 +30,40 @@ def piped(estimator):
     return make_pipeline(StandardScaler(), estimator)
 
 
-def grid_search(estimator, prefix="", **parameters):
+def grid_search(estimator, **parameters):
+    """Over the flow, by itself or behind a scaler."""
+    flow = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    prefix = "" if flow is estimator else f"{type(flow).__name__.lower()}__"
     grid = {f"{prefix}{name}": values for name, values in FLOW_GRID.items()}
     return GridSearchCV(estimator, grid, cv=2, **parameters)
 
 
+def made(kind, flow, search):
+    """A flow with its path, by itself or in something else."""
+    return {
+        "plain": lambda: flow,
+        "pipeline": lambda: piped(flow),
+        "CV": lambda: search,
+        "CV in a pipeline": lambda: piped(search),
+        "grid": lambda: grid_search(flow),
+        "grid over a pipeline": lambda: grid_search(piped(flow)),
+    }[kind]()
+
+
 @cache
 def fit_to_numbers(kind="plain", **parameters):
-    """A regressor by itself or in something else, with its path."""
+    """A regressor."""
     flow = regressor(**{"store_path": True, **parameters})
     search = small(AdaptedFlowRegressorCV, **SEARCHED, store_path=True)
-    made = {
-        "plain": flow,
-        "pipeline": piped(flow),
-        "CV": search,
-        "CV in a pipeline": piped(search),
-        "grid": grid_search(flow),
-        "grid over a pipeline": grid_search(piped(flow), "adaptedflowregressor__"),
-    }
-    return made[kind].fit(*NUMBERS)
+    return made(kind, flow, search).fit(*NUMBERS)
 
 
 @cache
 def fit_to_labels(kind="plain", **parameters):
-    """The same with a classifier."""
+    """A classifier."""
     flow = classifier(**{"store_path": True, **parameters})
     search = small(AdaptedFlowClassifierCV, **SEARCHED, store_path=True)
-    made = {
-        "plain": flow,
-        "pipeline": piped(flow),
-        "CV": search,
-        "CV in a pipeline": piped(search),
-        "grid": grid_search(flow),
-        "grid over a pipeline": grid_search(piped(flow), "adaptedflowclassifier__"),
-    }
-    return made[kind].fit(*LABELS)
+    return made(kind, flow, search).fit(*LABELS)
 
 
 KINDS = ["plain", "pipeline", "CV", "CV in a pipeline", "grid", "grid over a pipeline"]

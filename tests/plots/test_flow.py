@@ -36,6 +36,7 @@ class TestLoss:
         np.testing.assert_allclose(ratio, (1 - t) ** 2)
         assert t[-1] == pytest.approx(display.t[-1])
 
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_law_is_drawn_where_it_holds_or_is_asked_for(self):
         other = FlowDisplay.from_estimator(fit_to_numbers(alpha=0.5))
         assert other.plot().law_line_ is None

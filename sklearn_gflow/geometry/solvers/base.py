@@ -91,12 +91,15 @@ class TangentFactor(ABC):
     damped : bool
         Whether DD⁺ ≠ P: a ridge stands in f, and D⁺ is that of a ridge regression, or outputs
         share one kernel.
+    squared : bool
+        Whether singular values of D were squared on the way, so that rounding is that of G.
     tried : str
         Back ends that failed before.
     """
 
     rank: float
     damped: bool
+    squared: bool = True
     tried: str = ""
 
     @property

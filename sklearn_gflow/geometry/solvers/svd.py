@@ -27,6 +27,8 @@ __all__ = ["SVD"]
 class _SvdFactor(TangentFactor):
     """Through D = U diag(σ) Vᵀ: resolves σ down to eps·σ_max instead of its root."""
 
+    squared = False
+
     def __init__(self, D: Tensor, rcond: float | None, ridge: float) -> None:
         U, sigma, Vh = torch.linalg.svd(D, full_matrices=False)
         threshold = relative_threshold(rcond, D.dtype, max(D.shape), squared=False)

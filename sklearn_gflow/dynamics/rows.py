@@ -1,0 +1,185 @@
+"""Rows in blocks: where they come from, and how they are cut. Notation: docs/notation.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sklearn_gflow.dynamics.epochs import Epoch
+from sklearn_gflow.dynamics.iterates import Iterates
+from sklearn_gflow.dynamics.state import Resumable, State
+from sklearn_gflow.dynamics.trajectory import Carried
+from sklearn_gflow.geometry import Cost, DifferentiableMap
+
+__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "evaluated"]
+
+# The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
+_EVALUATED_ROWS = 2048
+
+
+class RowSource(Protocol):
+    """Rows, handed out in blocks."""
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+
+    @property
+    def total_weight(self) -> float:
+        """N: the sum of their weights."""
+
+    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
+        """The output map of some rows and the cost on it, in the precision of the steps."""
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What a flow over blocks has beyond `FlowOptions`.
+
+    Parameters
+    ----------
+    batch_size : int
+        Largest number of rows a block; blocks differ by one row at most, so that no block is
+        a short rest with a long step.
+    shuffle : bool
+        Draw new blocks in every epoch; otherwise they are runs of rows in their order.
+    momentum : float
+        μ in [0, 1): share of the last step that a block keeps where it does not see it,
+        Δθ = Dᵀ f(G) r + μ(1 − D⁺D) Δθ_last. The outputs of the block move as without it.
+    seed : int
+        Of the blocks.
+    carried : Carried or None
+        What another flow has left to this one, in place of the seed.
+    averaged : bool
+        Record, and hand to callbacks, the mean of the iterates that `Iterates` describes, in place
+        of θ after the last block.
+    parabolic : bool
+        Whether a cost whose curvature is bounded, as that of the log-loss, is replaced in each step
+        by the `Cost.parabola` above it. Integrating the frozen flow costs 30 times as much.
+    apart : Tensor of int or None
+        Rows that no block has, until the closing epoch of `block_flow`.
+    """
+
+    batch_size: int
+    shuffle: bool = True
+    momentum: float = 0.0
+    seed: int = 0
+    carried: Carried | None = None
+    averaged: bool = False
+    parabolic: bool = False
+    apart: Tensor | None = None
+
+
+class Place(NamedTuple):
+    """Between two blocks of an epoch.
+
+    Attributes
+    ----------
+    epoch : Epoch
+        The lengths of its steps.
+    generator : Tensor
+        State of the generator before the epoch was cut.
+    iterates : Iterates
+        Where the flow is.
+    done : int
+        Number of blocks that have flowed.
+    met : float
+        What these had of the loss.
+    """
+
+    epoch: Epoch
+    generator: Tensor
+    iterates: Iterates
+    done: int = 0
+    met: float = 0.0
+
+    def plain(self) -> tuple[Any, ...]:
+        """The same as tuples alone."""
+        return (tuple(self.epoch), self.generator, self.iterates.plain(), *self[3:])
+
+    @classmethod
+    def of(cls, plain: tuple[Any, ...]) -> Place:
+        """From such tuples."""
+        epoch, generator, iterates, done, met = plain
+        return cls(Epoch(*epoch), generator, Iterates(*iterates), done, met)
+
+
+class Cuts(Resumable):
+    """The blocks of one epoch after the other.
+
+    Parameters
+    ----------
+    options : BlockOptions
+        Size, order and seed of the blocks, and the rows that none of them has.
+    n_samples : int
+        Number of rows.
+    """
+
+    def __init__(self, options: BlockOptions, n_samples: int) -> None:
+        self.options, self.n_samples = options, n_samples
+        present = torch.ones(n_samples, dtype=torch.bool)
+        if options.apart is not None:
+            present[options.apart] = False
+        self._rows = present.nonzero()[:, 0]
+        self._generator = torch.Generator()
+        if options.carried is None:
+            self._generator.manual_seed(options.seed)
+        else:
+            self._generator.set_state(options.carried.generator)
+
+    @property
+    def generator(self) -> Tensor:
+        """State of the generator."""
+        return self._generator.get_state()
+
+    @generator.setter
+    def generator(self, state: Tensor) -> None:
+        self._generator.set_state(state.cpu())  # it lives there, wherever θ does
+
+    def state(self) -> State:
+        """That of the generator."""
+        return {"generator": self.generator}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Set it back."""
+        self.generator = state["generator"]
+
+    def take_all(self) -> None:
+        """Cut all rows from now on."""
+        self._rows = torch.arange(self.n_samples)
+
+    def epoch(self) -> list[Tensor]:
+        """The blocks of an epoch; rows ascend in a block, for sources on disk."""
+        n_blocks = math.ceil(len(self._rows) / self.options.batch_size)
+        if not self.options.shuffle:
+            return list(self._rows.tensor_split(n_blocks))
+        order = torch.randperm(len(self._rows), generator=self._generator)
+        return [self._rows[places.sort().values] for places in order.tensor_split(n_blocks)]
+
+
+class AllRows(NamedTuple):
+    """C, the least C and |r|, of all rows."""
+
+    loss: float
+    least: float
+    residual: float
+
+
+def evaluated(source: RowSource, theta: Tensor) -> AllRows:
+    """Loss, the least loss and |r|, of all rows at θ."""
+    loss = least = square = 0.0
+    for start in range(0, source.n_samples, _EVALUATED_ROWS):
+        rows = slice(start, min(start + _EVALUATED_ROWS, source.n_samples))
+        output_map, cost = source.block(rows)
+        x = output_map.outputs(theta.to(output_map.dtype))
+        loss += cost.total_weight * cost.value(x)
+        least += cost.total_weight * cost.least(x)
+        residual = cost.residual(x)
+        square += float(residual @ residual)
+    total = source.total_weight
+    return AllRows(loss / total, least / total, math.sqrt(square))

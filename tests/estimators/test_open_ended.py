@@ -1,0 +1,118 @@
+"""The default in blocks: it goes on while rows held out gain by it, and closes over all rows."""
+
+import numpy as np
+import pytest
+
+from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.estimators import _settings
+from tests.estimators.data import ESTIMATORS
+
+pytestmark = pytest.mark.slow
+
+GAINED = "the epochs were used up while rows held out still gained"
+NO_GAIN = "rows held out gained nothing more"
+
+
+def rows(estimator, n=1000, *, noise=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + noise * rng.normal(size=n)
+    return X, (y > 0).astype(int) + (y > 1) if estimator is AdaptedFlowClassifier else y
+
+
+def small(estimator, **parameters):
+    return estimator((16,), random_state=0, **{"batch_size": 100, **parameters})
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+class TestBoth:
+    def test_goes_on_where_there_is_something_to_gain(self, estimator):
+        X, y = rows(estimator)
+        short = small(estimator, t_end=0.95).fit(X, y)
+        model = small(estimator, t_end="auto").fit(X, y)
+        assert short.n_iter_ == 6
+        assert 6 < model.n_iter_ <= 41
+        assert model.outcome_ in (GAINED, NO_GAIN)
+        assert model.loss_ < short.loss_
+        assert len(model.history_["held_out_loss"]) == model.n_iter_ + 1
+        assert model.loss_ == model.loss_curve_[-1]
+        assert (np.diff(model.history_["t"]) >= 0).all()
+
+    def test_ends_where_there_is_nothing_to_gain(self, estimator):
+        X, y = rows(estimator)
+        y = np.random.default_rng(1).permutation(y)
+        model = small(estimator).fit(X, y)
+        assert model.outcome_ == NO_GAIN
+        assert model.n_iter_ < 20
+
+    def test_same_seed_same_result(self, estimator):
+        X, y = rows(estimator)
+        one, two = (small(estimator, max_iter=4).fit(X, y) for _ in range(2))
+        np.testing.assert_array_equal(one.coefs_[0], two.coefs_[0])
+        assert one.outcome_ == GAINED
+        assert one.n_iter_ == 4
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"t_end": 0.95}, {"schedule": 6}, {"early_stopping": "loo", "damping": 0.1}],
+    )
+    def test_what_is_given_decides(self, estimator, given):
+        model = small(estimator, **given).fit(*rows(estimator))
+        assert model.outcome_ == "reached t_end"
+        assert "held_out_loss" not in model.history_
+
+    def test_of_few_rows_a_tenth_says_too_little(self, estimator):
+        model = small(estimator).fit(*rows(estimator, 999))
+        assert (model.outcome_, model.n_iter_) == ("reached t_end", 6)
+
+    def test_rows_of_the_user_are_not_closed_over(self, estimator):
+        X, y = rows(estimator, 1200)
+        model = small(estimator, early_stopping=True, n_iter_no_change=2).fit(X, y)
+        assert model.outcome_ in ("the score stopped improving", GAINED)
+        scores = model.validation_scores_
+        assert model.best_validation_score_ == scores.max()
+        assert len(scores) == model.n_iter_ + 1
+        assert model.t_ == model.history_["t"][scores.argmax()]
+
+    def test_chunks_have_their_own_way(self, estimator):
+        X, y = rows(estimator)
+        kwargs = {"classes": np.unique(y)} if estimator is AdaptedFlowClassifier else {}
+        assert small(estimator).partial_fit(X, y, **kwargs).n_iter_ == 1
+
+    def test_weights(self, estimator):
+        X, y = rows(estimator)
+        heavy = X[:, 0] > 0
+        model = small(estimator).fit(X, y, sample_weight=np.where(heavy, 5, 1))
+        plain = small(estimator).fit(X, y)
+        assert model.score(X[heavy], y[heavy]) > plain.score(X[heavy], y[heavy]) - 0.02
+        assert model.score(X, y) > 0.7
+
+    def test_goes_on_from_a_fit(self, estimator):
+        X, y = rows(estimator)
+        model = small(estimator, warm_start=True, max_iter=6).fit(X, y)
+        before = model.loss_
+        assert model.fit(X, y).loss_curve_[0] == pytest.approx(before, rel=1e-5)
+        assert model.loss_ < 1.1 * before
+
+
+def test_no_class_is_apart_altogether():
+    X, y = rows(AdaptedFlowClassifier)
+    y[:3] = 7, 8, 9
+    for seed in range(3):
+        model = AdaptedFlowClassifier((4,), random_state=seed, batch_size=100, max_iter=2)
+        model.fit(X, y)
+        assert np.isfinite(model.history_["held_out_loss"]).all()
+
+
+def test_log_loss_in_blocks_is_as_quick_and_learns():
+    X, y = rows(AdaptedFlowClassifier)
+    model = small(AdaptedFlowClassifier, loss="log_loss").fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert model.history_["undone"][-1] == 0
+    assert "cholesky" in model.solver_.lower()  # no eigenvectors, which an integration would need
+
+
+def test_the_budget_counts_the_closing_epoch(monkeypatch):
+    monkeypatch.setattr(_settings, "_MOST_EPOCHS", 3)
+    model = small(AdaptedFlowRegressor).fit(*rows(AdaptedFlowRegressor))
+    assert (model.n_iter_, model.outcome_) == (4, GAINED)

@@ -1,0 +1,1 @@
+"""Calls of estimators made from their declarations and from kinds of data, each by its number."""
