@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring
 
-from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers, columns
+from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers, columns
+from sklearn_gflow.estimators._conformal import Apart
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
@@ -92,6 +93,12 @@ class Judgement:
             raise ValueError(
                 f"scoring={self.scoring!r} cannot score these predictions of rows held out: {error}"
             ) from error
+
+    def apart(self, readings: np.ndarray) -> Apart:
+        """Readings of the rows beside what these are."""
+        y, coding = self.rows.y, self.coding
+        truth = coding.index(y) if isinstance(coding, CodedLabels) else columns(y)
+        return Apart(readings, truth, self.rows.weights)
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""

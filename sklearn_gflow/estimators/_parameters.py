@@ -150,8 +150,9 @@ class PathParameters:
         Stopping time t in (0, 1]; the earlier, the smoother. 1.0 runs until ``tol`` or
         ``max_iter``. "auto": 0.95, but in blocks of 1,000 rows and more, with
         ``schedule="adaptive"``, the flow goes on while rows held out gain by it (a tenth, at most
-        2,000 rows; with ``early_stopping=True`` those that it holds out), for at most 40 epochs.
-        The model is then a mean over blocks, and has gone once more over all rows.
+        2,000 rows; with ``early_stopping=True`` those that it holds out), for at most 40 epochs,
+        or of very many rows as many as make 30,000 blocks, and 6 at least. The model is then a
+        mean over blocks, and has gone once more over all rows.
         """,
     )
     schedule: Any = parameter(

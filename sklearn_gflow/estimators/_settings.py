@@ -41,6 +41,8 @@ _T_END = 0.95
 # From so many rows on a flow over blocks goes on while rows held out gain by it; of fewer a tenth
 # says too little. On 14 tables the best of 40 epochs was the 3rd to the 40th.
 _OPEN_ROWS, _MOST_EPOCHS = 1000, 40
+# Of large tables as many epochs as make so many blocks, but these at least.
+_MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -258,7 +260,10 @@ class Settings:
     @property
     def open_epochs(self) -> list[Epoch]:
         """The way in blocks while rows held out gain; an epoch over all rows may follow."""
-        n_epochs = max(1, min(_MOST_EPOCHS, self.given["max_iter"] - 1))
+        assert self.batch_rows is not None
+        affordable = _MOST_BLOCKS * self.batch_rows // self.shape.n_samples
+        n_epochs = min(max(affordable, _LEAST_EPOCHS), _MOST_EPOCHS)
+        n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
         return open_epochs(n_epochs, 1 / self.loss.unit)
 

@@ -287,6 +287,10 @@ class TestRefused:
         with pytest.raises(ValueError, match="y_val must have the 3 columns of y, and has 2"):
             model.fit(X, y, X_val=X, y_val=y[:, :2])
 
+    def test_sets_of_one_label(self):
+        with pytest.raises(ValueError, match="predict_set holds one label a row, and the rows of"):
+            small().fit(*indicators()).predict_set(indicators()[0])
+
     def test_more_than_memory_holds(self):
         X = np.zeros((1000, 2))
         y = scipy.sparse.csr_array((1000, 5000), dtype=int)

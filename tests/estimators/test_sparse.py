@@ -146,6 +146,8 @@ class TestEqualsDense:
         np.testing.assert_allclose(
             list(sparse.staged_predict(S)), list(dense.staged_predict(X)), rtol=1e-9
         )
+        np.testing.assert_allclose(sparse.explain(S), dense.explain(X), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(sparse.predict_interval(S), dense.predict_interval(X), rtol=1e-9)
         assert scipy.sparse.issparse(sparse.X_train_)
         again = pickle.loads(pickle.dumps(sparse))
         np.testing.assert_array_equal(again.predict(S), sparse.predict(S))
