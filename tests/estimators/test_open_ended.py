@@ -125,7 +125,7 @@ def test_the_budget_counts_the_closing_epoch(monkeypatch):
 
 def test_many_rows_have_fewer_epochs():
     def epochs(n_rows):
-        given = AdaptedFlowRegressor().get_params()
+        given = AdaptedFlowRegressor(batch_size=256).get_params()
         return len(_settings.Settings.of(given, Shape(n_rows, 1, 1000), 0).open_epochs)
 
     assert [epochs(n) for n in (3000, 10**6, 10**8)] == [40, 7, 6]
