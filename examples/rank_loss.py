@@ -56,7 +56,7 @@ right.grid(visible=True, alpha=0.25)
 
 # %%
 # The deviation along the path, measured and predicted. Where the range of D stays the same, as it
-# does where rows are equal, it is :math:`t\\,P^\\perp(x_0 - y)`.
+# does where rows are equal, it is :math:`t\,P^\perp(x_0 - y)`.
 
 figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for name, color in (("2 units", "#b2182b"), ("64 units, 50 rows twice", "#31688e")):

@@ -16,7 +16,7 @@ NAMES = {
     if isinstance(node, ast.FunctionDef | ast.ClassDef)
 }
 # Tables of figures, whose test stands above them.
-FIGURES = ("matrix", "table")
+FIGURES = ("matrix", "setting")
 
 
 def cells(line):

@@ -29,14 +29,16 @@ TABLES = {
     "breast_cancer": lambda: load_breast_cancer(return_X_y=True),
     "friedman1": lambda: make_friedman1(200, noise=1.0, random_state=0),
     "moons": lambda: make_moons(150, noise=0.2, random_state=0),
+    "sine": lambda: ((x := np.arange(0, 40, 0.2))[:, None], np.sin(x)),
 }
-NUMBERS = ("diabetes", "friedman1")
+NUMBERS = ("diabetes", "friedman1", "sine")
 SETTINGS = [
     {},
-    {"alpha": 0.1},
+    {"alpha": 0.0},
     {"alpha": 1.0},
     {"damping": 0.0},
     {"damping": 1e-6},
+    {"damping": 1e-3},
     {"t_end": 1.0},
     {"loss": "log_loss"},
 ]

@@ -5,6 +5,7 @@ What needs every step of a flow is a callback that returns columns. Notation: do
 
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
+from sklearn_gflow.diagnostics.influence import LeftOutAlong, contributions, mean_kernel
 from sklearn_gflow.diagnostics.kernel import (
     Definiteness,
     KernelDrift,
@@ -23,14 +24,17 @@ __all__ = [
     "Deviation",
     "KernelDrift",
     "LeaveOneOut",
+    "LeftOutAlong",
     "NeuralCollapse",
     "OutputPosterior",
     "Sensitivity",
     "TangentPosterior",
     "adapted_kernel",
     "collapse",
+    "contributions",
     "kernel_blocks",
     "kernel_drift",
+    "mean_kernel",
     "neural_collapse",
     "positive_definite",
     "unreachable_loss",

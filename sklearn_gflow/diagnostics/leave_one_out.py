@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.geometry import gram_eigenvectors
-from sklearn_gflow.geometry.resolvents import FIT_NODES, contour, ridge_fit, window
+from sklearn_gflow.geometry.resolvents import FIT_NODES, contour, ridge_fit, window, windows_of
 
 __all__ = ["LeaveOneOut"]
 
@@ -24,8 +24,6 @@ _NODES = 34
 # The time, in units of that of the slowest mode, at which every mode is at rest. Much later,
 # rounding in the kernel of G would be taken for a mode.
 _AT_REST = 1e3
-# So many windows beyond those of all modes matter to a fit.
-_MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -211,13 +209,9 @@ class LeaveOneOut:
             return start
         if math.isinf(tau):
             return self._interpolant
-        # From the largest λ that matters to the smallest, and past the pole of K at −μ.
         slope = alpha / ridge + (1 - alpha) / scale
-        # Times and ridges far from all modes, as 1e-300, would ask for hundreds of windows.
-        soonest, latest = self._windows_of_modes
-        pole = max(window(1 / ridge), soonest)
-        first = min(max(window((1 - alpha) * tau / scale), soonest), pole) if alpha < 1 else pole
-        last = max(min(window(tau * slope), latest), pole + 1)
+        turns = [tau * slope] if alpha == 1 else [tau * slope, (1 - alpha) * tau / scale]
+        first, last = windows_of(turns, ridge, self.eigenvalues)
         weights = ridge_fit(
             lambda lam: 1 - torch.exp(-tau * _rates(lam, alpha, scale, ridge)), first, last
         ).to(start.device)
@@ -225,15 +219,6 @@ class LeaveOneOut:
         parts = zip(weights.split(FIT_NODES), regressions, strict=True)
         learnt = sum(torch.tensordot(w, left_out, dims=1).real for w, left_out in parts)
         return (1 - weights.real.sum()) * start + learnt
-
-    @cached_property
-    def _windows_of_modes(self) -> tuple[int, int]:
-        """Windows of 1/λ well before that of the largest λ, and well after that of the smallest."""
-        positive = self.eigenvalues[self.eigenvalues > 0]
-        if len(positive) == 0:
-            return 0, 0
-        soonest, latest = (window(1 / float(positive[k])) for k in (-1, 0))
-        return soonest - _MARGIN, latest + _MARGIN
 
     @cached_property
     def _interpolant(self) -> Tensor:

@@ -44,7 +44,8 @@ class Sensitivity(Callback):
     of G are as well determined as G, and the accuracy to which they are applied is a part of ρ.
     Where eps times the condition says that ρ is small nothing is solved.
 
-    The column "sensitivity" is NaN from where the condition is not known, or steps have no error.
+    It is what this flow loses: one that goes on with another begins at zero. The column
+    "sensitivity" is NaN from where the condition is not known, or steps have no error.
 
     Parameters
     ----------

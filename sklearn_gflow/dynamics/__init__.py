@@ -7,6 +7,7 @@ same callbacks. Notation: docs/notation.md.
 
 from sklearn_gflow.dynamics.blocks import block_flow
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
+from sklearn_gflow.dynamics.dual import DualStep, dual_steps
 from sklearn_gflow.dynamics.epochs import (
     Epoch,
     decaying_epochs,
@@ -38,6 +39,7 @@ __all__ = [
     "Callback",
     "Callbacks",
     "Carried",
+    "DualStep",
     "Epoch",
     "Event",
     "Fixed",
@@ -60,6 +62,7 @@ __all__ = [
     "WhileGaining",
     "block_flow",
     "decaying_epochs",
+    "dual_steps",
     "equal_steps",
     "exponential",
     "family_function",

@@ -364,7 +364,7 @@ class _BlockLoop:
         if options.alpha > 0 and not ridge:
             _, motion = frozen.move(h)
             target, size = point.outputs + motion, norm(motion)
-            end, _ = chord(output_map, factor, point.theta + step, target, size)
+            end, *_ = chord(output_map, factor, point.theta + step, target, size)
             step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
         self.last_step = step if self.blocks.momentum else None

@@ -235,6 +235,8 @@ class _Loop:
             columns = self.callbacks.step(Event(after, before, stepper.factor, error=part.error))
             self.trajectory.record(after, part.error, keep_path=self.options.store_path)
             self.trajectory.add_columns(columns)
+            if part is step:
+                self.trajectory.ends.append(self.trajectory.n_steps)
             before = after
             if self.callbacks.outcome is not None:
                 break

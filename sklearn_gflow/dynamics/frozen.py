@@ -134,6 +134,12 @@ class FrozenFlow:
             return f.inverse * displacement, f.inverse * motion
         return self.factor.move(f, self.residual)
 
+    def dual(self, h: float) -> Tensor:
+        """The u of Δθ = Dᵀu over a time h, shape (Q·N,)."""
+        if not self.cost.linear:
+            return self.factor.apply(PSEUDOINVERSE, self._target(h))
+        return self.factor.apply(exponential(self.alpha, h, self.scale), self.residual)
+
     def moment(self, h: float) -> Tensor:
         """∫ (s/h) r(s) ds over a time h without a ridge, on the range of D.
 

@@ -25,6 +25,8 @@ _SHORTEST = 1e-13
 _ROUNDING = 1e-13
 _SAFETY = 0.9
 _LARGEST_CUT, _SMALLEST_CUT = 0.1, 0.8
+# By so much a step may be longer than the one before, once τ = ∞ was too far.
+_GROWTH_FROM_BEYOND = 2.0
 # A step to a given time is not cut into more than 2 to this power.
 _MOST_HALVINGS = 20
 
@@ -82,6 +84,7 @@ class Adaptive(Resumable):
     marks: Sequence[float] = ()
     cuts: int = 0  # always: lengths are its own
     _allowed: float = math.inf  # displacement that the next step may have
+    _growth: float = math.inf  # by how much it may be longer than the one before
 
     def ended(self, tau: float) -> bool:
         """Whether τ is at a finite end; at ∞ the flow goes on, by Gauss–Newton steps."""
@@ -91,7 +94,7 @@ class Adaptive(Resumable):
         """Take the longest step that is accepted."""
         point = stepper.point
         if point.tau == 0:  # the length that an earlier flow was allowed does not count
-            self._allowed = math.inf
+            self._allowed, self._growth = math.inf, math.inf
         remaining = self.tau_end - point.tau if math.isfinite(point.tau) else math.inf
         size = norm(point.residual) / stepper.distance
         whole = -math.expm1(-remaining)
@@ -104,8 +107,12 @@ class Adaptive(Resumable):
             if self._good(step, point.loss):
                 vetoed = stepper.vetoed(step)
                 if not vetoed:
-                    self._allowed = _SAFETY * ratio * progress * size
+                    self._allowed = min(_SAFETY * ratio, self._growth) * progress * size
                     return step
+            if math.isinf(h) and not stepper.closed_form:
+                # A frozen flow that is integrated is dear to τ = ∞. Where that was too far it is
+                # not tried again soon, however small the error of a short step is.
+                self._growth = _GROWTH_FROM_BEYOND
             best_error = min(best_error, step.error if step.finite else math.inf)
             cut = _SAFETY * ratio if step.finite else 0.0
             progress *= min(max(cut, _LARGEST_CUT), _SMALLEST_CUT)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.frozen import FrozenFlow
@@ -42,6 +43,8 @@ class Step:
         C there.
     error : float
         What D's change over the step did to the outputs, of |x* − x₀|; see `Stepper`.
+    chord : Tensor of shape (Q·N,) or None
+        The defects that chords corrected, all in all; None where there was none.
     """
 
     h: float
@@ -49,6 +52,7 @@ class Step:
     tangent: TangentMap
     loss: float
     error: float
+    chord: Tensor | None = None
 
     @property
     def finite(self) -> bool:
@@ -115,6 +119,11 @@ class Stepper:
         """Power of the displacement that the error of one step goes with."""
         return 3 if self.alpha == 1 else 2
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether the frozen flow is at hand at every time, and needs not be integrated."""
+        return self.cost.linear
+
     def step(self, h: float) -> Step:
         """One step of length h in τ."""
         displacement, motion = self.frozen.move(h)
@@ -122,15 +131,18 @@ class Stepper:
         theta = self.point.theta + displacement
         # Where the step is accepted its end is the next point, which needs D there as well: the
         # output map is linearised once, here or by the last chord.
+        defects = None
         if self.corrected:
-            theta, tangent = chord(self.output_map, self.factor, theta, target, norm(motion))
+            theta, tangent, defects = chord(
+                self.output_map, self.factor, theta, target, norm(motion)
+            )
         else:
             tangent = self.output_map.linearize(theta)
         missed = tangent.outputs - target
         if self.corrected and self.alpha < 1:
             missed = missed - self._change_of_kernel(h, tangent)
         error = norm(missed) / self.distance
-        return Step(h, theta, tangent, self.cost.value(tangent.outputs), error)
+        return Step(h, theta, tangent, self.cost.value(tangent.outputs), error, defects)
 
     @property
     def corrected(self) -> bool:
@@ -165,7 +177,7 @@ def chord(
     theta: Tensor,
     target: Tensor,
     motion: float,
-) -> tuple[Tensor, TangentMap]:
+) -> tuple[Tensor, TangentMap, Tensor]:
     """Correct θ towards outputs by θ ← θ + D⁺(target − x(θ)), the factor being that of a θ nearby.
 
     One correction is all that a step needs whose error is small beside it. More follow where
@@ -191,14 +203,18 @@ def chord(
         After the last correction.
     tangent : TangentMap
         The output map there.
+    corrected : Tensor of shape (Q·N,)
+        Sum of the defects that were corrected.
     """
     defect = target - output_map.outputs(theta)
+    corrected = torch.zeros_like(defect)
     left = norm(defect)
     for _ in range(_MOST_CHORDS):
         theta = theta + factor.lift(PSEUDOINVERSE, defect)
+        corrected += defect
         tangent = output_map.linearize(theta)
         defect, before = target - tangent.outputs, left
         left = norm(defect)
         if not _ENOUGH * motion < left <= _CONTRACTION * before:  # which is false of NaN
             break
-    return theta, tangent
+    return theta, tangent, corrected

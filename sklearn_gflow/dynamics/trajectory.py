@@ -59,6 +59,8 @@ class Trajectory(Resumable):
         θ along the path; only the last one unless the path was asked for.
     solvers : list of str
         Back end of each step.
+    ends : list of int
+        Indices at which steps of the full batch ended; the points between them are marks.
     extra : dict of list
         Columns of the callbacks.
     outcome : Outcome
@@ -89,6 +91,7 @@ class Trajectory(Resumable):
     outputs: list[Tensor] = field(default_factory=list)
     thetas: list[Tensor] = field(default_factory=list)
     solvers: list[str] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
     end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
@@ -124,6 +127,12 @@ class Trajectory(Resumable):
     def solution(self) -> int:
         """Index of the solution: the last point, or the one that a callback chose."""
         return self.n_steps if self.selected is None else self.selected[0]
+
+    @property
+    def step_taus(self) -> list[float]:
+        """Times τ at which the steps to the solution ended; the last one may have been cut."""
+        last = self.solution
+        return [self.tau[k] for k in (*(k for k in self.ends if k < last), last) if k]
 
     @property
     def theta(self) -> Tensor:

@@ -21,6 +21,7 @@ from sklearn_gflow.contract import Estimator
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
@@ -57,7 +58,13 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    Continuing, FlowParameters, PathParameters, RowsParameters, NetworkParameters, Estimator
+    OfRows,
+    Continuing,
+    FlowParameters,
+    PathParameters,
+    RowsParameters,
+    NetworkParameters,
+    Estimator,
 ):
     """Parameters, training and tangent kernel of the adapted-flow estimators."""
 
@@ -278,7 +285,7 @@ class BaseAdaptedFlow(
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""
-        return fitted_attributes(ended)
+        return {**fitted_attributes(ended), **influence_attributes(ended)}
 
     # -- what validation shares --------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from sklearn_gflow.estimators._attributes import (
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._conformal import LabelSets
 from sklearn_gflow.estimators._exposure import class_attributes
 from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import LABELS as LOSSES
@@ -44,7 +45,7 @@ __all__ = ["AdaptedFlowClassifier"]
 
 @described(LABELS, PATH, START, CLASSES, KERNEL, LAYERS, IMPORTANCE, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
+class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     """Neural-network classification trained by the α-family of gradient flows.
 
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
@@ -344,6 +345,11 @@ class AdaptedFlowClassifier(ClassifierMixin, ClassParameters, BaseAdaptedFlow):
         scores = self.decision_function(X)
         probabilities: np.ndarray = self._coding.probabilities(scores)
         return probabilities
+
+    def _probabilities(self, readings: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes, from outputs."""
+        coding: CodedLabels = self._coding
+        return coding.probabilities(coding.loss.scores(readings))
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of ``predict_proba``.

@@ -22,7 +22,17 @@ from sklearn.base import BaseEstimator
 from sklearn_gflow.archive import DTYPES
 from sklearn_gflow.contract import STAMP
 from sklearn_gflow.diagnostics import Collapse, NeuralCollapse
-from sklearn_gflow.estimators import _coding, _inputs, _losses, _network, _rows, _standard_errors
+from sklearn_gflow.dynamics import FlowOptions
+from sklearn_gflow.estimators import (
+    _coding,
+    _conformal,
+    _inputs,
+    _losses,
+    _network,
+    _replay,
+    _rows,
+    _standard_errors,
+)
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._search import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
@@ -79,14 +89,17 @@ PARTS: Final = _by_name(
 
 RECORDS: Final = _by_name(
     Collapse,
+    FlowOptions,
     NeuralCollapse,
     _coding.CodedLabels,
     _coding.CodedNumbers,
+    _conformal.Apart,
     _inputs.FittedInputs,
     _losses.LogLossOfLabels,
     _losses.SquaredErrorOfLabels,
     _network.Architecture,
     _network.FittedNetwork,
+    _replay.Replay,
     _rows.TrainingData,
     _standard_errors.KeptRows,
     losses.Gamma,
@@ -321,6 +334,8 @@ def _write_masked(writer: Writer, value: np.ma.MaskedArray[Any, Any], where: str
 
 def _read_masked(reader: Reader, form: Form) -> np.ma.MaskedArray[Any, Any]:
     data, mask = (reader.value(part) for part in form)
+    if data.shape != mask.shape:  # of which numpy has an error of its own kind
+        raise ValueError(f"a mask of shape {mask.shape} for an array of shape {data.shape}")
     return np.ma.MaskedArray(data, mask)
 
 

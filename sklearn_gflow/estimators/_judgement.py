@@ -17,6 +17,7 @@ from sklearn.metrics import check_scoring
 
 from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
 from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers, columns
+from sklearn_gflow.estimators._conformal import Apart
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
@@ -95,6 +96,12 @@ class Judgement:
             raise ValueError(
                 f"scoring={self.scoring!r} cannot score these predictions of rows held out: {error}"
             ) from error
+
+    def apart(self, readings: np.ndarray) -> Apart:
+        """Readings of the rows beside what these are."""
+        y, coding = self.rows.y, self.coding
+        truth = coding.index(y) if isinstance(coding, CodedLabels) else columns(y)
+        return Apart(readings, truth, self.rows.weights)
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""

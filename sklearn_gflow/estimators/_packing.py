@@ -23,6 +23,8 @@ def packed(state: dict[str, Any]) -> dict[str, Any]:
     if (network := state.get("_network")) is not None and network.is_layered:
         for name in network.parts():
             state.pop(name, None)
+    if "X_train_" not in state:  # of a classifier, which no standard deviations are asked of
+        state.pop("_kept", None)
     if (kept := state.get("_kept")) is not None:
         found = kept.packed(state["_inputs"])
         if found is not kept:

@@ -28,6 +28,7 @@ from sklearn_gflow.estimators._attributes import (
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
+from sklearn_gflow.estimators._conformal import Intervals
 from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
 from sklearn_gflow.estimators._parameters import NumberParameters
@@ -45,7 +46,7 @@ _CHECK_Y = {"multi_output": True, "y_numeric": True}
 
 @described(PATH, KERNEL, LAYERS, IMPORTANCE, TARGETS, START, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressor(RegressorMixin, NumberParameters, BaseAdaptedFlow):
+class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdaptedFlow):
     """Neural-network regression trained by the α-family of gradient flows.
 
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of

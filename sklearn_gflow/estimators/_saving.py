@@ -15,7 +15,15 @@ __all__ = ["load", "save"]
 _WHAT = "model of sklearn_gflow"
 _FORMAT = 1
 # What a file may lead the classes of this package to that is none of theirs: the file is to blame.
-_OF_OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_OF_OTHER_FORM = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

@@ -24,7 +24,9 @@ from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
@@ -67,7 +69,9 @@ on all rows.
 """
 
 
-class _FlowCV(FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator):
+class _FlowCV(
+    OfMembers, FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator
+):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
     _estimator_class: ClassVar[type[Any]]
@@ -234,6 +238,7 @@ class _FlowCV(FlowParameters, SearchParameters, RowsParameters, NetworkParameter
             "best_params_": {**candidate.parameters(), "t_end": t_end},
             "cv_results_": search.results(judged),
             "_coding": search.judgement.coding,
+            "_apart": search.judgement.apart(choice.readings),
         }
         if isinstance(search.judgement.coding, CodedLabels):
             found["classes_"] = search.judgement.coding.classes
@@ -263,7 +268,7 @@ class _FlowCV(FlowParameters, SearchParameters, RowsParameters, NetworkParameter
 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
+class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
 
     See Also
@@ -331,7 +336,7 @@ class AdaptedFlowRegressorCV(RegressorMixin, NumberParameters, _FlowCV):
 
 @described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
+class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
 
     See Also
@@ -401,7 +406,9 @@ class AdaptedFlowClassifierCV(ClassifierMixin, ClassParameters, _FlowCV):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        readings = self._readings(X)
+        return self._probabilities(self._readings(X))
+
+    def _probabilities(self, readings: np.ndarray) -> np.ndarray:
         outputs = self._coding.by_class(readings)
         return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
 

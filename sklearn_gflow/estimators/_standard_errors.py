@@ -6,6 +6,7 @@ the Gaussian process. Notation: docs/notation.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +97,7 @@ class KeptRows:
         self, network: FittedNetwork, X: np.ndarray, model: np.ndarray
     ) -> np.ndarray:
         """√E[(y − model)²] in units of the scaled targets, shape (n_samples, n_outputs)."""
-        all_kept, (theta, dtype) = self._all_kept, self._looked_at(network)
+        all_kept, (theta, dtype) = self.complete, self._looked_at(network)
         device, posterior = network.device, self._posterior_of(network)
         size = max(1, _CROSS_ENTRIES // (len(self.data.X) * network.n_outputs**2))
         squares = []
@@ -110,7 +111,8 @@ class KeptRows:
         return to_numpy(torch.cat(squares).sqrt())
 
     @property
-    def _all_kept(self) -> bool:
+    def complete(self) -> bool:
+        """Whether these are all rows."""
         return len(self.data.X) == self.n_train
 
     def _looked_at(self, network: FittedNetwork) -> tuple[np.ndarray, str]:
@@ -119,30 +121,34 @@ class KeptRows:
         The kernel of the start has not seen the targets. Where a sample stands for all rows, the
         kernel is that of the solution, and the noise is read off its residuals.
         """
-        theta = network.reference if self._all_kept else network.theta
+        theta = network.reference if self.complete else network.theta
         return theta, network.exact_dtype
 
     def _posterior_of(self, network: FittedNetwork) -> TangentPosterior:
-        """The Gaussian process of the tangent kernel, given these rows; decomposed once.
+        """The Gaussian process of the tangent kernel, given these rows."""
+        found: TangentPosterior = self.once("posterior", network, self._posterior)
+        return found
 
-        Two threads that come at once both decompose, and find the same.
+    def once(self, what: str, network: FittedNetwork, make: Callable[[FittedNetwork], Any]) -> Any:
+        """What is made of these rows and of a network, found in memory the second time.
+
+        Two threads that come at once both make it, and find the same.
         """
-        known = vars(self).get(_KNOWN)
-        if known is None or known[0] is not network:
-            known = vars(self)[_KNOWN] = network, self._posterior(network)
-        posterior: TangentPosterior = known[1]
-        return posterior
+        known = vars(self).setdefault(_KNOWN, {})
+        if what not in known or known[what][0] is not network:
+            known[what] = network, make(network)
+        return known[what][1]
 
     def _posterior(self, network: FittedNetwork) -> TangentPosterior:
         (theta, dtype), device = self._looked_at(network), network.device
-        kept = self.data.distinct() if self._all_kept else self.data
+        kept = self.data.distinct() if self.complete else self.data
         weights = None if kept.weights is None else to_tensor(kept.weights, "float64", device)
         posterior = TangentPosterior.by_leave_one_out(
             network.linearize(kept.X, theta, dtype),
             to_tensor(kept.targets, "float64", device),
             weights,
         )
-        if self._all_kept:
+        if self.complete:
             return posterior
         residual = kept.targets - network.model(kept.X)
         return posterior.standing_for(self.n_train, to_tensor(residual, "float64", device))

@@ -64,8 +64,8 @@ class Workers:
         RuntimeError
             If workers are killed again and again.
         """
-        # All of them for few tasks too: processes would be ended now and started again later.
         found: list[T] = []
+        # All of them for few tasks too: processes would be ended now and started again later.
         n_workers = effective_n_jobs(self.n_jobs)
         if min(n_workers, len(arguments)) <= 1:
             for task in arguments:
@@ -101,8 +101,8 @@ def _run(
     if os.getpid() == parent:
         with undisturbed(), _few_threads(n_threads):
             return function(*arguments), []
+    # Under the filters of the user, which scikit-learn has brought here.
     with undisturbed(), warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
         result = function(*arguments)
     return result, [(str(one.message), one.category) for one in told]
 

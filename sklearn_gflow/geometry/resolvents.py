@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["FIT_NODES", "contour", "ridge_fit", "window"]
+__all__ = ["FIT_NODES", "contour", "ridge_fit", "ridge_terms", "window", "windows_of"]
 
 # Λ, the ratio of the ends of a window. Smaller and larger ones need more nodes for each octave.
 _WINDOW = 8.0
 # Nodes of a window where weights are fitted: the errors are then below 5e-9.
 FIT_NODES = 20
+# So many windows beyond those of all modes matter to a fit.
+_MARGIN = 8
 # Singular values of a fit up to this multiple of the largest are left out.
 _RESOLVED = 1e-14
 # The grid that is fitted on has so many points in a decade of λ, and ends at these log₁₀ λ, in
@@ -84,6 +86,56 @@ def ridge_fit(g: Callable[[Tensor], Tensor], first: int, last: int) -> Tensor:
     # would lose them in rounding.
     real, imaginary = (solution @ (U.mT @ g(grid / _WINDOW**first))).chunk(2)
     return torch.complex(real, imaginary)
+
+
+def windows_of(turns: Sequence[float], ridge: float, eigenvalues: Tensor) -> tuple[int, int]:
+    """The first and the last window, of 1/λ, that a fit of a g(λ) with a pole at −ridge takes.
+
+    They go from the largest λ that matters to the smallest, and past the pole. Turns far from all
+    modes, as 1e-300, would ask for hundreds of windows.
+
+    Parameters
+    ----------
+    turns : sequence of float
+        The 1/λ at which something happens to g, besides the pole.
+    ridge : float
+        Positive.
+    eigenvalues : Tensor
+        Ascending, those of A.
+    """
+    positive = eigenvalues[eigenvalues > 0]
+    soonest, latest = 0, 0
+    if len(positive):
+        soonest = window(1 / float(positive[-1])) - _MARGIN
+        latest = window(1 / float(positive[0])) + _MARGIN
+    pole = max(window(1 / ridge), soonest)
+    found = [min(max(window(turn), soonest), latest) for turn in turns]
+    return min([pole, *found]), max([pole + 1, *found])
+
+
+def ridge_terms(
+    g: Callable[[Tensor], Tensor], turns: Sequence[float], ridge: float, eigenvalues: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights w and poles p with g(λ) ≈ Re Σ wⱼλ/(λ + pⱼ), see `ridge_fit` and `windows_of`.
+
+    Parameters
+    ----------
+    g : callable
+        As for `ridge_fit`.
+    turns : sequence of float
+        The 1/λ at which something happens to g, besides the pole.
+    ridge : float
+        It has a pole at −ridge.
+    eigenvalues : Tensor
+        Ascending, those at which g is wanted; weights and poles are on their device.
+
+    Returns
+    -------
+    weights, poles : Tensor of shape (n_p,), complex
+    """
+    first, last = windows_of(turns, ridge, eigenvalues)
+    poles = [contour(k, FIT_NODES, eigenvalues)[0] for k in range(first, last + 1)]
+    return ridge_fit(g, first, last).to(eigenvalues.device), torch.cat(poles)
 
 
 @cache

@@ -25,6 +25,7 @@ class Scripted:
     error: object = lambda h: 0.0
     loss: object = lambda h: 0.0
     order: int = 2
+    closed_form: bool = True
     residual: float = 2.0
     distance: float = 2.0
     tau: float = 0.0
@@ -62,6 +63,15 @@ class TestAdaptive:
         stepper = Scripted()
         assert Adaptive(tau_end).take(stepper).h == tau_end
         assert stepper.tried == [tau_end]
+
+    @pytest.mark.parametrize("closed_form", [True, False])
+    def test_infinity_is_not_tried_at_every_step_where_it_is_dear(self, closed_form):
+        """Short steps err so little that the next length would always be infinite."""
+        schedule = Adaptive(math.inf)
+        stepper = Scripted(lambda h: 10.0 if h > 2 else 1e-5, closed_form=closed_form)
+        for tau in (1e-3, 1.0, 1.2, 1.4, 1.6):
+            schedule.take(replace(stepper, tau=tau))
+        assert sum(map(math.isinf, stepper.tried)) == (5 if closed_form else 2)
 
     def test_never_beyond_the_end(self):
         assert Adaptive(3.0).take(Scripted(tau=2.25)).h == 0.75

@@ -138,7 +138,7 @@ def test_a_search_by_folds_follows_all(kind, capsys):
 
 def test_level_2_prints_the_steps_of_a_search(capsys):
     short, long = ("\n".join(lines_of(search("regressor", verbose=v), capsys)) for v in (1, 2))
-    step = re.compile(r"^paths, candidate 1 of 2, fold 2 of 3: t = \S+, loss = ", re.MULTILINE)
+    step = re.compile(r"^paths, candidate 1 of 1, fold 2 of 3: t = \S+, loss = ", re.MULTILINE)
     assert not step.search(short)
     assert len(step.findall(long)) > 2
     assert re.search(r"^fit, member 1 of .: t = \S+, loss = ", long, re.MULTILINE)

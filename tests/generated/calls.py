@@ -226,6 +226,8 @@ class Call:
 
     def _ask(self, X):
         """All that there is to ask; every answer is a finite number."""
+        if self.parameters.get("refit") is False:  # then there is nothing that could predict
+            return
         answers = self._of_labels(X) if self.classifier else self._of_numbers(X)
         if self.estimator in ESTIMATORS:
             answers |= {"ntk": self.model.ntk(X), "loss_": np.array(self.model.loss_)}

@@ -1,8 +1,13 @@
 """Values of every declared parameter, most of them valid: drawn from the constraints themselves."""
 
+import atexit
 import math
+import tempfile
 from dataclasses import fields
+from functools import cache
 from numbers import Integral
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +25,10 @@ def _module(n, q):
     return nn.Sequential(nn.Linear(n, 4), nn.Tanh(), nn.Linear(4, q))
 
 
+FRESH = object()
+"""Stands for the path of a file that is not there yet."""
 MEANT = {
+    "checkpoint": [FRESH, FRESH, FRESH, "", "/no such/place", Path("/proc/no such file")],
     "hidden_layer_sizes": [(), (3,), (4, 2), [5], np.array([3, 3]), (0,), (-1,), (2.5,), "ab"],
     "module": [_module, *TRAINED.values(), *(module for module, _ in REFUSED.values())],
     "schedule": [[0.1, 0.3], (0.2,), np.linspace(0.1, 1, 4), [1e-300], [0.3, 0.1], [], [2.0], "x"],
@@ -62,6 +70,8 @@ PACE = {
 }
 """Bounds of integers by which a call takes no longer than it must."""
 HUGE = [10**9, 2**31, 2**70]
+OPEN = (callable, dict, str, PathLike, Integral, Solver, Loss)
+"""Constraints that leave open what the values are."""
 WRONG = [None, "no such", -1, 0, 2.5, math.nan, math.inf, True, [], {}, object(), 1j, np.array(2)]
 """What may be handed over for anything; some of it is a value of something."""
 
@@ -73,17 +83,28 @@ def value_of(declared, rng):
     if rng.random() < 0.03:
         return WRONG[rng.integers(len(WRONG))]
     if meant and (not kinds or rng.random() < 0.5):
-        return meant[rng.integers(len(meant))]
+        value = meant[rng.integers(len(meant))]
+        return str(_directory() / str(rng.integers(2**62))) if value is FRESH else value
     if not kinds:
         return declared.default
     return _of_kind(kinds[rng.integers(len(kinds))], declared.name, rng)
+
+
+@cache
+def _directory():
+    """A directory of this process, which goes with it."""
+    directory = tempfile.TemporaryDirectory()
+    atexit.register(directory.cleanup)
+    return Path(directory.name)
 
 
 def _opaque(kind):
     """Whether a constraint leaves open what the values are, so that `MEANT` must know them."""
     if isinstance(kind, str):
         return kind in ("array-like", "cv_object", "random_state", "verbose")
-    return kind in (callable, dict, str, Integral, Solver, Loss) or isinstance(kind, HasMethods)
+    return kind in (callable, dict, str, PathLike, Integral, Solver, Loss) or isinstance(
+        kind, HasMethods
+    )
 
 
 def undescribed(estimator):

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,16 @@ def _note(event, _):
         _watched[-1].append(event)
 
 
-sys.addaudithook(_note)
+@cache
+def _listen():
+    """Once, since a hook stays for the life of a process."""
+    sys.addaudithook(_note)
 
 
 @contextmanager
 def watched():
     """What happens inside, of what would be code of a file."""
+    _listen()
     events = []
     _watched.append(events)
     try:

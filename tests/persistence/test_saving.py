@@ -242,6 +242,7 @@ FORMS = {
     "no type": {"type": "object"},
     "no scalar": {"scalar": ["int8", 1000]},
     "no mask": {"masked": [1]},
+    "mask of others": {"masked": [{"array": "center_"}, {"objects": [[1], [True]]}]},
 }
 
 

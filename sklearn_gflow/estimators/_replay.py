@@ -1,0 +1,93 @@
+"""The flow of a fit followed once more, for what each training row did in it.
+
+A fit keeps where its steps ended, and its training rows; nothing is computed until it is asked for.
+Notation: docs/notation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from sklearn_gflow.diagnostics import LeftOutAlong, contributions
+from sklearn_gflow.dynamics import DualStep, FlowOptions, dual_steps
+from sklearn_gflow.estimators._network import FittedNetwork
+from sklearn_gflow.estimators._problem import Ended
+from sklearn_gflow.estimators._rows import TableRows, TrainingData, row_chunks
+from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
+from sklearn_gflow.geometry import Loss, OutputMap
+
+__all__ = ["Replay"]
+
+# Largest number of entries of a kernel between training rows and inputs that is held at once.
+_CROSS_ENTRIES = 2**22
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How to follow the full batch's flow of a fit once more.
+
+    Attributes
+    ----------
+    options : FlowOptions
+        Its constants, with the c that was measured.
+    taus : tuple of float
+        Where its steps ended, in τ.
+    loss : Loss
+        ℓ of a row.
+    """
+
+    options: FlowOptions
+    taus: tuple[float, ...]
+    loss: Loss
+
+    @classmethod
+    def of(cls, ended: Ended) -> Replay | None:
+        """That of a training that ended; None where it was no such flow from a new start."""
+        training, trajectory = ended.training, ended.trained.trajectory
+        settings = training.settings
+        steps = settings.given["method"] == "exponential" and not settings.in_blocks
+        if not steps or ended.problem.chunk or training.before is not None:
+            return None
+        options = replace(
+            settings.options,
+            solver=settings.given["solver"],  # by the name that the user gave it
+            metric_scale=trajectory.scale,
+            store_path=False,
+        )
+        return cls(options, tuple(trajectory.step_taus), training.loss)
+
+    def contributions(
+        self, network: FittedNetwork, data: TrainingData, X: np.ndarray
+    ) -> np.ndarray:
+        """What each training row contributed to f_θ − f_θ₀ at X, shape (n, Q, N)."""
+        n_outputs = network.n_outputs
+        found = np.zeros((len(X), n_outputs, len(data.X)))
+        if not self.taus:
+            return found
+        steps = list(self._steps(network, data))
+        family = network.family()
+        size = max(1, _CROSS_ENTRIES // (len(data.X) * n_outputs**2))
+        for rows in row_chunks(len(X), size):
+            inputs = to_tensor(X[rows], network.exact_dtype, network.device)
+            found[rows] = to_numpy(contributions(steps, OutputMap(family, inputs)))
+        return found
+
+    def left_out(self, network: FittedNetwork, data: TrainingData) -> np.ndarray:
+        """Target minus output of each row that is left out in turn, shape (N, Q).
+
+        Copies of a row should be one row of their weight, to be left out together.
+        """
+        if not self.taus:
+            return data.targets - data.start
+        along = LeftOutAlong().follow(self._steps(network, data))
+        return to_numpy(along.residuals())
+
+    def _steps(self, network: FittedNetwork, data: TrainingData) -> Iterator[DualStep]:
+        dtype, device = network.exact_dtype, network.device
+        reference: torch.Tensor = to_tensor(network.reference, dtype, device)
+        rows = TableRows(network.family(device), data, reference, dtype, self.loss)
+        return dual_steps(*rows.block(slice(None)), reference, self.taus, self.options)

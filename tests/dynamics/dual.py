@@ -1,0 +1,34 @@
+"""A small network on a table, for flows in dual form."""
+
+import torch
+
+from sklearn_gflow.geometry import LayeredNetwork, OutputMap, SquaredError
+
+
+def table(n_samples=30, n_outputs=1):
+    """Inputs and smooth targets with some noise."""
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(n_samples, 3, dtype=torch.float64, generator=generator)
+    noise = torch.randn(n_samples, n_outputs, dtype=torch.float64, generator=generator)
+    return X, torch.sin(1.5 * X[:, :n_outputs]) + 0.1 * noise
+
+
+def network(n_outputs=1):
+    """A network and a start."""
+    family = LayeredNetwork((3, 20, 20, n_outputs), "tanh")
+    return family, family.initial(torch.Generator().manual_seed(1))
+
+
+def problem(n_samples=30, n_outputs=1, *, weighted=False, without=None):
+    """An output map that starts at the mean of the targets, its cost and the start."""
+    X, y = table(n_samples, n_outputs)
+    weights = 1 + torch.arange(n_samples, dtype=torch.float64) % 3 if weighted else None
+    if without is not None:
+        kept = torch.arange(n_samples) != without
+        X, y = X[kept], y[kept]
+        weights = None if weights is None else weights[kept]
+    family, theta = network(n_outputs)
+    w = torch.ones(len(X), dtype=torch.float64) if weights is None else weights
+    mean = (w[:, None] * y).sum(0) / w.sum()
+    output_map = OutputMap(family, X, family.outputs(theta, X) - mean, weights)
+    return output_map, SquaredError(output_map.weigh(y), float(w.sum())), theta
