@@ -278,8 +278,8 @@ class FlowParameters:
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
         the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
-        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks, for the log-loss
-        0.1.
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks; there 0.1 for the
+        log-loss, and with ``t_end="auto"`` for more than 16 outputs.
         """,
     )
     metric_scale: str | float = parameter(
