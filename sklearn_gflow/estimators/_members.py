@@ -49,7 +49,7 @@ def fit_members(
         return []
     with task.subtask("fit", len(members)) as fits:
         tasks = [
-            (member, own.told_by(fits.numbered("member", FLOW)), mapped)
+            (member, own, mapped, fits.numbered("member", FLOW))
             for member, own in zip(members, problems, strict=True)
         ]
         found = workers.each(_fitted, tasks)
@@ -61,9 +61,10 @@ def fit_members(
     return list(members)
 
 
-def _fitted(member: Any, problem: Problem, mapped: bool) -> dict[str, Any]:
+def _fitted(member: Any, problem: Problem, mapped: bool, task: Task) -> dict[str, Any]:
     """Fitted attributes; a table that the user has mapped from disk is not read whole."""
-    with problem.task as task:
+    with task:
+        problem = problem.told_by(task)
         task.say(f"alpha={member.alpha!r}, encoding={member.encoding!r}, t_end={member.t_end:.6g}")
         found: dict[str, Any] = member._fitted(problem if mapped else problem.in_memory())
     return found

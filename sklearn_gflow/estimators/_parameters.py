@@ -352,7 +352,15 @@ class FlowParameters:
         "int or bool",
         "1 prints a line a step, or what a search does; 2 also ranks, and the steps of a search.",
     )
-    device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
+    device: str = parameter(
+        "cpu",
+        [str],
+        "str",
+        """
+        torch device of training, "auto" for CUDA where there is one. Predictions are made on it
+        too, or on the CPU of a machine that lacks it.
+        """,
+    )
     dtype: str = parameter(
         "float64",
         [StrOptions({"float64", "float32"})],
@@ -369,19 +377,25 @@ class ClassParameters:
         "squared_error",
         [StrOptions(set(LABELS))],
         _choice(LABELS),
-        "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
+        """
+        C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x), of several labels a row the
+        sum of their cross-entropies.
+        """,
     )
     label_smoothing: float = parameter(
         0.0,
         [Interval(Real, 0, 1, closed="left")],
         "float",
-        "In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes.",
+        """
+        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes; of
+        several labels a row each becomes (1 − label_smoothing)·indicator + label_smoothing/2.
+        """,
     )
     class_weight: Any = parameter(
         None,
         [dict, StrOptions({"balanced"}), None],
         'dict, "balanced" or None',
-        "Weights of the classes, multiplied into ``sample_weight``.",
+        "Weights of the classes, multiplied into ``sample_weight``; not of several labels a row.",
     )
 
 

@@ -221,7 +221,7 @@ class Search:
                 self.workers,
                 partial(_losses_left_out, self.build, grid.times, self.seed, grid.alphas),
                 {
-                    f"left out {k}, {first}": (first, problem.told_by(task.numbered("network")))
+                    f"left out {k}, {first}": (first, problem, task.numbered("network"))
                     for k, first in enumerate(firsts)
                 },
             )
@@ -252,8 +252,9 @@ class Search:
                 name = f"path {j}, of {one.candidate}, over fold {k}"
                 place = f"candidate {j} of {len(candidates)}, fold {k + 1} of {n_folds}"
                 own = kept_alone(self.checkpoint, self.workers, name, fold)
-                own = own.told_by(task.subtask(place, FLOW, str(one.candidate)))
-                named[name] = one.candidate, k, own, None if factors is None else factors[k]
+                told = task.subtask(place, FLOW, str(one.candidate))
+                of_fold = None if factors is None else factors[k]
+                named[name] = one.candidate, k, own, of_fold, told
             found = each_once(self.checkpoint, self.workers, work, named)
         paths = [one if isinstance(one, str) else Path(**one) for one in found]
         judged = [
@@ -385,10 +386,14 @@ def _losses_left_out(
     alphas: Sequence[float],
     candidate: Candidate,
     problem: Problem,
+    task: Task,
 ) -> np.ndarray:
-    """Losses of the leave-one-out predictions by a network's kernel, shape (n_alphas, n_times)."""
-    with problem.task as task:
-        problem = problem.in_memory().encoded(candidate.encoding, seed)
+    """Losses of the leave-one-out predictions by a network's kernel, shape (n_alphas, n_times).
+
+    One problem goes to all workers, and becomes that of a task there: so it is sent once.
+    """
+    with task:
+        problem = problem.told_by(task).in_memory().encoded(candidate.encoding, seed)
         found = judge_left_out(build(candidate, problem), problem.coding.judge, alphas, times)
         losses = found[:, :, 1]
         best = replace(candidate, alpha=alphas[losses.min(axis=1).argmin()])
@@ -405,14 +410,15 @@ def _path(
     k: int,
     fold: Problem,
     factors: np.ndarray | None,
+    task: Task,
     *,
     stretch: bool,
     both: bool,
 ) -> dict[str, Any] | str:
     """The members of a path of a candidate over a fold, or why there is none."""
     try:
-        with in_fold(k, n_folds), fold.task:
-            problem = fold.in_memory().encoded(candidate.encoding, seed)
+        with in_fold(k, n_folds), task:
+            problem = fold.told_by(task).in_memory().encoded(candidate.encoding, seed)
             if factors is not None:
                 problem = problem.stretched(factors)
             training = build(candidate, problem)

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import joblib
 import numpy as np
 import sklearn
 from sklearn.exceptions import DataConversionWarning
@@ -27,10 +28,10 @@ from tests.generated.parameters import generator_state, parameters_of
 ESTIMATORS = [AdaptedFlowRegressor, AdaptedFlowClassifier]
 SEARCHES = [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV]
 SECONDS = 60
-DOCUMENTED = (ValueError, TypeError, GramMemoryError)
+DOCUMENTED = (ValueError, TypeError, GramMemoryError, OSError)
 WARNED = (ConvergenceWarning, DataConversionWarning, UserWarning, DeprecationWarning)
-# Who may raise: the package, scikit-learn's checks, and what a user handed over.
-PACKAGES = [Path(module.__file__).parent for module in (sklearn_gflow, sklearn)]
+# Who may raise: the package, the checks of scikit-learn and joblib, and what a user handed over.
+PACKAGES = [Path(module.__file__).parent for module in (sklearn_gflow, sklearn, joblib)]
 SPEAKERS = tuple(map(str, [*PACKAGES, Path(__file__).parents[1] / "modules.py"]))
 PARAMETERS = {f.name for estimator in ESTIMATORS + SEARCHES for f in fields(estimator)}
 CAUSES = PARAMETERS | {

@@ -203,7 +203,7 @@ class TestNumbersThatAreNoFloats:
     def test_in_transform_too(self, transformer):
         one = make(transformer).fit(pd.DataFrame({"a": np.arange(9.0)}))
         with pytest.raises(ValueError, match="column 'a' holds a number that is too large"):
-            one.transform(pd.DataFrame({"a": np.array([10**400], dtype=object)}))
+            one.transform(pd.DataFrame({"a": pd.Series([10**400], dtype=object)}))
 
     @pytest.mark.skipif(
         np.finfo(np.longdouble).max <= np.finfo(np.float64).max, reason="no longer floats"
