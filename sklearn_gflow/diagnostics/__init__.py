@@ -17,6 +17,7 @@ from sklearn_gflow.diagnostics.kernel import (
 from sklearn_gflow.diagnostics.leave_one_out import LeaveOneOut
 from sklearn_gflow.diagnostics.posterior import OutputPosterior, TangentPosterior
 from sklearn_gflow.diagnostics.sensitivity import Sensitivity
+from sklearn_gflow.diagnostics.stopping import StoppingTime, stopping_time
 
 __all__ = [
     "Collapse",
@@ -28,6 +29,7 @@ __all__ = [
     "NeuralCollapse",
     "OutputPosterior",
     "Sensitivity",
+    "StoppingTime",
     "TangentPosterior",
     "adapted_kernel",
     "collapse",
@@ -37,5 +39,6 @@ __all__ = [
     "mean_kernel",
     "neural_collapse",
     "positive_definite",
+    "stopping_time",
     "unreachable_loss",
 ]

@@ -36,6 +36,7 @@ from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._start import OfStart
 from sklearn_gflow.estimators._stopping import (
     LeftOut,
     judged_by,
@@ -59,6 +60,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 class BaseAdaptedFlow(
     OfRows,
+    OfStart,
     Continuing,
     FlowParameters,
     PathParameters,
