@@ -20,24 +20,27 @@ X, y = make_friedman1(12_000, n_features=10, noise=1.0, random_state=0)
 X, X_test, y, y_test = X[:10_000], X[10_000:], y[:10_000], y[10_000:]
 
 # %%
-# Ten thousand rows at the defaults, and on the longer way that large tables can bear. An MLP that
-# stops by rows held out stands beside them; the noise leaves at most an R² of 0.96.
+# Ten thousand rows at the defaults, where a tenth of them says when to end, and over the six epochs
+# that a stopping time of 0.95 takes. An MLP that stops by rows held out stands beside them; noise
+# leaves at most an R² of 0.96.
 
 default = AdaptedFlowRegressor((64, 64), random_state=0).fit(X, y)
-longer = AdaptedFlowRegressor((64, 64), alpha=1.0, t_end=0.998, random_state=0).fit(X, y)
+short = AdaptedFlowRegressor((64, 64), t_end=0.95, random_state=0).fit(X, y)
 mlp = make_pipeline(
-    StandardScaler(), MLPRegressor(hidden_layer_sizes=(64, 64), early_stopping=True, random_state=0)
+    StandardScaler(),
+    MLPRegressor(hidden_layer_sizes=(64, 64), early_stopping=True, random_state=0),
 ).fit(X, y)
-for name, model in (("default", default), ("alpha=1, t_end=0.998", longer), ("MLP", mlp)):
-    print(f"{name:22} R² on new rows {model.score(X_test, y_test):.3f}")
-print(f"{default.n_iter_} and {longer.n_iter_} epochs of blocks of 256 rows")
+for name, model in (("default", default), ("t_end=0.95", short), ("MLP", mlp)):
+    print(f"{name:12} R² on new rows {model.score(X_test, y_test):.3f}")
+print(f"{default.n_iter_} and {short.n_iter_} epochs of blocks of 256 rows")
+print(default.outcome_)
 
 # %%
-# The loss of all rows after each epoch.
+# The loss after each epoch, against t.
 
 figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
-FlowDisplay.from_estimator(default).plot(ax, name="default", line_kw={"color": "#31688e"})
-FlowDisplay.from_estimator(longer).plot(ax, name="longer", line_kw={"color": "black"})
+FlowDisplay.from_estimator(default).plot(ax, name="default", law=False, line_kw={"color": "black"})
+FlowDisplay.from_estimator(short).plot(ax, name="0.95", law=False, line_kw={"color": "#31688e"})
 
 # %%
 # Chunk by chunk: an epoch over the blocks of each chunk, with smaller steps in the last passes.

@@ -3,8 +3,10 @@ How sure a prediction is
 ========================
 
 ``predict(X, return_std=True)`` gives the standard deviation of a new observation, noise included:
-that of the Gaussian process whose covariance is the tangent kernel at the start. Two quantile fits
-give an interval too, whose width may follow the inputs.
+that of the Gaussian process whose covariance is the tangent kernel at the start.
+``predict_interval`` gives intervals of a coverage, whatever the distribution, from what each row
+would have been predicted without itself; their width is one for all inputs. Two quantile fits give
+an interval whose width may follow the inputs.
 """
 
 import matplotlib.pyplot as plt
@@ -41,6 +43,13 @@ print(f"intervals of 90 % hold {inside.mean():.1%} of {len(y_test)} new rows")
 print(f"mean deviation at them {std_test.mean():.3f}; in the gap it rises to {std.max():.3f}")
 
 # %%
+# Intervals of the coverage that is asked for, without a refit.
+
+ends = flow.predict_interval(X_test, coverage=0.9)
+held = (ends[:, 0] < y_test) & (y_test < ends[:, 1])
+print(f"predict_interval holds {held.mean():.1%} of them, {np.ptp(ends, axis=1).mean():.3f} wide")
+
+# %%
 # Quantiles at 5 and 95 %, by two fits with another loss.
 
 low, high = (
@@ -50,12 +59,14 @@ low, high = (
 between = (low.predict(X_test) < y_test) & (y_test < high.predict(X_test))
 print(f"quantiles of 5 and 95 % have {between.mean():.1%} of them between")
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
 axes[0].fill_between(x[:, 0], mean - 1.645 * std, mean + 1.645 * std, color="#31688e", alpha=0.3)
 axes[0].plot(x, mean, color="#31688e")
 axes[0].set(title="return_std, 90 %", xlabel="input")
-axes[1].fill_between(x[:, 0], low.predict(x), high.predict(x), color="#b2182b", alpha=0.25)
-axes[1].set(title="two quantiles", xlabel="input")
+axes[1].fill_between(x[:, 0], *flow.predict_interval(x).T, color="#31688e", alpha=0.3)
+axes[1].set(title="predict_interval, 90 %", xlabel="input")
+axes[2].fill_between(x[:, 0], low.predict(x), high.predict(x), color="#b2182b", alpha=0.25)
+axes[2].set(title="two quantiles", xlabel="input")
 for ax in axes:
     ax.plot(X, y, ".", color="black")
     ax.plot(x, np.sin(2 * x), color="0.5", linestyle=":")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry import (
+    BinaryLogLoss,
     Cost,
     CrossEntropy,
     Gamma,
@@ -106,6 +107,11 @@ def smoothed_labels(generator, shape):
     return 0.85 * certain + 0.15 / shape[1]
 
 
+def uncertain_indicators(generator, shape):
+    """0.1 or 0.9, each label by itself."""
+    return 0.1 + 0.8 * torch.randint(2, shape, generator=generator).double()
+
+
 def counts(generator, shape):
     """From 1 to 5."""
     return torch.randint(1, 6, shape, generator=generator).double()
@@ -119,6 +125,7 @@ COSTS = {
     "squared error": Case(normal, squared_error),
     "squared error of rows": Case(normal, of_rows(SquaredLoss())),
     "cross-entropy": Case(smoothed_labels, CrossEntropy),
+    "binary log-loss": Case(uncertain_indicators, of_rows(BinaryLogLoss())),
     "huber": Case(normal, of_rows(Huber(0.5))),
     "quantile 0.3": Case(normal, of_rows(Quantile(0.3, 0.2))),
     "quantile 0.9": Case(normal, of_rows(Quantile(0.9, 0.2))),

@@ -205,14 +205,20 @@ START: Final[Group] = {
     ),
 }
 
-LABELS: Final[Group] = {"classes_": ("ndarray of shape (n_classes,)", "Labels in sorted order.")}
+LABELS: Final[Group] = {
+    "classes_": (
+        "ndarray of shape (n_classes,)",
+        "Labels in sorted order; where rows have several, the numbers of the columns of y.",
+    ),
+}
 
 CLASSES: Final[Group] = {
     "collapse_": (
-        "Collapse",
+        "Collapse or None",
         """
         Class means, labels, and the loss as within + between classes (3.9)–(3.11), at the
         solution. With "log_loss" it is the squared error of the probabilities that is split.
+        None where rows have several labels.
         """,
     ),
     "neural_collapse_": (
@@ -233,7 +239,8 @@ CALIBRATION: Final[Group] = {
     "temperature_": (
         "float",
         """
-        T of the probabilities softmax(x/T) of outputs x, of least log-loss on the rows held out.
+        T of the probabilities softmax(x/T) of outputs x, of least log-loss on the rows held out;
+        where rows have several labels, one for all of these.
         """,
     ),
 }

@@ -33,7 +33,7 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, Task
-from sklearn_gflow.estimators._reports import incomplete, undetermined, warn, worse
+from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._start import OfStart
@@ -97,7 +97,7 @@ class BaseAdaptedFlow(
             Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
-            sorted.
+            sorted, or a matrix of indicators of several labels a row, which may be sparse.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
             zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.
@@ -237,7 +237,8 @@ class BaseAdaptedFlow(
         settings = Settings.of(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
             loss=problem.loss, any_precision=family.any_precision,
-            row_numbers=family.row_numbers, chunk=problem.chunk,
+            row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
+            chunk=problem.chunk,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:
@@ -388,6 +389,8 @@ class BaseAdaptedFlow(
         """With encoded and stretched columns, which a fit that goes on has already."""
         if self._continues(chunk=problem.chunk):
             return problem
+        if self.module is None and problem.inputs.scaler is None:
+            warn(unscaled(problem), UserWarning)
         problem = problem.encoded(self.encoding, self._inputs_seed())
         for k in range(self.rescalings):
             name = f"rescaling {k}"
@@ -429,3 +432,8 @@ class BaseAdaptedFlow(
         with undisturbed():
             checked = self._inputs.read(self, X)
         return each_undisturbed(self._network.models(checked, self._network.path))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -89,7 +89,15 @@ class Grid:
     times: list[float]
 
     @classmethod
-    def of(cls, parameters: Any, *, closed_form: bool, in_blocks: bool, once: bool) -> Grid:
+    def of(
+        cls,
+        parameters: Any,
+        *,
+        closed_form: bool,
+        in_blocks: bool,
+        once: bool,
+        sparse: bool = False,
+    ) -> Grid:
         """The grid that the parameters of a search name.
 
         Parameters
@@ -102,6 +110,8 @@ class Grid:
             Whether every stopping time costs a flow of its own.
         once : bool
             Whether a single part is held out, since the table is large.
+        sparse : bool
+            Whether the table is sparse, so that no encoding is tried by default.
 
         Raises
         ------
@@ -111,7 +121,7 @@ class Grid:
         alphas, scales = parameters.alphas, parameters.init_scales
         default = _ALPHAS if closed_form else _ONE_ALPHA
         return cls(
-            _encodings(parameters.encodings, layered=parameters.module is None),
+            _encodings(parameters.encodings, plain=sparse or parameters.module is not None),
             [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf),
             list(default)
             if isinstance(alphas, str)
@@ -124,11 +134,11 @@ class Grid:
         return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
 
 
-def _encodings(encodings: Any, *, layered: bool) -> list[Any]:
+def _encodings(encodings: Any, *, plain: bool) -> list[Any]:
     if isinstance(encodings, str):
         if encodings in ENCODINGS:
             return [encodings]
-        if not layered:  # a user's module may be made for the columns as they are
+        if plain:  # a user's module may be made for the columns as they are
             return [None]
         return [
             None,

@@ -22,6 +22,7 @@ from sklearn_gflow import archive
 from sklearn_gflow.dynamics import State
 from sklearn_gflow.estimators._plain import Reader, Writer, digest, in_words, on_device
 from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks
+from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError
 
@@ -386,6 +387,8 @@ def told_of(problem: About, folds: Folds = ()) -> dict[str, str]:
 
 def _of_table(X: Any) -> list[str]:
     """Digests of the rows of a table, which may be mapped from disk, chunk by chunk."""
+    if isinstance(X, SparseRows):
+        return [digest(X.values, X.places, X.ends)]
     return [digest(np.asarray(read(X, rows))) for rows in row_chunks(len(X))]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_gflow.contract import described
@@ -28,11 +28,17 @@ from sklearn_gflow.estimators._attributes import (
     START,
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._class_weights import emphasised
+from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels
 from sklearn_gflow.estimators._conformal import LabelSets
 from sklearn_gflow.estimators._exposure import class_attributes
+from sklearn_gflow.estimators._indicators import (
+    CodedIndicators,
+    are_indicators,
+    check_columns,
+    with_indicators,
+)
 from sklearn_gflow.estimators._judgement import score_by
-from sklearn_gflow.estimators._losses import LABELS as LOSSES
 from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
 from sklearn_gflow.estimators._problem import Ended, Problem
@@ -56,6 +62,10 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
     frequencies. Probabilities are the Euclidean projection of the outputs onto the simplex (for
     two classes: the output clipped to [0, 1]), mixed with one pseudo-sample spread evenly over
     the classes, so that no class gets probability zero.
+
+    A matrix y of zeros and ones holds several labels a row, as in
+    `sklearn.neural_network.MLPClassifier`: an output and a probability for each of its columns, of
+    which none excludes another.
 
     With ``loss="log_loss"`` outputs are logits, one a class. At ``alpha=1`` and full rank each
     sample's mean logit is conserved, so that with label smoothing the flow ends at
@@ -108,10 +118,10 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         ----------
         X : array-like of shape (n_samples, n_features)
             Inputs of the chunk; at least two rows in the first call.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), or indicators of shape (n_samples, n_labels)
             Labels of the chunk, among the classes.
         classes : array-like of shape (n_classes,), optional
-            All labels there are; needed in the first call.
+            All labels there are; needed in the first call, unless y holds indicators.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row in its block, zero as its absence. Weights
             whose mean in the chunk, zeros left out, is below 1 are relative, as in ``fit``.
@@ -132,9 +142,10 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         with undisturbed():
             self._check_chunk()
             rows, described = self._checked(X, y, sample_weight, chunk=True)
-            known = self._known_classes(classes)
-            cure = "hand all of them to classes in the first call of partial_fit"
-            check_known(rows.y, known, "y", cure)
+            known = self._known_classes(rows.y, classes)
+            if rows.y.ndim == 1:
+                cure = "hand all of them to classes in the first call of partial_fit"
+                check_known(rows.y, known, "y", cure)
             attributes = self._fitted_chunk((X, y, sample_weight), rows, None, described, known)
         return self._write(attributes)
 
@@ -144,17 +155,26 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         self, X: Any, y: Any, sample_weight: ArrayLike | None, X_val: Any, y_val: Any
     ) -> Problem:
         rows, described = self._checked(X, y, sample_weight)
-        if y_val is not None:
+        classes, several = self._classes_of(rows.y), rows.y.ndim == 2
+        if y_val is not None and not several:
             check_labels(y_val, "y_val")
-        classes = self._classes_of(rows.y)
-        rows, held_out = self._split(rows, described, X_val, y_val, labels=rows.y)
-        if held_out is not None:
+        labels = None if several else rows.y
+        rows, held_out = self._split(rows, described, X_val, y_val, labels, multi_output=several)
+        if held_out is not None and several:
+            held_out = with_indicators(held_out, "y_val", self.max_memory)
+            check_columns(held_out.y, "y_val", classes)
+        elif held_out is not None:
             check_known(held_out.y, classes, "y_val", "leave out their rows")
         return self._problem(rows, held_out, described, classes)
 
     def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
+        if are_indicators(y):
+            rows, described = self._checked_rows(
+                X, y, sample_weight, chunk=chunk, multi_output=True
+            )
+            return with_indicators(rows, "y", self.max_memory), described
         check_labels(y, "y")
         rows, described = self._checked_rows(X, y, sample_weight, chunk=chunk)
         check_classification_targets(rows.y)
@@ -171,14 +191,16 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
     ) -> Problem:
         if classes is None:
             classes = self._classes_of(rows.y)
-        weights = self._emphasised(rows, classes, chunk=chunk)
+        weights = emphasised(self.class_weight, rows, classes, chunk=chunk)
         coding = self._learnt_coding(rows, weights, classes, chunk=chunk)
         score = score_by(self, coding, held_out)
         inputs, rows, held_out = self._as_columns(rows, held_out, chunk=chunk)
         judging = None
         if held_out is not None:
-            judging = coding.data(held_out, self._emphasised(held_out, classes, chunk=chunk))
-        data, index = coding.data(rows, weights), coding.index(rows.y)
+            weights_held_out = emphasised(self.class_weight, held_out, classes, chunk=chunk)
+            judging = coding.data(held_out, weights_held_out)
+        data = coding.data(rows, weights)
+        index = coding.index(rows.y) if isinstance(coding, CodedLabels) else None
         return Problem(
             data, coding, coding.loss.loss, described, inputs, judging,
             index=index, chunk=chunk, score=score,
@@ -186,31 +208,40 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
 
     def _learnt_coding(
         self, rows: Rows, weights: np.ndarray | None, classes: np.ndarray, *, chunk: bool
-    ) -> CodedLabels:
+    ) -> CodedClasses:
         """Class frequencies, and the number of samples that probabilities rest on."""
-        loss = LOSSES[self.loss]
-        check_classes(len(classes), len(rows.y), self.max_memory)
-        codes = loss.codes(len(classes), self.label_smoothing)
         # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
         # not count.
-        n_seen = rows.total_weight
-        if self._continues(chunk=chunk):
-            before: CodedLabels = self._coding
-            if type(before.loss) is not type(loss):
-                raise ValueError(self._other_loss(before.loss.loss, loss.loss, chunk=chunk))
-            n_seen += before.n_seen if chunk else 0.0
-            return CodedLabels(loss, classes, codes, before.start, n_seen)
-        targets = codes[np.searchsorted(classes, rows.y)]
-        if chunk or len(np.unique(rows.y)) < len(classes):
-            # One sample spread over the classes is added, as in predict_proba: without it a class
-            # that the first chunk, or a fold, lacks would start at a logit of −∞.
-            targets = np.vstack([targets, codes.mean(axis=0)])
-            weights = np.append(np.ones(len(rows.y)) if weights is None else weights, 1.0)
-        start = loss.start(np.average(targets, axis=0, weights=weights))
-        return CodedLabels(loss, classes, codes, start, n_seen)
+        given = self.loss, rows, classes, self.label_smoothing
+        coding: CodedClasses
+        if rows.y.ndim == 2:
+            coding = CodedIndicators.of(*given)
+        else:
+            check_classes(len(classes), len(rows.y), self.max_memory)
+            coding = CodedLabels.of(*given)
+        if not self._continues(chunk=chunk):
+            return coding.started(rows, weights, partial=chunk)
+        before: CodedClasses = self._coding
+        if type(before.loss) is not type(coding.loss):
+            raise ValueError(self._other_loss(before.loss.loss, coding.loss.loss, chunk=chunk))
+        seen = before.n_seen if chunk else 0.0
+        return replace(coding, start=before.start, n_seen=coding.n_seen + seen)
+
+    def _check_kind(self, y: np.ndarray, *, chunk: bool = False) -> None:
+        """Hold rows with one label, or with several, to what the fit was that goes on."""
+        if not self._continues(chunk=chunk):
+            return
+        kinds = {True: "several labels a row", False: "one label a row"}
+        before, now = isinstance(self._coding, CodedIndicators), y.ndim == 2
+        if before != now:
+            raise ValueError(
+                f"{self._continuing(chunk)} continues from the last fit, which had {kinds[before]},"
+                f" and y has {kinds[now]}; keep them, or start anew by fit with warm_start=False"
+            )
 
     def _classes_of(self, y: np.ndarray) -> np.ndarray:
-        classes: np.ndarray = np.unique(y)
+        self._check_kind(y)
+        classes: np.ndarray = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
         if len(classes) < 2:
             raise ValueError(
                 "AdaptedFlowClassifier needs samples of at least 2 classes with positive "
@@ -223,8 +254,16 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
             )
         return classes
 
-    def _known_classes(self, classes: ArrayLike | None) -> np.ndarray:
-        """The classes of all chunks, sorted."""
+    def _known_classes(self, y: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
+        """The classes of all chunks, sorted; of several labels a row the numbers of the columns."""
+        self._check_kind(y, chunk=True)
+        if y.ndim == 2:
+            if classes is not None and not np.array_equal(classes, np.arange(y.shape[1])):
+                raise ValueError(
+                    "classes must number the columns of y, 0 … n_labels − 1, where rows have "
+                    "several labels; leave it out"
+                )
+            classes = np.arange(y.shape[1])
         if classes is not None:
             check_labels(classes, "classes")
         if not self._is_fitted():
@@ -244,45 +283,6 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
                 f"is {np.asarray(classes).tolist()}; leave it out, or start anew by fit"
             )
         return before
-
-    def _emphasised(
-        self, rows: Rows, classes: np.ndarray, *, chunk: bool = False
-    ) -> np.ndarray | None:
-        """Weights of the rows times those of their classes, with the sum that they had.
-
-        An emphasis of classes is relative: it makes no samples, which ridge and probabilities
-        would count.
-        """
-        if self.class_weight is None:
-            return rows.weights
-        by_class = self._by_class(rows, classes, chunk=chunk)
-        if not ((by_class > 0) & (by_class < np.inf)).all():
-            raise ValueError(
-                "class_weight must be positive for every class in y, and finite; leave out the "
-                "rows of a class instead of giving it the weight zero"
-            )
-        weights = by_class if rows.weights is None else rows.weights * by_class
-        return weights * (rows.total_weight / weights.sum())
-
-    def _by_class(self, rows: Rows, classes: np.ndarray, *, chunk: bool) -> np.ndarray:
-        """The weight of each row's class."""
-        index = np.searchsorted(classes, rows.y)
-        if not isinstance(self.class_weight, str):
-            if not chunk:
-                try:
-                    return compute_sample_weight(self.class_weight, rows.y)
-                except TypeError as error:
-                    raise ValueError(f"class_weight must name labels of y: {error}") from error
-            # scikit-learn refuses names of classes that the chunk lacks
-            known = [self.class_weight.get(label, 1.0) for label in classes.tolist()]
-            return np.array(known)[index]
-        if chunk:
-            raise ValueError(
-                f"class_weight={self.class_weight!r} needs the frequencies in all chunks, "
-                "which partial_fit does not know; give the weights as a dict"
-            )
-        # scikit-learn counts rows here, and not the copies that a weight stands for.
-        return 1 / np.bincount(index, rows.weights)[index]
 
     # -- expose ----------------------------------------------------------------------------------
 
@@ -305,7 +305,8 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             For two classes the output minus ½, or the difference of the logits, positive for
-            ``classes_[1]``; otherwise the outputs, whose largest decides.
+            ``classes_[1]``; otherwise the outputs, whose largest decides. Of several labels a row
+            positive for those that it has.
         """
         return self._scores(self._model(X))
 
@@ -313,7 +314,7 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         scores: np.ndarray = self._coding.scores(model)
         return scores
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> Any:
         """Predict labels.
 
         Parameters
@@ -323,11 +324,11 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Indicators where y held some, sparse where it was.
         """
         scores = self.decision_function(X)
-        labels: np.ndarray = self._coding.labels(scores)
-        return labels
+        return self._coding.labels(scores)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict class probabilities.
@@ -340,7 +341,8 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Positive, rows sum to one; columns in the order of ``classes_``.
+            Positive, rows sum to one; columns in the order of ``classes_``. Of several labels a
+            row the probability that it has each of them.
         """
         scores = self.decision_function(X)
         probabilities: np.ndarray = self._coding.probabilities(scores)
@@ -365,7 +367,7 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         """
         return np.log(self.predict_proba(X))
 
-    def staged_predict(self, X: ArrayLike) -> Iterator[np.ndarray]:
+    def staged_predict(self, X: ArrayLike) -> Iterator[Any]:
         """Predict labels at every point of the path, the start first; needs ``store_path``.
 
         Parameters
@@ -375,7 +377,7 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
 
         Yields
         ------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels at the time ``history_["t"][k]``.
 
         Raises
@@ -406,3 +408,8 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
         """
         for model in self._staged_models(X):
             yield self._coding.probabilities(self._scores(model))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

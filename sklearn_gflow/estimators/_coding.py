@@ -6,14 +6,16 @@ for given rows, by the score of the estimator and the cost. Notation: docs/notat
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
 from sklearn_gflow.estimators._losses import (
+    LABELS,
     ExplainedShare,
-    LossOfLabels,
     LossOfNumbers,
     RightShare,
     check_domain,
@@ -23,7 +25,7 @@ from sklearn_gflow.estimators._losses import (
 from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
 
-__all__ = ["CodedLabels", "CodedNumbers", "columns"]
+__all__ = ["CodedClasses", "CodedLabels", "CodedNumbers", "columns"]
 
 
 def _without_scale(loss: LossOfNumbers, y: np.ndarray) -> str:
@@ -214,45 +216,81 @@ class CodedNumbers:
         }
 
 
-@dataclass(frozen=True)
-class CodedLabels:
-    """Labels as rows of numbers.
+@dataclass(frozen=True, kw_only=True)
+class CodedClasses(ABC):
+    """Labels as rows of numbers: what one label a row and several have in common.
 
     Attributes
     ----------
-    loss : LossOfLabels
+    loss : LossOfLabels or LossOfIndicators
         How outputs are read.
     classes : ndarray of shape (n_classes,)
-        Labels in sorted order.
-    codes : ndarray of shape (n_classes, n_outputs)
-        Targets of each class.
+        Labels in sorted order, or the numbers of the columns of indicators.
     start : ndarray of shape (n_outputs,)
         The output of the model before training.
     n_seen : float
         Samples that probabilities rest on, by their weights.
     """
 
-    loss: LossOfLabels
+    loss: Any
     classes: np.ndarray
-    codes: np.ndarray
     start: np.ndarray
     n_seen: float
 
-    def index(self, y: np.ndarray) -> np.ndarray:
-        """Index of each label among the classes."""
-        return np.searchsorted(self.classes, y)
+    @abstractmethod
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Targets of the network, shape (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def undecided(self) -> np.ndarray:
+        """The target of one sample spread evenly over the classes, shape (n_outputs,)."""
+
+    @abstractmethod
+    def lacks(self, y: np.ndarray) -> bool:
+        """Whether some rows lack a class."""
+
+    @abstractmethod
+    def labels(self, scores: np.ndarray) -> Any:
+        """The labels that scores decide on."""
+
+    @abstractmethod
+    def beta(self, readings: np.ndarray, rows: Rows) -> float:
+        """The inverse temperature of outputs on rows held out."""
+
+    @abstractmethod
+    def calibrated(self, readings: np.ndarray, beta: float) -> np.ndarray:
+        """Probabilities from outputs at an inverse temperature."""
+
+    @abstractmethod
+    def log_loss(self, probabilities: np.ndarray, rows: Rows) -> float:
+        """Mean of −ln p of what rows have."""
+
+    def started(self, rows: Rows, weights: np.ndarray | None, *, partial: bool) -> Self:
+        """The same with the start of least cost, of some rows or (``partial``) the first of many.
+
+        One sample spread over the classes is added where a class is lacking, as in probabilities:
+        without it a class that a chunk or a fold lacks would start at a logit of −∞.
+        """
+        targets = self.targets(rows.y)
+        if partial or self.lacks(rows.y):
+            targets = np.vstack([targets, self.undecided()])
+            weights = np.append(np.ones(len(rows.y)) if weights is None else weights, 1.0)
+        return replace(self, start=self.loss.start(np.average(targets, axis=0, weights=weights)))
 
     def data(self, rows: Rows, weights: np.ndarray | None) -> TrainingData:
         """Rows as the network sees them, with weights that classes enter."""
-        return TrainingData(rows.X, self.codes[self.index(rows.y)], weights, self.start)
+        return TrainingData(rows.X, self.targets(rows.y), weights, self.start)
 
     def judge(self, rows: TrainingData) -> RightShare:
         """A function that scores outputs for some rows by accuracy."""
         return RightShare(self.loss, rows.targets, rows.weights)
 
     def scores(self, model: np.ndarray) -> np.ndarray:
-        """Scores that decide on a class, from f_θ − f_θ₀."""
-        return self.loss.scores(self.in_range(self.readings(model).astype(model.dtype)))
+        """Scores that decide on labels, from f_θ − f_θ₀."""
+        scores: np.ndarray = self.loss.scores(
+            self.in_range(self.readings(model).astype(model.dtype))
+        )
+        return scores
 
     @staticmethod
     def in_range(readings: np.ndarray) -> np.ndarray:
@@ -284,20 +322,74 @@ class CodedLabels:
         """The same."""
         return readings
 
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes, from scores."""
+        probabilities: np.ndarray = self.loss.probabilities(scores, self.n_seen)
+        return probabilities
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes."""
+        return {"_coding": self, "classes_": self.classes, "initial_output_": self.start}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedLabels(CodedClasses):
+    """One label a row.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (n_classes, n_outputs)
+        Targets of each class.
+    """
+
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, loss: str, rows: Rows, classes: np.ndarray, smoothing: float) -> CodedLabels:
+        """The coding of classes; its start is not known yet."""
+        named = LABELS[loss]
+        codes = named.codes(len(classes), smoothing)
+        return cls(
+            loss=named, classes=classes, codes=codes, start=np.zeros(codes.shape[1]),
+            n_seen=rows.total_weight,
+        )  # fmt: skip
+
+    def index(self, y: np.ndarray) -> np.ndarray:
+        """Index of each label among the classes."""
+        return np.searchsorted(self.classes, y)
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """The codes of the labels."""
+        return self.codes[self.index(y)]
+
+    def undecided(self) -> np.ndarray:
+        """The mean of all codes."""
+        mean: np.ndarray = self.codes.mean(axis=0)
+        return mean
+
+    def lacks(self, y: np.ndarray) -> bool:
+        """Whether a class has no row."""
+        return len(np.unique(y)) < len(self.classes)
+
+    def labels(self, scores: np.ndarray) -> np.ndarray:
+        """The class of each row."""
+        decided: np.ndarray = self.classes[self.loss.decided(scores)]
+        return decided
+
     def by_class(self, readings: np.ndarray) -> np.ndarray:
         """A column for each class, also where one output stands for two."""
         if readings.shape[1] == len(self.classes):
             return readings
         return np.hstack([1 - readings, readings])
 
-    def labels(self, scores: np.ndarray) -> np.ndarray:
-        """The class that scores decide on."""
-        return self.classes[self.loss.decided(scores)]
+    def beta(self, readings: np.ndarray, rows: Rows) -> float:
+        """That of softmax(β x)."""
+        return inverse_temperature(self.by_class(readings), self.index(rows.y), rows.weights)
 
-    def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Probabilities of the classes, from scores."""
-        return self.loss.probabilities(scores, self.n_seen)
+    def calibrated(self, readings: np.ndarray, beta: float) -> np.ndarray:
+        """softmax(β x), shape (n_samples, n_classes)."""
+        return calibrated(self.by_class(readings), beta, self.n_seen)
 
-    def attributes(self) -> dict[str, Any]:
-        """Fitted attributes."""
-        return {"_coding": self, "classes_": self.classes, "initial_output_": self.start}
+    def log_loss(self, probabilities: np.ndarray, rows: Rows) -> float:
+        """That of the class of each row."""
+        return log_loss_of(probabilities, self.index(rows.y), rows.weights)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gflow.estimators._indicators import CodedIndicators
 from sklearn_gflow.estimators._surroundings import undisturbed
 
 __all__ = ["Apart", "Intervals", "LabelSets", "quantile"]
@@ -164,7 +165,7 @@ class LabelSets:
         ------
         ValueError
             If nothing was left out: in blocks, and with another loss or method. The message says
-            what to set.
+            what to set. If rows have several labels.
 
         References
         ----------
@@ -174,6 +175,11 @@ class LabelSets:
         check_is_fitted(self)
         _check_coverage(coverage)
         this: Any = self
+        if isinstance(this._coding, CodedIndicators):
+            raise ValueError(
+                "predict_set holds one label a row, and the rows of this fit have several; look at "
+                "predict_proba, which has a probability for each"
+            )
         p = this.predict_proba(X)
         with undisturbed():
             apart = this._apart_of()

@@ -167,11 +167,17 @@ def predicting(problem: Problem, training: Training, theta: torch.Tensor) -> dic
 
 
 def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Within and between classes along the path; neural collapse and the limit at its end."""
+    """Within and between classes along the path; neural collapse and the limit at its end.
+
+    Rows that have several labels have no classes to collapse.
+    """
     problem, trained = ended.problem, ended.trained
     coding, weights = problem.coding, problem.data.weights
+    if problem.index is None:
+        history["within_class"] = history["between_class"] = np.full(len(history["t"]), np.nan)
+        limit_distance = _limit_distance(ended)
+        return {"collapse_": None, "neural_collapse_": {}, "limit_distance_": limit_distance}
     assert isinstance(coding, CodedLabels)
-    assert problem.index is not None
     index = problem.index[trained.rows]
     weights = None if weights is None else weights[trained.rows]
     trajectory, unweigh = trained.trajectory, trained.output_map.unweigh

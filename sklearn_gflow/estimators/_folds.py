@@ -21,6 +21,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
+from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
+
 __all__ = ["Folds", "default_folds", "folds_of", "in_fold", "present_folds"]
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -144,7 +146,6 @@ def _distinct(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kinds = np.unique(y, axis=0, return_inverse=True)[1].reshape(-1, 1)
     # Which rows are alike, and in which order they come, must not hang on the last bits of X.
     with np.errstate(over="ignore"):
-        rounded = np.asarray(X, dtype=np.float32)
-    table = np.hstack([kinds, rounded if np.isfinite(rounded).all() else np.asarray(X)])
-    _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    return first, copy.ravel()
+        rounded = X.astype(np.float32) if isinstance(X, SparseRows) else np.asarray(X, np.float32)
+        finite = rounded.is_finite() if isinstance(X, SparseRows) else np.isfinite(rounded).all()
+    return row_kinds(kinds, rounded if finite else X)

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn_gflow.dynamics import Callback, Event, Outcome, t_from_tau, tau_from_t
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._reports import incomplete
-from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, Training
 
@@ -60,7 +60,8 @@ class _Recorder(Callback):
         self.training, self.held_out, self.stretch = training, held_out, stretch
         settings, device = training.settings, training.start.device
         tables = [held_out, training.data] if both else [held_out]
-        self.X = [to_tensor(rows.X, settings.dtype, device) for rows in tables]
+        family, dtype = training.family, settings.dtype
+        self.X = [as_tensor(family, rows.X, dtype, device) for rows in tables]
         reference = to_tensor(training.network.reference, settings.dtype, device)
         self.references = [training.family.outputs(reference, X) for X in self.X]
         self.factors: np.ndarray | None = None

@@ -26,11 +26,13 @@ from sklearn_gflow.dynamics import FlowOptions
 from sklearn_gflow.estimators import (
     _coding,
     _conformal,
+    _indicators,
     _inputs,
     _losses,
     _network,
     _replay,
     _rows,
+    _sparse,
     _standard_errors,
 )
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
@@ -94,6 +96,9 @@ RECORDS: Final = _by_name(
     _coding.CodedLabels,
     _coding.CodedNumbers,
     _conformal.Apart,
+    _indicators.CodedIndicators,
+    _indicators.LogLossOfIndicators,
+    _indicators.SquaredErrorOfIndicators,
     _inputs.FittedInputs,
     _losses.LogLossOfLabels,
     _losses.SquaredErrorOfLabels,
@@ -101,7 +106,9 @@ RECORDS: Final = _by_name(
     _network.FittedNetwork,
     _replay.Replay,
     _rows.TrainingData,
+    _sparse.SparseRows,
     _standard_errors.KeptRows,
+    losses.BinaryLogLoss,
     losses.Gamma,
     losses.Huber,
     losses.LogLoss,

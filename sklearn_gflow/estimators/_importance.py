@@ -11,11 +11,15 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from sklearn_gflow.estimators._rows import TrainingData, subsample
-from sklearn_gflow.estimators._tensors import generator_of, to_numpy, to_tensor
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, row_chunks, subsample
+from sklearn_gflow.estimators._sparse import mean_and_variance
+from sklearn_gflow.estimators._tensors import generator_of, to_numpy
 from sklearn_gflow.geometry import Family
 
 __all__ = ["mean_squared_gradient", "stretch"]
+
+# So many derivatives are computed at once.
+_ENTRIES = 2**25
 
 
 def mean_squared_gradient(
@@ -34,13 +38,17 @@ def mean_squared_gradient(
     """
     rows = np.sort(subsample(len(data.X), n_rows, generator_of(seed)))
     some = data.take(rows)
-    X = to_tensor(some.X, dtype, theta.device)
-    gradients = family.input_gradients(theta, X)
-    if reference is not None:
-        gradients = gradients - family.input_gradients(reference, X)
-    squares = np.average((to_numpy(gradients) ** 2).sum(axis=1), axis=0, weights=some.weights)
-    mean = np.average(some.X, axis=0, weights=some.weights)
-    return squares, np.average((some.X - mean) ** 2, axis=0, weights=some.weights)
+    parts, shares, size = [], [], family.n_outputs * data.X.shape[1]
+    for chunk in row_chunks(len(rows), max(1, _ENTRIES // size)):
+        X = as_tensor(family, some.X[chunk], dtype, theta.device)
+        gradients = family.input_gradients(theta, X)
+        if reference is not None:
+            gradients = gradients - family.input_gradients(reference, X)
+        weights = None if some.weights is None else some.weights[chunk]
+        parts.append(np.average((to_numpy(gradients) ** 2).sum(axis=1), axis=0, weights=weights))
+        shares.append(len(X) if weights is None else weights.sum())
+    squares = parts[0] if len(parts) == 1 else np.average(parts, axis=0, weights=shares)
+    return squares, mean_and_variance(some.X, some.weights)[1]
 
 
 def stretch(squares: np.ndarray, variances: np.ndarray) -> np.ndarray:

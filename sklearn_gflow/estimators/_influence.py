@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.estimators._coding import CodedNumbers
 from sklearn_gflow.estimators._conformal import Apart
+from sklearn_gflow.estimators._indicators import CodedIndicators
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._replay import Replay
@@ -43,6 +44,8 @@ def _truth(coding: Any, targets: np.ndarray) -> np.ndarray:
     """Targets as `Apart` has them."""
     if isinstance(coding, CodedNumbers):
         return coding.target_mean + coding.target_scale * targets
+    if isinstance(coding, CodedIndicators):
+        return coding.loss.told(targets)
     distances = ((targets[:, None] - coding.codes) ** 2).sum(axis=2)
     return distances.argmin(axis=1)
 
@@ -90,7 +93,7 @@ class OfRows:
         check_is_fitted(self)
         with undisturbed():
             replay = self._followed_again("explain")
-            columns = np.asarray(self._inputs.read(self, X))
+            columns = self._inputs.read(self, X)
             found = replay.contributions(self._network, self._kept.data, columns)
         if isinstance(self._coding, CodedNumbers):
             found = found * self._coding.target_scale[:, None]

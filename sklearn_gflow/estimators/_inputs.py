@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_gflow.estimators._rows import Rows, read, row_chunks, transformed
+from sklearn_gflow.estimators._rows import Rows, TransformedRows, read, row_chunks, transformed
+from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import numbers_of, validate_data
 from sklearn_gflow.inputs import (
@@ -39,6 +40,7 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 # Medians and quantiles are learnt from at most so many random rows.
 _LEARNT_FROM = 50_000
 _FLOATS = [np.float64, np.float32]
+_SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": _FLOATS}
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -68,6 +70,11 @@ def checked_rows(
     X, y = readable(X, "X"), readable(y, "y")
     if check_y.get("y_numeric"):
         y = numbers_of(y)
+    if issparse(X):
+        X, y = validate_data(
+            estimator, X, y, **_SPARSE, ensure_min_samples=least, reset=reset, **check_y
+        )
+        return SparseRows.of(X), y
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
             estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
@@ -118,6 +125,8 @@ def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
 
 def _is_raw(X: Any) -> bool:
     """Whether X is more than an array of numbers without gaps, so that `TableEncoder` reads it."""
+    if isinstance(X, SparseRows):
+        return False
     if is_table(X):
         return True
     # The sum is no number where one of its terms is none, and is quicker than to look at each.
@@ -145,6 +154,9 @@ class FittedInputs:
         Puts functions of these beside them.
     factors : ndarray of shape (n_columns,) or None
         Factors of the network's columns.
+    sparse : bool
+        Whether they were learnt from sparse rows. Of these zero stays zero, so that sparse rows
+        stay sparse; where not, they become dense a chunk at a time.
     """
 
     table: TableEncoder | None = None
@@ -152,6 +164,7 @@ class FittedInputs:
     n_numbers: int = 0
     encoder: Any = None
     factors: np.ndarray | None = None
+    sparse: bool = False
 
     @classmethod
     def learnt(
@@ -169,15 +182,17 @@ class FittedInputs:
         Of rows held out it only counts whether they have gaps, which are then filled as well.
         """
         X, table = rows.X, None
-        if _is_raw(X) or (held_out is not None and _is_raw(held_out.X)):
+        sparse = isinstance(X, SparseRows)
+        if _is_raw(X) or (not sparse and held_out is not None and _is_raw(held_out.X)):
             table = TableEncoder(target_type=target_type, random_state=seed)
             # Here columns have no names, whatever is configured for the transformers of users.
             X = table.set_output(transform="default").fit_transform(X, rows.y)
         n_numbers = X.shape[1] if table is None else len(table.numeric_)
-        found = cls(table, None, n_numbers)
+        found = cls(table, None, n_numbers, sparse=sparse)
         if scaler is not None:
             sample, weights = _sample(X, rows.weights, seed)
-            scaler = scaler.set_output(transform="default").fit(sample, sample_weight=weights)
+            numbers = sample.matrix if isinstance(sample, SparseRows) else sample
+            scaler = scaler.set_output(transform="default").fit(numbers, sample_weight=weights)
             found = replace(found, scaler=scaler)
         return found, found.applied(X)
 
@@ -188,6 +203,11 @@ class FittedInputs:
         encoder = _encoder_of(encoding, seed)
         if encoder is None or not self.n_numbers:
             return self, X
+        if self.sparse:
+            raise ValueError(
+                f"encoding={encoding!r} puts columns beside those of X that are not sparse, and X "
+                "is; set encoding=None, encode X before, or hand over X.toarray()"
+            )
         sample, weights = _sample(X, weights, seed)
         sample = np.asarray(sample)
         weighted = {}
@@ -213,11 +233,14 @@ class FittedInputs:
 
     def scaled(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
         """The same before it is encoded, which several networks may share; see `read`."""
+        if issparse(X):
+            rows = validate_data(estimator, X, **_SPARSE, reset=False)
+            return self._as_scaled(SparseRows.of(rows))
         if self.table is not None:
             checked = self.table.transform(_as_table(estimator, X, reset=False))
         else:
             checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
-        return checked if self.scaler is None else transformed(checked, self.scaler.transform)
+        return self._as_scaled(checked)
 
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""
@@ -255,11 +278,27 @@ class FittedInputs:
                 "X has gaps or categories, and the rows that the fit began with had none, so that "
                 "nothing is known of them; fill them, or begin with rows that have some"
             )
-        return self.applied(X if self.table is None else self.table.transform(X))
+        if self.table is not None and not isinstance(X, SparseRows):
+            X = self.table.transform(X)
+        return self.applied(X)
 
-    def applied(self, X: np.ndarray) -> Any:
+    def applied(self, X: Any) -> Any:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
-        return self.finished(X if self.scaler is None else transformed(X, self.scaler.transform))
+        return self.finished(self._as_scaled(X))
+
+    def _as_scaled(self, X: Any) -> Any:
+        if isinstance(X, SparseRows) and not self.sparse:
+            return TransformedRows(X, self._made_dense, self._made_dense(X[:1]).shape[1])
+        return X if self.scaler is None else transformed(X, self._scaled)
+
+    def _scaled(self, X: Any) -> Any:
+        assert self.scaler is not None
+        transform = self.scaler.transform
+        return X.transformed(transform) if isinstance(X, SparseRows) else transform(X)
+
+    def _made_dense(self, X: SparseRows) -> np.ndarray:
+        numbers = X.toarray() if self.table is None else self.table.transform(X.toarray())
+        return numbers if self.scaler is None else self.scaler.transform(numbers)
 
     def finished(self, X: Any) -> Any:
         """Scaled columns, encoded and stretched."""
@@ -271,7 +310,7 @@ class FittedInputs:
         """Scaled columns with those of the encoder, not stretched yet."""
         return X if self.encoder is None else transformed(X, self._encoded)
 
-    def _finished(self, X: np.ndarray) -> np.ndarray:
+    def _finished(self, X: Any) -> Any:
         if self.encoder is not None:
             X = self._encoded(X)
         return X if self.factors is None else X * self.factors.astype(X.dtype)

@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring
 
-from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
-from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers, columns
+from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers, columns
 from sklearn_gflow.estimators._conformal import Apart
 from sklearn_gflow.estimators._losses import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
@@ -30,7 +29,7 @@ class Judgement:
 
     Attributes
     ----------
-    coding : CodedNumbers or CodedLabels
+    coding : CodedNumbers or CodedClasses
         Of all rows.
     rows : Rows
         Those that were held out, with the weights of the user.
@@ -41,7 +40,7 @@ class Judgement:
         those of the classifier.
     """
 
-    coding: CodedNumbers | CodedLabels
+    coding: CodedNumbers | CodedClasses
     rows: Rows
     scoring: Any = None
     calibrate: bool = True
@@ -49,7 +48,7 @@ class Judgement:
     @cached_property
     def _outputs(self) -> Any:
         rows, coding = self.rows, self.coding
-        if isinstance(coding, CodedLabels):
+        if isinstance(coding, CodedClasses):
             return coding.judge(coding.data(rows, rows.weights))
         return coding.judge(coding.data(rows))
 
@@ -61,9 +60,8 @@ class Judgement:
 
     def beta(self, readings: np.ndarray) -> float:
         """Inverse temperature of a classifier's probabilities."""
-        assert isinstance(self.coding, CodedLabels)
-        index = self.coding.index(self.rows.y)
-        return inverse_temperature(self.coding.by_class(readings), index, self.rows.weights)
+        assert isinstance(self.coding, CodedClasses)
+        return self.coding.beta(readings, self.rows)
 
     def score(self, readings: np.ndarray) -> float:
         """The higher, the better; −∞ of what is not finite."""
@@ -72,16 +70,15 @@ class Judgement:
         if self.scoring is not None:
             return self._by_scorer(readings)
         y, weights = self.rows.y, self.rows.weights
-        if isinstance(self.coding, CodedLabels):
-            by_class = self.coding.by_class(readings)
-            p = calibrated(by_class, self.beta(readings), self.coding.n_seen)
-            return -log_loss_of(p, self.coding.index(y), weights)
+        if isinstance(self.coding, CodedClasses):
+            p = self.coding.calibrated(readings, self.beta(readings))
+            return -self.coding.log_loss(p, self.rows)
         if self.coding.loss.squared:
             return ExplainedShare(self.coding.loss, columns(y), weights)(readings)[0]
         return float(self._outputs(self.coding.read_outputs(readings))[0])
 
     def _by_scorer(self, readings: np.ndarray) -> float:
-        if isinstance(self.coding, CodedLabels):
+        if isinstance(self.coding, CodedClasses):
             stand_in: Any = _Labels(
                 self.coding, readings, self.beta(readings) if self.calibrate else None
             )
@@ -109,7 +106,7 @@ class Judgement:
 
 
 def score_by(
-    estimator: Any, coding: CodedNumbers | CodedLabels, held_out: Rows | None
+    estimator: Any, coding: CodedNumbers | CodedClasses, held_out: Rows | None
 ) -> Callable[[np.ndarray], float] | None:
     """What f_θ − f_θ₀ on rows held out is worth by ``scoring``; None for the estimator's score."""
     if held_out is None or estimator.scoring is None or not estimator.early_stopping:
@@ -136,7 +133,7 @@ class _Numbers(RegressorMixin, BaseEstimator):
 class _Labels(ClassifierMixin, BaseEstimator):
     """Outputs of a classifier that are known, for scorers: X holds their places."""
 
-    def __init__(self, coding: CodedLabels, readings: np.ndarray, beta: float | None) -> None:
+    def __init__(self, coding: CodedClasses, readings: np.ndarray, beta: float | None) -> None:
         self.coding, self.readings, self.beta = coding, readings, beta
         self.classes_ = coding.classes
 
@@ -146,9 +143,10 @@ class _Labels(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Scores at these places."""
-        return self.coding.loss.scores(self.readings[X[:, 0]])
+        scores: np.ndarray = self.coding.loss.scores(self.readings[X[:, 0]])
+        return scores
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> Any:
         """Labels at these places."""
         return self.coding.labels(self.decision_function(X))
 
@@ -156,5 +154,4 @@ class _Labels(ClassifierMixin, BaseEstimator):
         """Probabilities at these places."""
         if self.beta is None:
             return self.coding.probabilities(self.decision_function(X))
-        by_class = self.coding.by_class(self.readings[X[:, 0]])
-        return calibrated(by_class, self.beta, self.coding.n_seen)
+        return self.coding.calibrated(self.readings[X[:, 0]], self.beta)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -319,13 +319,17 @@ class LossOfLabels(ABC):
         """Class index of each row."""
         return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
 
+    def told(self, targets: np.ndarray) -> np.ndarray:
+        """Class index of each row, from its code."""
+        return self.decided(self.scores(targets))
+
 
 class RightShare:
-    """Scores outputs for given rows: the share of them whose class is right.
+    """Scores outputs for given rows: the share of them of which all is right that is decided.
 
     Parameters
     ----------
-    loss : LossOfLabels
+    loss : LossOfLabels or LossOfIndicators
         How outputs are read.
     targets : ndarray of shape (n_samples, n_outputs)
         Codes of the labels.
@@ -333,9 +337,9 @@ class RightShare:
         w.
     """
 
-    def __init__(self, loss: LossOfLabels, targets: np.ndarray, weights: np.ndarray | None) -> None:
+    def __init__(self, loss: Any, targets: np.ndarray, weights: np.ndarray | None) -> None:
         self.loss, self.targets, self.weights = loss, host_tensor(targets), weights
-        self.right = loss.decided(loss.scores(targets))
+        self.told = loss.told(targets)
 
     def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
         """(accuracy, cost) of outputs of the shape of the targets."""
@@ -345,7 +349,8 @@ class RightShare:
         losses = to_numpy(self.loss.loss.value(host_tensor(outputs), self.targets))
         if not np.isfinite(losses).all():
             return -np.inf, np.inf
-        judged = np.stack([decided == self.right, losses])
+        right = (decided == self.told).reshape(len(decided), -1).all(axis=1)
+        judged = np.stack([right, losses])
         score, loss = np.average(judged, axis=1, weights=self.weights)
         return float(score), float(loss)
 

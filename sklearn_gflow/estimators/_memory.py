@@ -14,7 +14,14 @@ from sklearn_gflow.estimators._limits import available_bytes
 from sklearn_gflow.exceptions import GramMemoryError
 from sklearn_gflow.geometry import SOLVERS, Shape, Solver
 
-__all__ = ["Demand", "Room", "available_bytes", "check_classes", "check_memory"]
+__all__ = [
+    "Demand",
+    "Room",
+    "available_bytes",
+    "check_classes",
+    "check_indicators",
+    "check_memory",
+]
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,21 @@ def check_classes(n_classes: int, n_samples: int, max_memory: int | None) -> Non
         f"y with its {n_classes} classes on {n_samples} rows", needed,
         "leave out rare classes, or merge them; numbers are for AdaptedFlowRegressor",
     )  # fmt: skip
+
+
+def check_indicators(n_labels: int, n_samples: int, max_memory: int | None) -> None:
+    """Refuse more labels a row than there is memory for.
+
+    Raises
+    ------
+    GramMemoryError
+        Naming the bytes.
+    """
+    # The indicators, the targets, the outputs and what is made of them on the way.
+    needed = torch.float64.itemsize * 6 * n_samples * n_labels
+    Room.on(torch.device("cpu"), max_memory).after(
+        f"y with its {n_labels} labels on {n_samples} rows", needed, "leave out rare labels"
+    )
 
 
 def _cures(demand: Demand, available: int) -> list[str]:

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_gflow.estimators._rows import read, row_chunks
+from sklearn_gflow.estimators._rows import as_tensor, chunks_for, few, read
+from sklearn_gflow.estimators._sparse import SparseRows, dense
 from sklearn_gflow.estimators._tensors import (
     check_device,
     host_tensor,
     made_with_seed,
+    sparse_tensor,
     to_numpy,
     to_tensor,
 )
@@ -129,8 +131,7 @@ class Architecture:
 
 def few_rows(X: np.ndarray) -> np.ndarray:
     """Some rows of a table, from its first to its last."""
-    places = np.unique(np.linspace(0, len(X) - 1, _WITNESSES).astype(int))
-    return np.array(read(X, places))
+    return np.array(dense(read(X, few(len(X), _WITNESSES))))
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,8 @@ class FittedNetwork:
         """f_θ(X) to first order, by default at the solution in the precision of the fit."""
         dtype, device = dtype or self.dtype, self.device
         at = to_tensor(self.theta if theta is None else theta, dtype, device)
-        return self.family(device).linearize(at, to_tensor(X, dtype, device))
+        family = self.family(device)
+        return family.linearize(at, as_tensor(family, X, dtype, device))
 
     @property
     def exact_dtype(self) -> str:
@@ -317,7 +319,7 @@ class FittedNetwork:
         self, X: np.ndarray, solution: _Function, reference: _Function, device: torch.device
     ) -> np.ndarray:
         parts = []
-        for chunk in row_chunks(len(X), _CHUNK):  # X may be mapped from disk
+        for chunk in chunks_for(X, _CHUNK, sparse=self._are_layers):  # X may be mapped from disk
             rows = self._tensor(read(X, chunk), device)
             parts.append(to_numpy(solution(rows) - reference(rows)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -342,8 +344,12 @@ class FittedNetwork:
         """Whether the family is of this package, which changes no array that it is given."""
         return self.architecture.module is None
 
-    def _tensor(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
+    def _tensor(self, array: Any, device: torch.device) -> torch.Tensor:
         """An array in the precision of the fit; what is no user's own needs no copy of it."""
+        if isinstance(array, SparseRows):
+            if self._are_layers:
+                return sparse_tensor(array.matrix, self.dtype, device)
+            array = array.toarray()
         values = host_tensor(np.asarray(array, self.dtype)) if self._are_layers else array
         return to_tensor(values, self.dtype, device)
 

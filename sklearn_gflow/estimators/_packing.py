@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scipy.sparse import issparse
+
 __all__ = ["packed", "unpacked"]
 
 
@@ -30,6 +32,8 @@ def packed(state: dict[str, Any]) -> dict[str, Any]:
         if found is not kept:
             state["_kept"] = found
             del state["X_train_"]
+    if issparse(state.get("X_train_")):  # the same numbers as those of the rows that are kept
+        del state["X_train_"]
     return state
 
 
@@ -39,6 +43,6 @@ def unpacked(state: dict[str, Any]) -> dict[str, Any]:
     if (network := state.get("_network")) is not None and network.is_layered:
         state = {**network.parts(), **state}
     if (kept := state.get("_kept")) is not None and "X_train_" not in state:
-        state["_kept"] = found = kept.unpacked(state["_inputs"])
-        state["X_train_"] = found.data.X
+        found = kept.unpacked(state["_inputs"])
+        state |= found.attributes()
     return state

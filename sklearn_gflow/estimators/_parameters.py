@@ -278,8 +278,8 @@ class FlowParameters:
         Ridge added to the Gram, relative to the mean of its diagonal: steps are those of
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
         the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
-        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks, for the log-loss
-        0.1.
+        log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks; there 0.1 for the
+        log-loss, and with ``t_end="auto"`` for more than 16 outputs.
         """,
     )
     metric_scale: str | float = parameter(
@@ -352,7 +352,15 @@ class FlowParameters:
         "int or bool",
         "1 prints a line a step, or what a search does; 2 also ranks, and the steps of a search.",
     )
-    device: str = parameter("cpu", [str], "str", "torch device, of training and predictions.")
+    device: str = parameter(
+        "cpu",
+        [str],
+        "str",
+        """
+        torch device of training, "auto" for CUDA where there is one. Predictions are made on it
+        too, or on the CPU of a machine that lacks it.
+        """,
+    )
     dtype: str = parameter(
         "float64",
         [StrOptions({"float64", "float32"})],
@@ -369,19 +377,25 @@ class ClassParameters:
         "squared_error",
         [StrOptions(set(LABELS))],
         _choice(LABELS),
-        "C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x).",
+        """
+        C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x), of several labels a row the
+        sum of their cross-entropies.
+        """,
     )
     label_smoothing: float = parameter(
         0.0,
         [Interval(Real, 0, 1, closed="left")],
         "float",
-        "In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes.",
+        """
+        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes; of
+        several labels a row each becomes (1 − label_smoothing)·indicator + label_smoothing/2.
+        """,
     )
     class_weight: Any = parameter(
         None,
         [dict, StrOptions({"balanced"}), None],
         'dict, "balanced" or None',
-        "Weights of the classes, multiplied into ``sample_weight``.",
+        "Weights of the classes, multiplied into ``sample_weight``; not of several labels a row.",
     )
 
 

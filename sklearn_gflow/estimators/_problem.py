@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.estimators._checkpoint import Part
-from sklearn_gflow.estimators._coding import CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._rows import TrainingData, read
@@ -28,7 +28,7 @@ class Problem:
     ----------
     data : TrainingData
         Rows to train on.
-    coding : CodedNumbers or CodedLabels
+    coding : CodedNumbers or CodedClasses
         How y became targets.
     loss : Loss
         ℓ of a row.
@@ -39,7 +39,7 @@ class Problem:
     held_out : TrainingData or None
         Rows to stop by.
     index : ndarray of int or None
-        Class of each row to train on.
+        Class of each row to train on, where it has one.
     chunk : bool
         Whether the rows are one of many chunks.
     score : callable or None
@@ -51,7 +51,7 @@ class Problem:
     """
 
     data: TrainingData
-    coding: CodedNumbers | CodedLabels
+    coding: CodedNumbers | CodedClasses
     loss: Loss
     described: dict[str, Any]
     inputs: FittedInputs

@@ -16,7 +16,7 @@ from sklearn_gflow.diagnostics import LeftOutAlong, contributions
 from sklearn_gflow.dynamics import DualStep, FlowOptions, dual_steps
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
-from sklearn_gflow.estimators._rows import TableRows, TrainingData, row_chunks
+from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor, read, row_chunks
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 
@@ -72,7 +72,7 @@ class Replay:
         family = network.family()
         size = max(1, _CROSS_ENTRIES // (len(data.X) * n_outputs**2))
         for rows in row_chunks(len(X), size):
-            inputs = to_tensor(X[rows], network.exact_dtype, network.device)
+            inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
             found[rows] = to_numpy(contributions(steps, OutputMap(family, inputs)))
         return found
 

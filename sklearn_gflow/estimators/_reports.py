@@ -6,15 +6,19 @@ import inspect
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import sklearn
 import torch
 
 from sklearn_gflow.dynamics import Outcome
+from sklearn_gflow.estimators._rows import few, read
+from sklearn_gflow.estimators._sparse import dense
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
-__all__ = ["failure", "incomplete", "undetermined", "warn", "worse"]
+__all__ = ["failure", "incomplete", "undetermined", "unscaled", "warn", "worse"]
 
 # Rises below this share of the loss at the start are rounding, that of single precision included.
 _RISE_FLOOR = 1e-6
@@ -23,6 +27,9 @@ _RISE_FLOOR = 1e-6
 _UNDETERMINED = {torch.float64: 2e-3, torch.float32: 5e-2}
 # Files whose frames lie between a training and the line of the user that asked for it.
 _INSIDE = tuple(f"{d}{os.sep}" for d in (Path(__file__).parents[1], Path(sklearn.__file__).parent))
+# Columns are looked at on so many rows. One is told of that is so many times a typical one, and so
+# large that it saturates a network by itself; so many are named.
+_LOOKED_AT_ROWS, _DWARFS, _SATURATES, _NAMED = 256, 100, 10.0, 5
 _CURE = "Scale the features, for instance with StandardScaler, or raise damping."
 
 
@@ -79,6 +86,33 @@ def undetermined(trained: TrainedFlow) -> str | None:
         "Rounding decides this fit: the last bits of X move the parameters by about "
         f"{estimate:.1g} of their way, and predictions between the training rows by more than a "
         "hundredth of their range. Raise damping, to 1e-3 for instance, or lower alpha to 0."
+    )
+
+
+def unscaled(problem: Any) -> str | None:
+    """What to warn of where columns that are not scaled dwarf the others, else None.
+
+    Small columns are no reason: rare indicators and counts are small beside numbers of size one.
+    Nor is a table of which all columns are large, which is a choice of units.
+    """
+    X, inputs = problem.data.X, problem.inputs
+    some = dense(read(X, few(len(X), _LOOKED_AT_ROWS)))
+    sizes = np.sqrt(np.square(some).mean(axis=0, dtype=np.float64))
+    if not (sizes > 0).any():
+        return None
+    typical = float(np.median(sizes[sizes > 0]))
+    large = np.flatnonzero((sizes > _DWARFS * typical) & (sizes > _SATURATES))
+    if not large.size:
+        return None
+    n_features = problem.described["n_features_in_"]
+    names = problem.described.get("feature_names_in_", [f"x{j}" for j in range(n_features)])
+    origins = inputs.origins(n_features, len(sizes))
+    told = [f"{str(names[origins[j]])!r} ({sizes[j]:.3g})" for j in large[:_NAMED]]
+    more = f" and {large.size - _NAMED} more" if large.size > _NAMED else ""
+    return (
+        f"The columns {', '.join(told)}{more} of X are more than {_DWARFS} times as large as a "
+        f"typical one ({typical:.3g}), and the network hardly sees the others. Set "
+        "scale_inputs=True, or scale X before, for instance with StandardScaler."
     )
 
 

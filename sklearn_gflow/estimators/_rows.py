@@ -5,6 +5,7 @@ A table may be mapped from disk, and is then never copied whole. Notation: docs/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from mmap import mmap
@@ -15,7 +16,8 @@ import torch
 from sklearn.utils import _safe_indexing
 from torch import Tensor
 
-from sklearn_gflow.estimators._tensors import to_tensor
+from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
+from sklearn_gflow.estimators._tensors import sparse_tensor, to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
 
 __all__ = [
@@ -23,7 +25,10 @@ __all__ = [
     "TableRows",
     "TrainingData",
     "TransformedRows",
+    "as_tensor",
     "check_map",
+    "chunks_for",
+    "few",
     "on_disk",
     "read",
     "row_chunks",
@@ -36,15 +41,21 @@ _CHUNK = 8192
 # Tables of at most so many bytes are transformed at once, and copied once in the precision of the
 # blocks; of larger ones columns and tensors are made block by block.
 _HELD_BYTES = 2**28
+# So many numbers of sparse rows are made dense at once.
+_DENSE_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of positive weight as the user gave them: an array of numbers, or a table."""
+    """Rows of positive weight as the user gave them: an array of numbers, or a table.
+
+    Where there are several labels a row, y is dense, and was not if ``sparse_labels``.
+    """
 
     X: Any
     y: np.ndarray
     weights: np.ndarray | None
+    sparse_labels: bool = False
 
     @property
     def total_weight(self) -> float:
@@ -79,8 +90,9 @@ class Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
         index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
-        X = read(self.X, index) if isinstance(self.X, np.ndarray) else _safe_indexing(self.X, index)
-        return Rows(X, self.y[index], weights)
+        held = isinstance(self.X, np.ndarray | SparseRows)
+        X = read(self.X, index) if held else _safe_indexing(self.X, index)
+        return replace(self, X=X, y=self.y[index], weights=weights)
 
 
 class TransformedRows:
@@ -88,7 +100,7 @@ class TransformedRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         May be mapped from disk.
     transform : callable
         Makes columns of the network of some rows.
@@ -96,9 +108,7 @@ class TransformedRows:
         How many.
     """
 
-    def __init__(
-        self, X: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], n_columns: int
-    ) -> None:
+    def __init__(self, X: Any, transform: Callable[[Any], np.ndarray], n_columns: int) -> None:
         self.X, self.transform = X, transform
         self.shape, self.dtype = (len(X), n_columns), X.dtype
 
@@ -117,8 +127,10 @@ class TransformedRows:
         return np.asarray(self[:], dtype=dtype)
 
 
-def transformed(X: Any, transform: Callable[[np.ndarray], np.ndarray]) -> Any:
+def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
     """Rows under a transform: at once, or when they are asked for where they would take much."""
+    if isinstance(X, SparseRows):
+        return transform(X)
     first = transform(X[:1])
     if isinstance(X, TransformedRows):
         before = X.transform
@@ -139,7 +151,7 @@ class TrainingData:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         May be mapped from disk: blocks of rows are read as they are needed.
     targets : ndarray of shape (n_samples, n_outputs)
     weights : ndarray of shape (n_samples,) or None
@@ -162,6 +174,11 @@ class TrainingData:
         weights = None if self.weights is None else self.weights[rows]
         return TrainingData(read(self.X, rows), self.targets[rows], weights, self.start)
 
+    @property
+    def n_made_dense(self) -> int:
+        """Numbers of a row that a family without sparse inputs adds to what it takes."""
+        return int(self.X.shape[1]) if isinstance(self.X, SparseRows) else 0
+
     def in_memory(self) -> TrainingData:
         """The same with arrays of its own, where they are maps of a file."""
         X: Any = self.X
@@ -177,11 +194,10 @@ class TrainingData:
 
     def distinct(self) -> TrainingData:
         """Each row once, with the weight of all its copies."""
-        table = np.hstack([self.X, self.targets])
-        _, first, copy = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        if len(first) == len(table):
+        first, copy = row_kinds(self.X, self.targets)
+        if len(first) == len(self.targets):
             return self
-        weights = np.bincount(copy.ravel(), weights=self.weights).astype(float)
+        weights = np.bincount(copy, weights=self.weights).astype(float)
         return replace(self.take(first), weights=weights)
 
 
@@ -220,9 +236,10 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        held = on_disk(data.X) is None and data.X.size * reference.element_size() <= _HELD_BYTES
-        self.X = self._tensor(data.X) if held else None
-        chunks = row_chunks(len(data.X))
+        by_block = isinstance(data.X, SparseRows) or on_disk(data.X) is not None
+        size = math.prod(data.X.shape) * reference.element_size()
+        self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
+        chunks = chunks_for(data.X, sparse=family.sparse_inputs)
         self.offset = (
             torch.cat([family.outputs(reference, self._inputs(k)) for k in chunks]) - start
         )
@@ -246,7 +263,8 @@ class TableRows:
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:
             return self.X[rows]
-        return self._tensor(read(self.data.X, rows if isinstance(rows, slice) else rows.numpy()))
+        some = read(self.data.X, rows if isinstance(rows, slice) else rows.numpy())
+        return as_tensor(self.family, some, self.dtype, self.device)
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
@@ -299,6 +317,27 @@ def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
     """Runs of rows, as many as are evaluated at once."""
     for start in range(0, n_samples, size):
         yield slice(start, start + size)
+
+
+def few(n_samples: int, size: int) -> np.ndarray:
+    """Places of so many rows, from the first to the last."""
+    return np.unique(np.linspace(0, n_samples - 1, size).astype(int))
+
+
+def chunks_for(X: Any, size: int = _CHUNK, *, sparse: bool) -> Iterator[slice]:
+    """Runs of rows for a family with ``sparse`` inputs or without: fewer of those made dense."""
+    if isinstance(X, SparseRows) and not sparse:
+        size = max(1, min(size, _DENSE_ENTRIES // X.shape[1]))
+    return row_chunks(len(X), size)
+
+
+def as_tensor(family: Family, X: Any, dtype: str, device: torch.device) -> Tensor:
+    """Rows as a family takes them: sparse where they are and it can, otherwise dense."""
+    if not isinstance(X, SparseRows):
+        return to_tensor(X, dtype, device)
+    if family.sparse_inputs:
+        return sparse_tensor(X.matrix, dtype, device)
+    return to_tensor(X.toarray(), dtype, device)
 
 
 def subsample(

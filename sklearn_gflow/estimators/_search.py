@@ -19,11 +19,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklearn_gflow.contract import Estimator, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._calibration import calibrated
 from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
-from sklearn_gflow.estimators._coding import CodedLabels
+from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._influence import OfMembers
@@ -96,7 +95,7 @@ class _FlowCV(
             Training inputs: numbers, or a table with gaps and categories; see `TableEncoder`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers, of which several columns are several outputs; or labels of any type that can be
-            sorted.
+            sorted, or a matrix of indicators of several labels a row, which may be sparse.
         sample_weight : array-like of shape (n_samples,), optional
             A weight of k counts as k copies of the row, zero as its absence. Weights whose mean,
             zeros left out, is below 1 cannot be copies: they are relative, and are divided by it.
@@ -178,7 +177,7 @@ class _FlowCV(
         self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, seed: int
     ) -> Search:
         """The search over folds."""
-        classes = whole.coding.classes if isinstance(whole.coding, CodedLabels) else None
+        classes = whole.coding.classes if isinstance(whole.coding, CodedClasses) else None
         problems = []
         for k, (training, held_out) in enumerate(folds):
             with in_fold(k, len(folds)):
@@ -190,6 +189,7 @@ class _FlowCV(
             closed_form=self._closed_form(whole),
             in_blocks=plain._build(whole).settings.in_blocks,
             once=len(folds) == 1,
+            sparse=whole.inputs.sparse,
         )
         return Search(
             grid,
@@ -214,7 +214,7 @@ class _FlowCV(
         X, y, sample_weight = given
         weights = check_weights(sample_weight, X)
         present = np.ones(len(rows.y), bool) if weights is None else weights > 0
-        classify = is_classifier(self)
+        classify = is_classifier(self) and rows.y.ndim == 1
         if self.cv is None:
             check_consistent_length(groups, present)
             some = None if groups is None else np.asarray(groups)[present]
@@ -240,7 +240,7 @@ class _FlowCV(
             "_coding": search.judgement.coding,
             "_apart": search.judgement.apart(choice.readings),
         }
-        if isinstance(search.judgement.coding, CodedLabels):
+        if isinstance(search.judgement.coding, CodedClasses):
             found["classes_"] = search.judgement.coding.classes
         if not members:
             return found
@@ -262,6 +262,7 @@ class _FlowCV(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = self._estimator_class is AdaptedFlowRegressor
         return tags
 
@@ -378,7 +379,7 @@ class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _Flow
         scores: np.ndarray = self._coding.loss.scores(readings)
         return scores
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> Any:
         """Predict labels.
 
         Parameters
@@ -388,11 +389,10 @@ class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _Flow
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         scores = self.decision_function(X)
-        labels: np.ndarray = self._coding.labels(scores)
-        return labels
+        return self._coding.labels(scores)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Class probabilities, of the estimator that was chosen.
@@ -409,8 +409,8 @@ class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _Flow
         return self._probabilities(self._readings(X))
 
     def _probabilities(self, readings: np.ndarray) -> np.ndarray:
-        outputs = self._coding.by_class(readings)
-        return calibrated(outputs, 1 / self.temperature_, self._coding.n_seen)
+        probabilities: np.ndarray = self._coding.calibrated(readings, 1 / self.temperature_)
+        return probabilities
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of ``predict_proba``.
@@ -425,3 +425,8 @@ class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _Flow
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -19,6 +19,7 @@ from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks, subsample
 from sklearn_gflow.estimators._settings import FULL_BATCH_SIZE
+from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 
 __all__ = ["KeptRows"]
@@ -80,18 +81,23 @@ class KeptRows:
 
     def packed(self, inputs: FittedInputs) -> KeptRows:
         """The same without the network's columns, where they can be made again to the bit."""
-        if self.scaled is None or not np.array_equal(inputs.finished(self.scaled), self.data.X):
+        if self.scaled is None or isinstance(self.data.X, SparseRows):
+            return self
+        if not np.array_equal(inputs.finished(self.scaled), self.data.X):
             return self
         return replace(self, data=replace(self.data, X=self.data.X[:0]))
 
     def unpacked(self, inputs: FittedInputs) -> KeptRows:
         """The same with the network's columns."""
-        assert self.scaled is not None
+        if self.scaled is None:
+            return self
         return replace(self, data=replace(self.data, X=inputs.finished(self.scaled)))
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes."""
-        return {"_kept": self, "X_train_": self.data.X, "y_train_": self.data.targets}
+        X = self.data.X
+        rows = X.matrix if isinstance(X, SparseRows) else X
+        return {"_kept": self, "X_train_": rows, "y_train_": self.data.targets}
 
     def expected_errors(
         self, network: FittedNetwork, X: np.ndarray, model: np.ndarray

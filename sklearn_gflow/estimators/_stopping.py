@@ -25,7 +25,7 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
 )
 from sklearn_gflow.estimators._reports import failure
-from sklearn_gflow.estimators._rows import TrainingData, subsample
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.geometry import FactorizationError, Shape
@@ -80,7 +80,7 @@ def _judged(
 ) -> Callable[[Point], tuple[float, float]]:
     """Score and loss of a point on rows."""
     settings, family, device = training.settings, training.family, training.start.device
-    X = to_tensor(held_out.X, settings.dtype, device)
+    X = as_tensor(family, held_out.X, settings.dtype, device)
     theta = to_tensor(training.network.reference, settings.dtype, device)
     reference, of_outputs = family.outputs(theta, X), judge(held_out)
 

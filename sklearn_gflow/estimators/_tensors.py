@@ -23,6 +23,7 @@ __all__ = [
     "made_with_seed",
     "readable",
     "seed_of",
+    "sparse_tensor",
     "to_numpy",
     "to_tensor",
 ]
@@ -32,13 +33,18 @@ ITEMSIZES = {name: dtype.itemsize for name, dtype in _DTYPES.items()}
 
 
 def check_device(device: str) -> torch.device:
-    """The torch device of that name, if there is one on this machine.
+    """The torch device of that name, if there is one on this machine; "auto" finds one.
+
+    "auto" is CUDA where torch has it, and the CPU elsewhere. That of Apple has no float64, and is
+    taken where it is named only.
 
     Raises
     ------
     ValueError
         If torch does not know the name, or has no such device here.
     """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         checked = torch.device(device)
         if checked.type == "cpu":  # which is always there
@@ -127,6 +133,16 @@ def to_tensor(array: ArrayLike | Tensor, dtype: str, device: torch.device) -> Te
         with np.errstate(over="ignore"):  # numbers out of range become infinite, which flows report
             array = torch.from_numpy(np.array(array, dtype=dtype, order="C"))
     return array.to(dtype=_DTYPES[dtype], device=device)
+
+
+def sparse_tensor(matrix: Any, dtype: str, device: torch.device) -> Tensor:
+    """A coalesced COO tensor of a CSR array without duplicates."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    places = torch.from_numpy(np.stack([rows, matrix.indices.astype(np.int64)]))
+    values = to_tensor(matrix.data, dtype, device)
+    return torch.sparse_coo_tensor(
+        places.to(device), values, matrix.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def readable(array: Any, name: str) -> Any:

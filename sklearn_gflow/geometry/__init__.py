@@ -13,6 +13,7 @@ from sklearn_gflow.geometry.functions import (
 )
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.losses import (
+    BinaryLogLoss,
     CrossEntropy,
     Gamma,
     Huber,
@@ -39,6 +40,7 @@ __all__ = [
     "ACTIVATIONS",
     "PSEUDOINVERSE",
     "SOLVERS",
+    "BinaryLogLoss",
     "Cost",
     "CrossEntropy",
     "DifferentiableMap",

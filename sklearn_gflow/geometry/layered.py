@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sklearn_gflow.geometry import rows as of_rows
 from sklearn_gflow.geometry.maps import Family, Linearization
 
 __all__ = ["ACTIVATIONS", "Activation", "LayeredLinearization", "LayeredNetwork"]
@@ -88,6 +89,7 @@ class LayeredNetwork(Family):
     """
 
     any_precision = True
+    sparse_inputs = True
 
     def __init__(self, sizes: Sequence[int], activation: str = "tanh") -> None:
         self.sizes = tuple(sizes)
@@ -149,8 +151,10 @@ class LayeredNetwork(Family):
             "n_layers_": len(self.sizes),
         }
 
-    def hidden(self, theta: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden(self, theta: Tensor, X: Tensor) -> tuple[Tensor, Tensor] | None:
         """Activations of the last hidden layer, and the weights of the layer above."""
+        if X.is_sparse and len(self.shapes) == 1:  # they would be X itself, which stays sparse
+            return None
         linearization = self.linearize(theta, X)
         return linearization.inputs[-1], linearization.layers[-1][0]
 
@@ -242,7 +246,8 @@ class LayeredLinearization(Linearization):
         parts: list[Tensor] = []
         delta = u
         for depth in reversed(range(len(self.layers))):
-            parts += [delta.sum(0), (self.inputs[depth].mT @ delta).reshape(-1)]
+            product = of_rows.transposed_product(self.inputs[depth], delta)
+            parts += [delta.sum(0), product.reshape(-1)]
             if not depth:
                 break
             if self._sensitivities and u.shape[1] == 1:  # they are the pull of u = 1
@@ -284,9 +289,9 @@ class LayeredLinearization(Linearization):
         With Q > 4 outputs the sum over q is estimated in all layers but the last two, by a
         fixed draw of random signs.
         """
-        kernel = _inner(self.inputs[-1], self.inputs[-1])
+        kernel = of_rows.inner_products(self.inputs[-1], self.inputs[-1])
         for a, delta in zip(self.inputs[:-1], self._shared_sensitivities(), strict=True):
-            kernel.addcmul_(_inner(a, a), delta @ delta.mT)
+            kernel.addcmul_(of_rows.inner_products(a, a), delta @ delta.mT)
         return kernel
 
     def _shared_sensitivities(self) -> list[Tensor]:
@@ -323,14 +328,14 @@ class LayeredLinearization(Linearization):
         return LayeredLinearization(
             self.network,
             self.layers,
-            [a[samples] for a in self.inputs],
+            [of_rows.take(a, samples) for a in self.inputs],
             [slope[samples] for slope in self.slopes],
             self.outputs[samples],
         )
 
     def gram_diagonal(self) -> Tensor:
         """Diagonal of DDᵀ, shape (n·Q,): squared parameter gradients, output by output."""
-        norms = [(a * a).sum(1, keepdim=True) + 1 for a in self.inputs]
+        norms = [of_rows.square_sums(a) + 1 for a in self.inputs]
         diagonal = norms[-1].expand_as(self.outputs).clone()
         for norm, delta in zip(norms[:-1], self.sensitivities(), strict=True):
             diagonal += norm * (delta * delta).sum(2)
@@ -342,7 +347,7 @@ class LayeredLinearization(Linearization):
         identity = torch.eye(Q, dtype=self.outputs.dtype, device=self.outputs.device)
         deltas = [*self.sensitivities(), identity.expand(n, Q, Q)]
         parts = []
-        for a, delta in zip(self.inputs, deltas, strict=True):
+        for a, delta in zip(map(of_rows.dense, self.inputs), deltas, strict=True):
             parts += [
                 (a[:, None, :, None] * delta[:, :, None, :]).reshape(n * Q, -1),
                 delta.reshape(n * Q, -1),
@@ -354,28 +359,24 @@ class LayeredLinearization(Linearization):
     ) -> None:
         """Σ_l (⟨a_{l−1}, a'_{l−1}⟩ + 1)·⟨δ_l^q, δ'_l^r⟩ for some rows and columns, into ``out``."""
         Q = self.network.n_outputs
-        left, right = self.inputs[-1][rows], other.inputs[-1][columns]
+        left = of_rows.take(self.inputs[-1], rows)
+        right = of_rows.take(other.inputs[-1], columns)
         if Q == 1:  # as plain matrices: with axes (i, q, j, r) it takes half as long again
-            block = _inner(left, right, out=out)
+            block = of_rows.inner_products(left, right, out=out)
         else:
-            last = _inner(left, right)
+            last = of_rows.inner_products(left, right)
             block = out.unflatten(0, (-1, Q)).unflatten(2, (-1, Q)).zero_()
             block.diagonal(dim1=1, dim2=3).copy_(last[..., None].expand(*last.shape, Q))
         for depth, (left, right) in enumerate(
             zip(self.sensitivities(), other.sensitivities(), strict=True)
         ):
-            inner = _inner(self.inputs[depth][rows], other.inputs[depth][columns])
+            a, other_a = self.inputs[depth], other.inputs[depth]
+            inner = of_rows.inner_products(of_rows.take(a, rows), of_rows.take(other_a, columns))
             deltas = left[rows].flatten(0, 1) @ right[columns].flatten(0, 1).mT
             if Q > 1:
                 deltas = deltas.unflatten(0, (-1, Q)).unflatten(2, (-1, Q))
                 inner = inner[:, None, :, None]
             block.addcmul_(deltas, inner)
-
-
-def _inner(left: Tensor, right: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """⟨a, a'⟩ + 1: the inner products of layer inputs, the +1 being the bias."""
-    one = left.new_ones(())
-    return torch.addmm(one, left, right.mT, out=out)
 
 
 def _signs(n_outputs: int, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses ℓ(x, y) of a row of outputs and targets: squares, log-loss, Huber, quantiles, deviances.
+"""Losses ℓ(x, y) of a row of outputs and targets: squares, log-losses, Huber, quantiles, deviances.
 
 Each is written in the distance from where it is least, so that nothing cancels near there and
 nothing overflows far from it before the loss itself does. What a loss must offer is in `cost`.
@@ -15,7 +15,16 @@ from torch import Tensor
 
 from sklearn_gflow.geometry.cost import Loss, RowCost, SquaredError
 
-__all__ = ["CrossEntropy", "Gamma", "Huber", "LogLoss", "Poisson", "Quantile", "SquaredLoss"]
+__all__ = [
+    "BinaryLogLoss",
+    "CrossEntropy",
+    "Gamma",
+    "Huber",
+    "LogLoss",
+    "Poisson",
+    "Quantile",
+    "SquaredLoss",
+]
 
 # Up to this |d| the series of e^d − 1 − d is taken; with so many terms it is exact to rounding.
 _SERIES_BELOW, _SERIES_TERMS = 0.3, 13
@@ -99,6 +108,39 @@ class LogLoss(Loss):
     def attained(self, y: Tensor) -> bool:
         """Whether all probabilities are positive."""
         return bool((y > 0).all())
+
+
+@dataclass(frozen=True)
+class BinaryLogLoss(Loss):
+    """ℓ = Σ_q of log(1 + e^{x}) − yx: outputs are logits of labels that do not exclude each other.
+
+    ∂²ℓ/∂x² = p(1 − p) ≤ ¼ with p = 1/(1 + e^{−x}).
+    """
+
+    unit = 0.25
+    ridge = 0.0  # as of `LogLoss`
+
+    def value(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ of each row, as −y log p − (1 − y) log(1 − p), of which no part is a difference."""
+        log_p = torch.nn.functional.logsigmoid
+        return -(y * log_p(x) + (1 - y) * log_p(-x)).sum(1)
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """p − y."""
+        return torch.sigmoid(x) - y
+
+    def curvature(self, x: Tensor, y: Tensor) -> Tensor:
+        """¼, which bounds p(1 − p)."""
+        return x.new_tensor(0.25)
+
+    def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
+        """log y − log(1 − y), output by output."""
+        log_p = torch.nn.functional.logsigmoid
+        return _log_ahead(y, log_p(x), floor) - _log_ahead(1 - y, log_p(-x), floor)
+
+    def attained(self, y: Tensor) -> bool:
+        """Whether no label is certain."""
+        return bool(((y > 0) & (y < 1)).all())
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,15 @@ class Family(ABC):
         Whether it computes in the precision of θ and X, whatever that is. Steps over row blocks
         are then computed in float32 where a ridge drowns the rounding, and small eigenvalues
         are looked at in float64.
+    sparse_inputs : bool
+        Whether X may be a sparse COO tensor. Of a family that asks for dense inputs, rows of a
+        sparse table are made dense, a block or a chunk at a time.
     """
 
     n_params: int
     n_outputs: int
     any_precision: bool = False
+    sparse_inputs: bool = False
 
     @abstractmethod
     def initial(self, generator: torch.Generator, *, input_scale: float = 1.0) -> Tensor:

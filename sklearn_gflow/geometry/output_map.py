@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry.maps import Family, Linearization, TangentMap
+from sklearn_gflow.geometry.rows import take
 
 __all__ = ["OutputMap", "Tangent"]
 
@@ -111,7 +112,7 @@ class OutputMap:
 
     def plain(self, samples: Tensor | slice = slice(None)) -> OutputMap:
         """f_θ at some of the samples, without weights and without the offset."""
-        return OutputMap(self.family, self.X[samples])
+        return OutputMap(self.family, take(self.X, samples))
 
     def hidden(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
         """See `Family.hidden`."""

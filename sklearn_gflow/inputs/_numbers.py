@@ -14,9 +14,11 @@ __all__ = ["name_of_column", "read_numbers", "too_large"]
 
 
 def read_numbers(
-    estimator: BaseEstimator, X: ArrayLike, *, reset: bool, gaps: bool = False
-) -> np.ndarray:
+    estimator: BaseEstimator, X: ArrayLike, *, reset: bool, gaps: bool = False, sparse: bool = False
+) -> Any:
     """X in float64, or float32 where it is; `estimator` remembers its columns, or holds them to it.
+
+    Where X may be ``sparse`` and is, it comes as CSR.
 
     Raises
     ------
@@ -29,9 +31,10 @@ def read_numbers(
         # scikit-learn first looks at the sum, which is no number where parts of it overflow, and
         # float128 may overflow on its way. It then looks at each number.
         with np.errstate(over="ignore", invalid="ignore"):
-            checked: np.ndarray = validate_data(
-                estimator, X, dtype=dtypes, ensure_all_finite=finite, reset=reset
-            )
+            checked = validate_data(
+                estimator, X, dtype=dtypes, ensure_all_finite=finite, reset=reset,
+                accept_sparse="csr" if sparse else False,
+            )  # fmt: skip
     except OverflowError as error:
         raise ValueError(too_large(_first_too_large(X))) from error
     return checked

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,17 +22,11 @@ from sklearn_gflow.contract import (
 )
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import (
-    alike,
-    mean_and_deviation,
-    quantiles,
-    weighted_rows,
-)
+from sklearn_gflow.inputs._statistics import centre_and_scale, sparse_scales, weighted_rows
 
 __all__ = ["SmoothRobustScaler"]
 
 _FAR = 1e100  # where the bound is reached, in units of it
-_NORMAL_RANGE = float(norm.ppf(0.75) - norm.ppf(0.25))  # 1.349
 
 _CENTRE = {
     "center_": ("ndarray of shape (n_features_in_,)", "Median of each column."),
@@ -56,7 +50,9 @@ class SmoothRobustScaler(
     one; where it is zero, the standard deviation; and 1 where that is zero too. A standardised
     normal column comes out nearly as it was. Of a column of two values, as indicators are, the
     lower is the centre and their distance the scale: they become 0 and 1, bent to 0.95. NaN are
-    disregarded in ``fit`` and stay.
+    disregarded in ``fit`` and stay. A sparse table has the same scales and is not centred, so that
+    zeros stay zeros: what comes out differs in columns alone of which a quarter is not zero, or
+    that hold zeros and one negative number.
 
     See Also
     --------
@@ -90,7 +86,7 @@ class SmoothRobustScaler(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Numbers, or NaN.
         y : None
             Ignored.
@@ -108,77 +104,86 @@ class SmoothRobustScaler(
             If a parameter, the data or the weights are out of range.
         """
         found = self._blank()
-        checked = read_numbers(found, X, reset=True, gaps=True)
+        checked = read_numbers(found, X, reset=True, gaps=True, sparse=True)
         rows, weights = weighted_rows(checked, sample_weight)
-        found.center_, found.scale_ = np.array([_centre_and_scale(x, weights) for x in rows.T]).T
+        if issparse(rows):
+            found.center_, found.scale_ = np.zeros(rows.shape[1]), sparse_scales(rows, weights)
+            return self._take_over(found)
+        found.center_, found.scale_ = np.array([centre_and_scale(x, weights) for x in rows.T]).T
         return self._take_over(found)
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> Any:
         """Scale and bend.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Numbers, or NaN.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            In float32 where X is.
+            In float32 where X is; sparse where X is.
 
         Raises
         ------
         ValueError
-            If without ``clip`` a value is beyond the range of floating-point numbers.
+            If without ``clip`` a value is beyond the range of floating-point numbers, or X is
+            sparse and was not in ``fit``.
         """
         check_is_fitted(self)
-        X = read_numbers(self, X, reset=False, gaps=True)
-        with np.errstate(all="ignore"):  # what is not finite is told below
-            z = self._scaled(X)
+        rows = read_numbers(self, X, reset=False, gaps=True, sparse=True)
+        if issparse(rows):
+            return self._transform_sparse(rows)
+        z = self._bent(self._scaled(rows), rows.dtype)
+        self._check_range(rows, z, np.broadcast_to(np.arange(rows.shape[1]), rows.shape))
+        return z
+
+    def _transform_sparse(self, X: Any) -> Any:
+        """The same of a CSR matrix, whose zeros stay zeros."""
+        if self.center_.any():
+            raise ValueError(
+                "X is sparse, and columns of the table that the scaler was fitted on have another "
+                "centre than zero; fit it on sparse rows, or hand over X.toarray()"
+            )
+        X = X.copy()
+        with np.errstate(all="ignore"):
+            z = X.data / self.scale_[X.indices]
+        z = self._bent(z, X.dtype)
+        self._check_range(X.data, z, X.indices)
+        X.data = z
+        return X
+
+    def _bent(self, z: np.ndarray, dtype: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):  # what is not finite is told by `_check_range`
             if self.clip is not None:
                 far = self.clip * _FAR
                 z = np.clip(z, -far, far)  # infinity over infinity would be no number
                 z /= np.hypot(1, z / self.clip)
-            z = z.astype(X.dtype, copy=False)
+            return z.astype(dtype, copy=False)
+
+    def _check_range(self, X: np.ndarray, z: np.ndarray, columns: np.ndarray) -> None:
         finite = np.isfinite(z)
         if not finite.all() and (lost := ~finite & ~np.isnan(X)).any():
-            name = name_of_column(self, int(np.flatnonzero(lost.any(axis=0))[0]))
+            name = name_of_column(self, int(columns[lost].min()))
             raise ValueError(
                 f"column {name!r} divided by its scale is beyond the range of floating-point "
                 "numbers; set clip to a number such as 3.0"
             )
-        return z
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """(x − median)/s, in quarters where the difference is more than a float holds."""
-        difference = X - self.center_
-        scaled: np.ndarray = difference / self.scale_
-        if (beyond := np.isinf(difference)).any():
-            quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
-            scaled = np.where(beyond, quarters, scaled)
-        return scaled
+        with np.errstate(all="ignore"):  # what is not finite is told by `_check_range`
+            difference = X - self.center_
+            scaled: np.ndarray = difference / self.scale_
+            if (beyond := np.isinf(difference)).any():
+                quarters = (X / 4 - self.center_ / 4) / (self.scale_ / 4)
+                scaled = np.where(beyond, quarters, scaled)
+            return scaled
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _centre_and_scale(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Median and scale of the values that are there; (0, 1) of none."""
-    present = ~np.isnan(x)
-    if not present.any():
-        return 0.0, 1.0
-    x, weights = x[present], weights[present]
-    least, most = float(x.min()), float(x.max())
-    # Whether a column is constant, has two values or has most of its values in one must not hang
-    # on the last bits of x.
-    if alike(least, most):
-        return least, 1.0 if least == most else max(1.0, abs(most))
-    if (alike(x, least) | alike(x, most)).all():
-        return least, min(most - least, np.finfo(np.float64).max)
-    low, median, high = map(float, quantiles(x, weights, np.array([0.25, 0.5, 0.75])))
-    width = min(high - low, np.finfo(np.float64).max)
-    scale = mean_and_deviation(x, weights)[1] if alike(low, high) else width / _NORMAL_RANGE
-    return median, float(scale or 1.0)

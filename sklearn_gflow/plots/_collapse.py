@@ -106,6 +106,7 @@ class CollapseDisplay:
             raise ValueError(
                 f"Expected 'estimator' to be a classifier. Got {type(flow).__name__} instead."
             )
+        found.kept("collapse_", "rows that have several labels have no classes to collapse")
         if (X is None) != (y is None):
             raise ValueError("X and y belong together; hand over both or neither")
         return cls(

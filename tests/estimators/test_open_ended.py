@@ -125,7 +125,17 @@ def test_the_budget_counts_the_closing_epoch(monkeypatch):
 
 def test_many_rows_have_fewer_epochs():
     def epochs(n_rows):
-        given = AdaptedFlowRegressor().get_params()
+        given = AdaptedFlowRegressor(batch_size=256).get_params()
         return len(_settings.Settings.of(given, Shape(n_rows, 1, 1000), 0).open_epochs)
 
     assert [epochs(n) for n in (3000, 10**6, 10**8)] == [40, 7, 6]
+
+
+def test_many_outputs_that_share_a_kernel_have_a_larger_ridge():
+    def damping(n_outputs=26, **parameters):
+        given = AdaptedFlowRegressor(**parameters).get_params()
+        return _settings.Settings.of(given, Shape(5000, n_outputs, 10**5), 0).damping
+
+    assert damping() == 0.1
+    assert damping(16) == damping(t_end=0.95) == damping(schedule=6) == 0.03
+    assert damping(damping=0.01) == 0.01

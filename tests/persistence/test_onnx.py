@@ -110,7 +110,7 @@ def test_classifiers(name):
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_probabilities_far_from_the_rows(loss, n_classes):
     X, y = classes(30, n_classes=n_classes)
-    model = small(AdaptedFlowClassifier, loss=loss, schedule=3, t_end=0.7).fit(X, y)
+    model = small(AdaptedFlowClassifier, loss=loss, t_end=0.1, damping=0.1).fit(X, y)
     hold_classifier(model, (10 * X).astype(np.float32))
 
 
