@@ -3,6 +3,7 @@
 What needs every step of a flow is a callback that returns columns. Notation: docs/notation.md.
 """
 
+from sklearn_gflow.diagnostics.alignment import KernelAlignment, KernelShape, kernel_shape
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
 from sklearn_gflow.diagnostics.influence import LeftOutAlong, contributions, mean_kernel
@@ -23,7 +24,9 @@ __all__ = [
     "Collapse",
     "Definiteness",
     "Deviation",
+    "KernelAlignment",
     "KernelDrift",
+    "KernelShape",
     "LeaveOneOut",
     "LeftOutAlong",
     "NeuralCollapse",
@@ -36,6 +39,7 @@ __all__ = [
     "contributions",
     "kernel_blocks",
     "kernel_drift",
+    "kernel_shape",
     "mean_kernel",
     "neural_collapse",
     "positive_definite",

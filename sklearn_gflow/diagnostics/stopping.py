@@ -162,7 +162,7 @@ def _by_frozen_flow(start: Point, cost: Cost, stepper: Stepper) -> tuple[_Loss, 
     def loss(tau: float) -> float:
         return cost.value(start.outputs + stepper.frozen.move(min(tau, _INTEGRATED))[1])
 
-    rank = stepper.factor.rank
+    rank = int(stepper.factor.rank)
     floor = cost.least(start.outputs) if rank == len(start.outputs) else loss(_INTEGRATED)
     return loss, floor, rank
 
