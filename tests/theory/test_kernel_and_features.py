@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_diabetes
 
 from sklearn_gflow import AdaptedFlowRegressor
-from sklearn_gflow.diagnostics import KernelAlignment, kernel_shape, stopping_time
+from sklearn_gflow.diagnostics import KernelAlignment, KernelDrift, kernel_shape
 from sklearn_gflow.dynamics import Adaptive, FlowOptions, LossReached, flow
 from sklearn_gflow.geometry import LayeredNetwork, OutputMap
 from tests import oracles
@@ -86,18 +86,38 @@ def test_columns_along_a_flow(measured):
         measured("columns of a flow, dense", relative(found, expected), at_most=1e-10)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_kernel_turns_under_the_standard_flow_and_less_under_the_adapted(alpha, measured):
-    """150 rows of diabetes, 64 units, up to a tenth of what the start's kernel calls quick."""
-    X, y = (part[:150] for part in load_diabetes(return_X_y=True))
-    model = AdaptedFlowRegressor((64,), alpha=alpha, random_state=0)
+def along_one_direction():
+    """200 rows of ten columns, of which a wave sees one direction, to a tenth of the loss."""
+    Z = np.random.default_rng(0).normal(size=(200, 10))
+    return Z, np.sin(Z @ np.full(10, 0.4)), 0.1
+
+
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return X[:200], y[:200], 0.45
+
+
+def ends(table, alpha):
+    """Columns at both ends of a flow to a share of the loss, without a ridge, as in the example."""
+    X, y, share = table
+    model = AdaptedFlowRegressor((64,), alpha=alpha, damping=0.0, random_state=0)
     start = model.start_of(X, y)
-    eps = 0.45 * start.cost.value(start.output_map.outputs(start.theta))
-    tau = stopping_time(eps, *start).tau
-    aligned = KernelAlignment(start.cost.targets)
-    path = flow(*start[:3], Adaptive(3 * tau), start.options, [LossReached(eps), aligned])
-    rise = path.extra["kernel_alignment"][-1] / path.extra["kernel_alignment"][0]
-    if alpha == 0:
-        measured("rise of the alignment at α = 0", rise, at_least=1.02)
-    else:
-        measured("rise of the alignment at α = 1", abs(rise - 1), at_most=1.0)
+    eps = share * start.cost.value(start.output_map.outputs(start.theta))
+    schedule = Adaptive(100.0, marks=list(np.geomspace(1e-2, 100, 40)))
+    columns = [KernelAlignment(start.cost.targets), KernelDrift()]
+    path = flow(*start[:3], schedule, start.options, [LossReached(eps), *columns])
+    assert path.loss[-1] <= eps
+    return {name: (values[0], values[-1]) for name, values in path.extra.items()}
+
+
+@pytest.mark.parametrize("table", [along_one_direction, diabetes])
+def test_the_kernel_turns_to_the_targets_the_less_the_larger_alpha(table, measured):
+    """At the same loss: D⁺ moves the kernel farther, and less towards the targets."""
+    found = {alpha: ends(table(), alpha) for alpha in (0.0, 0.1, 0.9)}
+    rises = [np.divide(*found[a]["kernel_alignment"][::-1]) for a in found]
+    measured("rise of the alignment, α = 0", rises[0], at_least=1.05)
+    measured("rise of the alignment, α = 0.9", rises[2], at_most=1.03)
+    assert rises == sorted(rises, reverse=True)
+    drifts = [found[a]["ntk_drift"][1] for a in found]
+    measured("drift at α = 0.9 over that at α = 0", drifts[2] / drifts[0], at_least=2)
+    assert drifts == sorted(drifts)
