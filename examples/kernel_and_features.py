@@ -50,8 +50,8 @@ for name, paths in flows.items():
     for alpha, (forecast, path) in zip(alphas, paths, strict=True):
         aligned, rank = path.extra["kernel_alignment"], path.extra["effective_rank"]
         print(
-            f"{alpha:5.1f}{forecast:12.2f}{path.tau[-1]:11.2f}  {aligned[0]:.3f} → {aligned[-1]:.3f}"
-            f"{rank[0]:9.2f} → {rank[-1]:.2f}{path.extra['ntk_drift'][-1]:8.2f}"
+            f"{alpha:5.1f}{forecast:12.2f}{path.tau[-1]:11.2f}  {aligned[0]:.3f} →"
+            f" {aligned[-1]:.3f}{rank[0]:9.2f} → {rank[-1]:.2f}{path.extra['ntk_drift'][-1]:8.2f}"
         )
 
 # %%

@@ -11,7 +11,6 @@ from sklearn_gflow import AdaptedFlowRegressor
 from sklearn_gflow.diagnostics import KernelAlignment, KernelDrift, kernel_shape
 from sklearn_gflow.dynamics import Adaptive, FlowOptions, LossReached, flow
 from sklearn_gflow.geometry import LayeredNetwork, OutputMap
-from tests import oracles
 from tests.theory.problems import RANKS, Problem, full_rank, normal, relative
 
 
