@@ -6,6 +6,11 @@ What needs every step of a flow is a callback that returns columns. Notation: do
 from sklearn_gflow.diagnostics.alignment import KernelAlignment, KernelShape, kernel_shape
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
+from sklearn_gflow.diagnostics.generalization import (
+    GeneralizationBound,
+    generalization_bound,
+    lipschitz_bound,
+)
 from sklearn_gflow.diagnostics.influence import LeftOutAlong, contributions, mean_kernel
 from sklearn_gflow.diagnostics.kernel import (
     Definiteness,
@@ -24,6 +29,7 @@ __all__ = [
     "Collapse",
     "Definiteness",
     "Deviation",
+    "GeneralizationBound",
     "KernelAlignment",
     "KernelDrift",
     "KernelShape",
@@ -37,9 +43,11 @@ __all__ = [
     "adapted_kernel",
     "collapse",
     "contributions",
+    "generalization_bound",
     "kernel_blocks",
     "kernel_drift",
     "kernel_shape",
+    "lipschitz_bound",
     "mean_kernel",
     "neural_collapse",
     "positive_definite",

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
@@ -61,6 +62,7 @@ __all__ = ["BaseAdaptedFlow"]
 class BaseAdaptedFlow(
     OfRows,
     OfStart,
+    Bounded,
     Continuing,
     FlowParameters,
     PathParameters,
