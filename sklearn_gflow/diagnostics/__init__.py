@@ -5,6 +5,7 @@ What needs every step of a flow is a callback that returns columns. Notation: do
 
 from sklearn_gflow.diagnostics.alignment import KernelAlignment, KernelShape, kernel_shape
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
+from sklearn_gflow.diagnostics.critical import CriticalSet, RankAt, critical_set, rank_by_shape
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
 from sklearn_gflow.diagnostics.generalization import (
     GeneralizationBound,
@@ -27,6 +28,7 @@ from sklearn_gflow.diagnostics.stopping import StoppingTime, stopping_time
 
 __all__ = [
     "Collapse",
+    "CriticalSet",
     "Definiteness",
     "Deviation",
     "GeneralizationBound",
@@ -37,12 +39,14 @@ __all__ = [
     "LeftOutAlong",
     "NeuralCollapse",
     "OutputPosterior",
+    "RankAt",
     "Sensitivity",
     "StoppingTime",
     "TangentPosterior",
     "adapted_kernel",
     "collapse",
     "contributions",
+    "critical_set",
     "generalization_bound",
     "kernel_blocks",
     "kernel_drift",
@@ -51,6 +55,7 @@ __all__ = [
     "mean_kernel",
     "neural_collapse",
     "positive_definite",
+    "rank_by_shape",
     "stopping_time",
     "unreachable_loss",
 ]
