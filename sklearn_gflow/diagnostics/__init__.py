@@ -7,6 +7,7 @@ from sklearn_gflow.diagnostics.alignment import KernelAlignment, KernelShape, ke
 from sklearn_gflow.diagnostics.collapse import Collapse, NeuralCollapse, collapse, neural_collapse
 from sklearn_gflow.diagnostics.critical import CriticalSet, RankAt, critical_set, rank_by_shape
 from sklearn_gflow.diagnostics.deviation import Deviation, unreachable_loss
+from sklearn_gflow.diagnostics.fibres import Fibre, FibreDrift
 from sklearn_gflow.diagnostics.generalization import (
     GeneralizationBound,
     generalization_bound,
@@ -31,6 +32,8 @@ __all__ = [
     "CriticalSet",
     "Definiteness",
     "Deviation",
+    "Fibre",
+    "FibreDrift",
     "GeneralizationBound",
     "KernelAlignment",
     "KernelDrift",

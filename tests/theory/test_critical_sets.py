@@ -51,10 +51,12 @@ def test_dimension_where_rank_is_constant_nearby(point, dimension):
 
 
 @pytest.mark.parametrize("point", [all_units_alike, last_layer_zero, generic_and_overdetermined])
-def test_where_rank_is_lost_at_the_point_alone_the_set_is_no_larger(point, record_property):
+def test_where_rank_is_lost_at_the_point_alone_the_set_is_no_larger(point, measured):
     """∇ₓC ≠ 0 then bends C along ker D, so that the kernel is a part of it."""
     found = found_at(point)
-    record_property("not confirmed", (float(found.measured), "≤", float(found.predicted)))
+    record_property(
+        "kernel of the Hessian, of K − rank D", (float(found.measured), "≤", float(found.predicted))
+    )
     assert found.measured <= found.predicted
     if point is not generic_and_overdetermined:  # K = rank D there: the point is isolated
         assert found.measured < found.predicted
@@ -75,7 +77,7 @@ def test_ranks_against_dense_jacobians():
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_depth_and_width(activation, measured):
-    """40 rows of five normal columns. One layer of 64 units has full rank; width mends condition."""
+    """40 rows of five normal columns: width mends the condition, and depth costs it in the end."""
     X = normal(40, 5, seed=2)
     shapes = rank_by_shape(X, [1, 2, 4, 8], [4, 16, 64], activation=activation)
     ranks = {(found.depth, found.width): found for found in shapes}
