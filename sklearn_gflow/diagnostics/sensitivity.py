@@ -55,6 +55,8 @@ class Sensitivity(Callback):
         α of the flow.
     """
 
+    changing = ("value", "before_step", "spread")
+
     def __init__(self, cost: Cost, alpha: float) -> None:
         self.cost, self.alpha = cost, alpha
 

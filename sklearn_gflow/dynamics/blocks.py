@@ -161,7 +161,7 @@ class _BlockLoop:
     place: Place | None = None  # in the epoch that is under way
     phase: int = _FLOWING
     ended: str | None = None  # the name of the outcome, once there is one
-    gone: float = 0.0  # time τ of what was closed
+    gone: tuple[float, float] | None = None  # time τ of what was closed, and the loss after it
     least_met: float = math.inf  # of the losses that the blocks of an epoch met
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
@@ -249,14 +249,16 @@ class _BlockLoop:
                 self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
                 self.left, self.last_step = [epoch], None
             self.cuts.take_all()
-            self.point = self._point(before.tau + self.gone, before.loss, self.iterates.shown)
+            gone, loss = self.gone or (0.0, before.loss)
+            self.point = self._point(before.tau + gone, loss, self.iterates.shown)
             while self.left or self.place:
                 after = self._advance()
                 recorded.detail = self._detail()
                 if self.failure or isinstance(after, Outcome):
                     return
                 if after is not None:
-                    self.point, self.gone = after[0], after[0].tau - before.tau
+                    self.point = after[0]
+                    self.gone = self.point.tau - before.tau, self.point.loss
                 self._keep()
             self._record(Event(self.point, before))
             self.phase = _DONE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -75,10 +75,6 @@ class Trajectory(Resumable):
         Of a flow over blocks: what one that goes on begins with.
     """
 
-    changing: ClassVar = (
-        "tau", "loss", "step_error", "rank", "condition", "outputs", "thetas", "solvers", "extra",
-    )  # fmt: skip
-
     total_weight: float
     scale: float
     outcome: Outcome = Outcome.REACHED_END
@@ -98,8 +94,15 @@ class Trajectory(Resumable):
     carried: Carried | None = None
 
     def state(self) -> State:
-        """The record up to now; of back ends that served many blocks each once."""
-        return {**super().state(), "solvers": list(dict.fromkeys(self.solvers))}
+        """All that points are appended to; of back ends that served many blocks each once."""
+        kept = {name: part for name, part in vars(self).items() if isinstance(part, list | dict)}
+        return {**kept, "solvers": list(dict.fromkeys(self.solvers))}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the record."""
+        columns = {name: list(column) for name, column in state["extra"].items()}
+        lists = {name: list(part) for name, part in state.items() if name != "extra"}
+        vars(self).update(**lists, extra=columns)
 
     def record(self, point: Point, step_error: float, *, keep_path: bool) -> None:
         """Append a point; rank and condition stay NaN until they are known."""

@@ -60,9 +60,7 @@ def over_blocks(momentum, keeper):
 def open_ended(keeper):
     """Means over blocks, until rows that are kept apart gain nothing, and once over all rows."""
     probe = (PROBLEM.map, PROBLEM.cost)
-    callback = WhileGaining(
-        lambda point: abs(point.loss - 0.9 * PROBLEM.cost.value(PROBLEM.map.outputs(PROBLEM.theta)))
-    )
+    callback = WhileGaining(lambda point: point.loss)
     return block_flow(
         Rows(), PROBLEM.theta, [Epoch(h, h) for h in [0.3] * 6], FlowOptions(alpha=0.5, damping=1),
         BlockOptions(2, averaged=True, apart=torch.tensor([1, 3])), probe=probe,

@@ -211,7 +211,7 @@ class TestRefusals:
         self.refuses("y differs; sample_weight differs", tmp_path, sample_weight=weights)
 
     def test_other_parameters(self, tmp_path):
-        message = "alpha is 0.5 there and 0.3 here; t_end is 0.95 there and 0.9 here; hand"
+        message = r"alpha is 0.5 there and 0.3 here; t_end is 'auto' there and 0.9 here; hand"
         self.refuses(message, tmp_path, alpha=0.3, t_end=0.9)
 
     def test_another_seed(self, tmp_path):
