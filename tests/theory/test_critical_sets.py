@@ -54,10 +54,7 @@ def test_dimension_where_rank_is_constant_nearby(point, dimension):
 def test_where_rank_is_lost_at_the_point_alone_the_set_is_no_larger(point, measured):
     """∇ₓC ≠ 0 then bends C along ker D, so that the kernel is a part of it."""
     found = found_at(point)
-    record_property(
-        "kernel of the Hessian, of K − rank D", (float(found.measured), "≤", float(found.predicted))
-    )
-    assert found.measured <= found.predicted
+    measured("kernel of the Hessian, of K − rank D", found.measured, at_most=found.predicted)
     if point is not generic_and_overdetermined:  # K = rank D there: the point is isolated
         assert found.measured < found.predicted
 

@@ -176,10 +176,9 @@ def log_loss_on_test_rows(beta, seed, times):
         method="RK45", times=times, t_end=times[-1], rtol=1e-3, atol=1e-4,
     )  # fmt: skip
     test = OutputMap(start.output_map.family, torch.from_numpy(scale.transform(B)))
-    logits = [test.outputs(theta) - test.outputs(start.theta) for theta in path.thetas[1:]]
-    return [
-        float(torch.nn.functional.cross_entropy(x.view(-1, 3), torch.from_numpy(b))) for x in logits
-    ]
+    at_start = test.outputs(start.theta).view(-1, 3) - path.outputs[0][:3]
+    logits = [test.outputs(theta).view(-1, 3) - at_start for theta in path.thetas[1:]]
+    return [float(torch.nn.functional.cross_entropy(x, torch.from_numpy(b))) for x in logits]
 
 
 def test_log_loss_of_test_rows_falls_sooner_at_the_fisher_end(measured):
