@@ -119,7 +119,7 @@ def stopping_time(
     tau = _reached(loss, eps, floor)
     latest = math.nan
     if cost.linear and not stepper.ridge and rank == len(start.outputs):
-        latest = _promised(eps / start.loss, options.alpha)
+        latest = _promised(eps, start.loss, options.alpha)
     n_steps = 0 if math.isnan(tau) else _steps(stepper, loss, tau)
     return StoppingTime(tau, float(t_from_tau(tau)), latest, floor, n_steps)
 
@@ -182,11 +182,11 @@ def _reached(loss: _Loss, eps: float, floor: float) -> float:
     return 0.0 if excess(ends[0]) <= 0 else math.exp(scipy.optimize.brentq(excess, *ends))
 
 
-def _promised(share: float, alpha: float) -> float:
+def _promised(eps: float, loss: float, alpha: float) -> float:
     """The t of dC/dτ ≤ −2αC, which holds at full rank since G is positive."""
-    if share >= 1:
+    if loss <= eps:
         return 0.0
-    return 1 - share ** (1 / (2 * alpha)) if alpha else 1.0
+    return 1 - (eps / loss) ** (1 / (2 * alpha)) if alpha else 1.0
 
 
 def _steps(stepper: Stepper, loss: _Loss, end: float) -> int:

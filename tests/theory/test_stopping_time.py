@@ -11,7 +11,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
 from sklearn_gflow.diagnostics import stopping_time
 from sklearn_gflow.dynamics import Adaptive, FlowOptions, flow, reference_flow
-from sklearn_gflow.geometry import CrossEntropy
+from sklearn_gflow.geometry import CrossEntropy, SquaredError
 from tests import oracles
 from tests.theory.problems import RANKS, Problem, full_rank, normal, probabilities
 
@@ -170,6 +170,9 @@ def test_start_of_is_what_fit_follows():
 def test_a_loss_that_is_reached_already_and_one_that_is_none():
     problem, _ = full_rank()
     _, found = at(problem, FlowOptions(), 1.0)
+    assert found.t == found.latest == found.n_steps == 0
+    at_labels = SquaredError(problem.map.outputs(problem.theta), 6.0)
+    found = stopping_time(1e-3, problem.map, at_labels, problem.theta)
     assert found.t == found.latest == found.n_steps == 0
     for eps in (0.0, math.nan):
         with pytest.raises(ValueError, match="eps must be a positive loss"):
