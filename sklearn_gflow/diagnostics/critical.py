@@ -103,13 +103,12 @@ class CriticalSet(NamedTuple):
     Attributes
     ----------
     predicted : int
-        K − rank D: V is a section of ran Dᵀ, whose zeros are given by rank D equations [1]_.
+        K − rank D: V is a section of ran Dᵀ, whose zeros are given by rank D equations
+        (Chen, arXiv:2311.15487).
     measured : int
         Dimension of the kernel of the Hessian of C∘x, in which the tangent space of the set lies.
     gradient : float
         |∇θC|, which should be zero.
-
-    .. [1] T. Chen, arXiv:2311.15487: critical submanifolds where rank is lost.
     """
 
     predicted: int
