@@ -16,6 +16,7 @@ from sklearn_gflow.dynamics.epochs import (
     timed_epochs,
 )
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
+from sklearn_gflow.dynamics.fisher import FisherCost, FisherMap, FisherTangent, fisher
 from sklearn_gflow.dynamics.flow import flow
 from sklearn_gflow.dynamics.frozen import FrozenFlow, exponential, needs_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
@@ -42,6 +43,9 @@ __all__ = [
     "DualStep",
     "Epoch",
     "Event",
+    "FisherCost",
+    "FisherMap",
+    "FisherTangent",
     "Fixed",
     "FlowOptions",
     "FrozenFlow",
@@ -66,6 +70,7 @@ __all__ = [
     "equal_steps",
     "exponential",
     "family_function",
+    "fisher",
     "flow",
     "follow_path",
     "linear_path",

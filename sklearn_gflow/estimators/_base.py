@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
@@ -36,6 +37,7 @@ from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._start import OfStart
 from sklearn_gflow.estimators._stopping import (
     LeftOut,
     judged_by,
@@ -59,6 +61,8 @@ __all__ = ["BaseAdaptedFlow"]
 
 class BaseAdaptedFlow(
     OfRows,
+    OfStart,
+    Bounded,
     Continuing,
     FlowParameters,
     PathParameters,

@@ -1,6 +1,6 @@
 """Eigenvalues and eigenvectors of a symmetric matrix A, in the first place where they succeed.
 
-Every call of an eigenvalue routine of this package goes through `eigh_somewhere`,
+Every call of an eigenvalue routine for a whole Gram goes through `eigh_somewhere`,
 `ascending_eigenvalues` or `small_eigh`: where the routine fails, or returns numbers that are not
 finite, it is called again in float64, then on the CPU. The symbols are those of docs/notation.md.
 """
@@ -20,7 +20,18 @@ from sklearn_gflow.geometry.functions import (
     summarize,
 )
 
-__all__ = ["Eigh", "ascending_eigenvalues", "eigh_somewhere", "on_one_core", "small_eigh"]
+__all__ = [
+    "Eigh",
+    "ascending_eigenvalues",
+    "eigh_somewhere",
+    "on_one_core",
+    "roots_of_blocks",
+    "small_eigh",
+]
+
+# Eigenvalues of small blocks up to so many roundings of the largest count as zero. The root of one
+# that should not count is 1e-8, which no later threshold on singular values would catch.
+_ROUNDING_OF_BLOCKS = 1000
 
 
 class Eigh:
@@ -150,3 +161,23 @@ def on_one_core(A: Tensor) -> bool:
     On more cores the threads of the two libraries would wait for each other.
     """
     return A.device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def roots_of_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """M^½ and its pseudoinverse M^{−½} of small positive semidefinite matrices, by one try.
+
+    Parameters
+    ----------
+    blocks : Tensor of shape (n, m, m)
+        Symmetric. What is below rounding of the largest eigenvalue of a block counts as zero.
+
+    Returns
+    -------
+    root, inverse : Tensor of shape (n, m, m)
+    """
+    eigenvalues, V = torch.linalg.eigh(blocks)
+    threshold = _ROUNDING_OF_BLOCKS * torch.finfo(blocks.dtype).eps * eigenvalues[:, -1:]
+    counts = eigenvalues > threshold.clamp_min(0)
+    roots = torch.where(counts, eigenvalues, torch.zeros_like(eigenvalues)).sqrt()
+    inverses = torch.where(counts, 1 / roots, torch.zeros_like(roots))
+    return (V * roots[:, None, :]) @ V.mT, (V * inverses[:, None, :]) @ V.mT
