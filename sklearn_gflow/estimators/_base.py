@@ -21,6 +21,7 @@ from sklearn_gflow.contract import Estimator
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
+from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
@@ -164,6 +165,7 @@ class BaseAdaptedFlow(
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
         training = self._told(self._build(problem), problem, self.rescalings)
+        warn(long(least_seconds(training), "fit"), UserWarning)
         trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes

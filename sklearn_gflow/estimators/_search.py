@@ -24,6 +24,7 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
+from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
@@ -38,6 +39,7 @@ from sklearn_gflow.estimators._parameters import (
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
+from sklearn_gflow.estimators._reports import warn
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._search_parameters import SearchParameters
 from sklearn_gflow.estimators._selection import Choice, Judged, Search
@@ -137,6 +139,8 @@ class _FlowCV(
         n_parts = 1 + bool(self.refit) + self._closed_form(whole) * (1 + (self.module is None))
         task = Task.begun(self, X, y, sample_weight, n_parts, level=2)
         search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part, task=task)
+        paths = search.n_paths(followed=self._closed_form(whole))
+        warn(long(paths * least_seconds(plain._build(search.folds[0])), "search"), UserWarning)
         if self._closed_form(whole):
             drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
             judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)

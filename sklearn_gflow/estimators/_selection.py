@@ -176,6 +176,10 @@ class Search:
     checkpoint: Part | None = None
     task: Task = UNTOLD
 
+    def n_paths(self, *, followed: bool) -> int:
+        """How many paths are followed at the least: of the best networks, or of all candidates."""
+        return len(self.folds) * (self.n_followed if followed else len(self.grid.candidates()))
+
     def all_followed(self) -> list[Judged]:
         """All candidates over all folds."""
         return self.followed([self._unfollowed(one, None) for one in self.grid.candidates()])
