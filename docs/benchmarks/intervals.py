@@ -3,9 +3,9 @@
 Every table is cut at random into training and test rows, once a split, as it is. The share of test
 rows in the intervals, or in the sets of labels, should be 90 %. "residual" is the length of the
 residuals that the width stands on, of that of the test rows; "refits" is how many refits without a
-row take the time of the first call, in CPU seconds of one thread. The deletions of
-`explain` are another matter: how well contributions order the rows as true deletions do is in the
-last table, with residuals of rows left out against those of true refits. Run
+row take the time of the first call, in CPU seconds of one thread. The last table asks whether
+contributions of `explain` order the rows as true deletions do, and how close the residuals of rows
+left out are to those of true refits. Run
 ``python docs/benchmarks/intervals.py --help``.
 """
 
@@ -139,6 +139,7 @@ def main() -> None:
             deleted.append(deletions(table, arguments.data, 150))
     found = pd.DataFrame(lines)
     means = found.groupby(["table", "estimator"], sort=False).mean(numeric_only=True)
+    means.index = means.index.map(", ".join)
     page = ["# Coverage of intervals and sets", "", *__doc__.splitlines()[2:11], "", header(), ""]
     page += ["## Shares of 90 %", "", *markdown(means), ""]
     page += ["## Rows deleted", "", *markdown(pd.DataFrame(deleted).set_index("table")), ""]

@@ -23,7 +23,11 @@ from tests.estimators.held import (
     search,
 )
 
-pytestmark = pytest.mark.slow
+# Entries are made so large that columns off their scale are warned of as well.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The columns .* more than 100 times:UserWarning"),
+]
 
 
 def huge(X, y):

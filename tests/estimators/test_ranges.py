@@ -159,6 +159,7 @@ MAGNITUDES = (
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_gflow.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:The columns .* more than 100 times:UserWarning")
 class TestFiniteOrAnErrorThatNamesTheCause:
     def hold(self, estimator, of_X, of_y, at, scaled, dtype):
         model = made(estimator, scale_inputs=scaled, dtype=dtype)

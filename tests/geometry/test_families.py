@@ -201,16 +201,6 @@ class TestExample:
         assert len(quoted) > 20
         assert [line for line in quoted if line.strip() not in code and "..." not in line] == []
 
-    def test_runs(self, tmp_path, monkeypatch, capsys):
-        module = example()
-        monkeypatch.setattr(module, "SEEDS", range(1))
-        monkeypatch.setattr(module, "N_TRAIN", 60)
-        module.run(str(tmp_path / "picture.png"))
-        printed = capsys.readouterr().out.splitlines()
-        assert "bent, straight, irrelevant" in printed[0]
-        assert len(printed) == 3
-        assert (tmp_path / "picture.png").stat().st_size > 1000
-
 
 def test_user_family_in_an_estimator_survives_a_pickle():
     X, y = normal(40, 3).numpy(), np.sin(normal(40, 3).numpy()).sum(1)
