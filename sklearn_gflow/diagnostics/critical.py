@@ -103,8 +103,8 @@ class CriticalSet(NamedTuple):
     Attributes
     ----------
     predicted : int
-        K − rank D: V is a section of ran Dᵀ, whose zeros are given by rank D equations
-        (Chen, arXiv:2311.15487).
+        K − rank D: V is a section of ran Dᵀ, whose zeros are given by rank D equations;
+        of Chen (arXiv:2311.15487) is that they are generically not isolated.
     measured : int
         Dimension of the kernel of the Hessian of C∘x, in which the tangent space of the set lies.
     gradient : float

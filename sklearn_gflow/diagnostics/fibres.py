@@ -33,11 +33,20 @@ class Fibre:
     means : Tensor of shape (n_samples,)
         m.
     targets : Tensor of shape (n_samples, n_outputs)
-        y, class probabilities.
+        y, class probabilities; a column for each class.
+
+    Raises
+    ------
+    ValueError
+        If there is one column: the logit of two classes is not conserved, and no fibre is left.
     """
 
     means: Tensor
     targets: Tensor
+
+    def __post_init__(self) -> None:
+        if self.targets.shape[1] < 2:
+            raise ValueError("targets must have a column for each class, got one column")
 
     @classmethod
     def through(cls, x: Tensor, targets: Tensor) -> Fibre:

@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import pytest
 import scipy.optimize
 import torch
+from sklearn.datasets import load_iris, load_wine
 
+from sklearn_gflow import AdaptedFlowClassifier
 from sklearn_gflow.diagnostics import Fibre, FibreDrift
-from sklearn_gflow.dynamics import FlowOptions, reference_flow
+from sklearn_gflow.dynamics import Adaptive, FlowOptions, flow, reference_flow
 from sklearn_gflow.geometry import CrossEntropy
 from tests import oracles
 from tests.theory.problems import Problem, factor_at, normal, probabilities, relative
@@ -107,3 +110,22 @@ def test_more_outputs_than_parameters_leave_the_fibre(measured):
     part = fibre.kept_by(factor_at(problem.map.linearize(problem.theta)))
     measured("part of P that leaves the fibre, K < QN", part, at_least=0.05)
     measured("share of the way off the fibre, K < QN", path.extra["fibre_drift"][-1], at_least=0.02)
+
+
+def test_the_logit_of_two_classes_has_no_fibre():
+    with pytest.raises(ValueError, match="a column for each class"):
+        Fibre.through(torch.zeros(4), torch.full((4, 1), 0.5))
+
+
+@pytest.mark.parametrize("table", [load_iris, load_wine])
+def test_steps_of_fits_leave_the_fibre_by_their_errors(table, measured):
+    """An estimator's own flow with steps of the default error, every fifth row, full rank."""
+    X, y = table(return_X_y=True)
+    model = AdaptedFlowClassifier(
+        (40,), loss="log_loss", label_smoothing=0.1, alpha=1.0, random_state=0
+    )
+    start = model.start_of(X[::5], y[::5])
+    columns = [FibreDrift(start.cost.targets)]
+    path = flow(*start[:3], Adaptive(3.0), start.options, columns)
+    measured("share of the way off the fibre, steps of fits to t = 0.95",
+             path.extra["fibre_drift"][-1], at_most=0.1)  # fmt: skip
