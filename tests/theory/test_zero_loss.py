@@ -53,9 +53,10 @@ def test_sine_in_classes(measured):
     X, y = sine(50, 0.4)
     model = AdaptedFlowClassifier((30, 30), loss="log_loss", random_state=0).fit(X, y > 0)
     assert model.outcome_.startswith("reached t_end")
-    measured("errors on the sign of the sine", 1 - model.score(X, y > 0), at_most=0)
+    measured("errors on the sign of the sine", 1 - model.score(X, y > 0), at_most=0.1)
     measured("log-loss at t = 0.95", model.loss_, at_most=0.5)
     plain = AdaptedFlowClassifier((30, 30), loss="log_loss", damping=0.0, random_state=0)
     with pytest.warns(ConvergenceWarning, match="Rounding decides"):
         plain.fit(X, y > 0)
+    measured("errors without a ridge", 1 - plain.score(X, y > 0), at_most=0)
     measured("log-loss at t = 0.95 without a ridge", plain.loss_, at_most=0.1)
