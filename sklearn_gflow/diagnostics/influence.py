@@ -185,7 +185,7 @@ def _left_out(resolvents: Tensor, blocks: Tensor, coordinates: Tensor) -> Tensor
         ],
         dim=-2,
     )
-    return torch.linalg.solve(diagonal, found[..., None])[..., 0]
+    return torch.linalg.solve_ex(diagonal, found[..., None])[0][..., 0]
 
 
 def _own(columns: Tensor, n_samples: int) -> Tensor:
