@@ -308,20 +308,26 @@ class FittedNetwork:
 
     def model(self, X: np.ndarray) -> np.ndarray:
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
-        return self._difference(X, *(self._functions if self._are_layers else self._made()))
+        solution, reference, device = self._functions if self._are_layers else self._made()
+        return self._outputs(X, lambda rows: solution(rows) - reference(rows), device)
 
     def models(self, X: np.ndarray, thetas: np.ndarray) -> Iterator[np.ndarray]:
-        """f_θ(X) − f_θ₀(X) for several θ."""
-        for theta in thetas:
-            yield self._difference(X, *self._made(theta))
+        """f_θ(X) − f_θ₀(X) for several θ, of which f_θ₀ is evaluated once."""
+        device = self.device
+        family = self.family(device)
+        start, *solutions = (
+            family.at(self._tensor(theta, device)) for theta in (self.reference, *thetas)
+        )
+        at_start = self._outputs(X, start, device)
+        for solution in solutions:
+            yield self._outputs(X, solution, device) - at_start
 
-    def _difference(
-        self, X: np.ndarray, solution: _Function, reference: _Function, device: torch.device
-    ) -> np.ndarray:
-        parts = []
-        for chunk in chunks_for(X, _CHUNK, sparse=self._are_layers):  # X may be mapped from disk
-            rows = self._tensor(read(X, chunk), device)
-            parts.append(to_numpy(solution(rows) - reference(rows)))
+    def _outputs(self, X: np.ndarray, function: _Function, device: torch.device) -> np.ndarray:
+        """What a function says of rows, chunk by chunk: X may be mapped from disk."""
+        parts = [
+            to_numpy(function(self._tensor(read(X, chunk), device)))
+            for chunk in chunks_for(X, _CHUNK, sparse=self._are_layers)
+        ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @cached_property
@@ -329,13 +335,12 @@ class FittedNetwork:
         """Those of the solution, which threads share where they are layers."""
         return self._made()
 
-    def _made(self, theta: np.ndarray | None = None) -> tuple[_Function, _Function, torch.device]:
-        """f_θ, by default at the solution, f_θ₀, and where they are computed."""
+    def _made(self) -> tuple[_Function, _Function, torch.device]:
+        """f_θ at the solution, f_θ₀, and where they are computed."""
         device = self.device
         family = self.family(device)
-        thetas = self.theta if theta is None else theta, self.reference
         solution, reference = (
-            family.at(at) for at in (self._tensor(array, device) for array in thetas)
+            family.at(self._tensor(theta, device)) for theta in (self.theta, self.reference)
         )
         return solution, reference, device
 
