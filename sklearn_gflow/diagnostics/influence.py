@@ -51,13 +51,11 @@ def mean_kernel(step: DualStep, output_map: OutputMap, points: int = _EXACT) -> 
     start, end, tangent = step.point.theta, step.end.theta, step.point.tangent
     assert isinstance(tangent, Tangent)
     places, masses = np.polynomial.legendre.leggauss(points)
-    total = None
+    kernel = start.new_zeros(output_map.size, len(tangent.outputs))
     for place, mass in zip((places + 1) / 2, masses / 2, strict=True):
         on_the_way = output_map.linearize(start + float(place) * (end - start))
-        kernel = float(mass) * _cross_gram(on_the_way, tangent)
-        total = kernel if total is None else total.add_(kernel)
-    assert total is not None
-    return total
+        kernel += float(mass) * _cross_gram(on_the_way, tangent)
+    return kernel
 
 
 def contributions(steps: Iterable[DualStep], output_map: OutputMap) -> Tensor:
@@ -75,6 +73,11 @@ def contributions(steps: Iterable[DualStep], output_map: OutputMap) -> Tensor:
     Tensor of shape (n, Q, N)
         Summed over the last axis they are f_θ − f_θ₀ at the samples, to the error of a
         quadrature over each step.
+
+    Raises
+    ------
+    ValueError
+        If there is no step.
     """
     n, Q = output_map.n_samples, output_map.n_outputs
     total = None

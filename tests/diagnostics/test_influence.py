@@ -45,6 +45,12 @@ def test_short_steps_add_up_to_rounding():
     assert (found - moved).abs().max() < 1e-12
 
 
+def test_a_flow_that_did_not_move_has_no_contributions():
+    family, _ = network()
+    with pytest.raises(ValueError, match="a flow of no step has no contributions"):
+        contributions([], OutputMap(family, table()[0]))
+
+
 def test_mean_kernel_is_symmetric_where_nothing_moves():
     (step,) = steps_of(FlowOptions(alpha=0.5, damping=0.1), taus=[1e-9])
     kernel = mean_kernel(step, step.point.tangent.output_map)
