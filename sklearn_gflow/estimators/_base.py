@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._group import in_company, tells
 from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
@@ -34,10 +35,11 @@ from sklearn_gflow.estimators._parameters import (
     RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._shares import OwnRows, validated
 from sklearn_gflow.estimators._start import OfStart
 from sklearn_gflow.estimators._stopping import (
     LeftOut,
@@ -119,10 +121,10 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed(), checkpointed(self) as (one, checkpoint):
-            task = Task.begun(self, X, y, sample_weight, FLOW)
-            problem = one._validate(X, y, sample_weight, X_val, y_val).told_by(task)
-            attributes = one._under(checkpoint, problem, one._fitted)
+        with undisturbed(), in_company(self), checkpointed(self) as (one, checkpoint):
+            task = Task.begun(self, X, y, sample_weight, FLOW) if tells(self) else UNTOLD
+            one, problem = validated(one, X, y, sample_weight, X_val, y_val)
+            attributes = one._under(checkpoint, problem.told_by(task), one._fitted)
             task.end(attributes)
         return self._write(attributes)
 
@@ -235,7 +237,8 @@ class BaseAdaptedFlow(
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
-        (n_samples, n_features), n_outputs = data.X.shape, data.targets.shape[1]
+        own, n_outputs = OwnRows.of(problem), data.targets.shape[1]
+        n_samples, n_features = len(data.X) if own is None else own.n_samples, data.X.shape[1]
         architecture, device = Architecture.of(parameters), check_device(self.device)
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
@@ -266,7 +269,7 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            before=None if before is None else self._before(settings),
+            before=None if before is None else self._before(settings), own=own,
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 

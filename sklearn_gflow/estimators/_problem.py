@@ -13,6 +13,7 @@ from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._rows import TrainingData, read
+from sklearn_gflow.estimators._shares import SharedRows
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -48,6 +49,8 @@ class Problem:
         Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
+    shared : SharedRows or None
+        The rows of all ranks that share the fit, of which ``data`` are those that all know.
     """
 
     data: TrainingData
@@ -62,6 +65,7 @@ class Problem:
     checkpoint: Part | None = None
     scaled: Any = None
     task: Task = UNTOLD
+    shared: SharedRows | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
