@@ -282,7 +282,7 @@ def _only(met: bool, what: str) -> None:
 
 def _norm(x: Sharded) -> Tensor:
     own = torch.linalg.vector_norm(x.own)
-    return x._sum(own.to(torch.float64).square()).sqrt()
+    return x._sum(own.to(torch.float64).square()).sqrt().to(x.dtype)
 
 
 def _lerp(start: Sharded, end: Sharded, weight: float) -> Sharded:

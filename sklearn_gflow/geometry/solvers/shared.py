@@ -60,7 +60,8 @@ class _SharedFactor(TangentFactor):
         columns, ridge = self._columns(z), self.factor.ridge * (z @ z)
         suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
         measured = lifted @ lifted + ridge
-        factor = 1.0 if measured == 0 else suggested / measured
+        # Where nothing was measured there is nothing to scale either.
+        factor = torch.where(measured == 0, measured, suggested / measured)
         return lifted * factor, z * factor
 
     def push(self, v: Tensor) -> Tensor:
