@@ -59,7 +59,7 @@ class Group:
         for pipe in self.pipes:
             pipe.close()
         for process in self.processes:
-            process.join(2)
+            process.join(1)
             if process.is_alive():
                 process.kill()
                 process.join()
