@@ -121,13 +121,17 @@ class OutOfPlace:
 Triangles = InPlace | OutOfPlace
 
 
-def triangles(A: Tensor, ridge: float, jitter: float = 0.0) -> Triangles | None:
+def triangles(
+    A: Tensor, ridge: float, jitter: float = 0.0, *, frugal: bool = False
+) -> Triangles | None:
     """A + ridge, in the memory of A, and its factor; None where it is not positive definite.
 
-    Where there is no factor, A is left as it was.
+    Where there is no factor, A is left as it was. A ``frugal`` factor takes no memory of its own on
+    any number of cores, where another would be faster.
     """
+    in_place = A.device.type == "cpu" if frugal else on_one_core(A)
     try:
-        return (InPlace if on_one_core(A) else OutOfPlace)(A, ridge, jitter)
+        return (InPlace if in_place else OutOfPlace)(A, ridge, jitter)
     except torch.linalg.LinAlgError:
         return None
 
