@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from sklearn_gflow.estimators._rows import TrainingData, as_tensor, row_chunks, subsample
+from sklearn_gflow.estimators._reading import row_chunks
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
 from sklearn_gflow.estimators._sparse import mean_and_variance
 from sklearn_gflow.estimators._tensors import generator_of, to_numpy
 from sklearn_gflow.geometry import Family
