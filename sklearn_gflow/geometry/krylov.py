@@ -121,8 +121,9 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
 def _drawn(weights: Tensor, count: int, offset: float) -> Tensor:
     """Samples with probabilities in proportion to weights: systematic sampling, on their device.
 
-    One random number places a comb of equal distances on the sums of the weights. A sample may come
-    twice where it has more than its share; it then counts once, as columns that depend on others do.
+    One random number places a comb of equal distances on the sums of the weights. A sample may
+    come twice where it has more than its share; the second counts no more than other columns that
+    depend on those at hand.
     """
     ends = weights.cumsum(0)
     comb = (torch.arange(count, dtype=ends.dtype, device=ends.device) + offset) * (ends[-1] / count)
