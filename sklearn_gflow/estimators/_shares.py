@@ -21,7 +21,8 @@ from torch import Tensor
 from sklearn_gflow.dynamics import FlowOptions, Trajectory
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
 from sklearn_gflow.estimators._plain import digest
-from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few, read
+from sklearn_gflow.estimators._reading import in_partitions, read
+from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy
@@ -162,8 +163,9 @@ class OwnRows:
         of: Callable[[TrainingData], tuple[OutputMap, Cost]],
         known: tuple[OutputMap, Cost],
         settings: Settings,
-    ) -> tuple[Any, Any]:
-        """Output map and cost of the full batch; ``of`` makes those of rows.
+        options: FlowOptions,
+    ) -> tuple[Any, Any, FlowOptions]:
+        """Output map, cost and options of the full batch; ``of`` makes the first two of rows.
 
         Raises
         ------
@@ -171,6 +173,7 @@ class OwnRows:
             If a Gram is asked for of more rows than are known, or a checkpoint of products.
         """
         shared = self.shared
+        self._alike("the full batch")
         if settings.solver.matrix_free:
             if settings.given["checkpoint"] is not None:
                 raise ValueError(
@@ -179,14 +182,32 @@ class OwnRows:
                 )
             own, cost = of(self.data.take(self.trained))
             output_map = ShardedMap.of(own, shared.ranks)
-            return output_map, ShardedCost(cost, output_map.space, output_map.total_weight)
+            sharded = ShardedCost(cost, output_map.space, output_map.total_weight)
+            # No matrix is made, however much memory there is.
+            return output_map, sharded, replace(options, solver=settings.solver.within(0))
         if not shared.complete:
             raise ValueError(
                 "batch_size=None asks every rank for the Gram of all rows, and there are more than "
                 f"{_KNOWN_ROWS} rows, or than {_KNOWN_BYTES} bytes of them; set batch_size='auto', "
                 "or solver='krylov'"
             )
-        return DividedMap.of(known[0], shared.ranks), known[1]
+        return DividedMap.of(known[0], shared.ranks), known[1], options
+
+    def _alike(self, way: str) -> None:
+        """Hold all ranks to one way, which "auto" may choose by the memory of each.
+
+        Raises
+        ------
+        ValueError
+            If they differ.
+        """
+        ways = self.shared.ranks.objects(way)
+        if len(set(ways)) > 1:
+            told = " and in ".join(sorted(set(ways)))
+            raise ValueError(
+                f"the ranks of the process group would train in {told}, since some have more "
+                "memory than others; set batch_size to None or a number"
+            )
 
     def shown(
         self, trajectory: Trajectory, output_map: Any, known: tuple[OutputMap, Cost]
@@ -217,6 +238,7 @@ class OwnRows:
 
         Of known rows that are kept apart each rank keeps those apart that it has.
         """
+        self._alike("blocks")
         own = np.zeros(0, int)
         if apart is not None:
             own = np.sort(self.known[np.isin(self.shared.at, apart)])
@@ -359,6 +381,11 @@ def _checked(estimator: Any, X: Any, y: Any, weights: Any) -> tuple[Rows, dict[s
     if isinstance(rows.X, SparseRows):
         raise ValueError(
             "X is sparse, and ranks of a process group share dense rows; hand over X.toarray(), or "
+            "set distributed=None"
+        )
+    if in_partitions(rows.X) is not None:
+        raise ValueError(
+            "X lies in partitions, which one process reads; hand each rank an array of its own, or "
             "set distributed=None"
         )
     if not isinstance(rows.X, np.ndarray):

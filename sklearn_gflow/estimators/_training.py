@@ -39,6 +39,7 @@ from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import Clock, Teller
+from sklearn_gflow.estimators._reading import runs_of
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows
@@ -334,10 +335,10 @@ class Training:
         *,
         bare: bool,
     ) -> TrainedFlow:
-        settings = self.settings
+        settings, options = self.settings, self._options()
         output_map, cost = known = self.whole(self.data)
         if self.own is not None:
-            output_map, cost = self.own.whole(self.whole, known, settings)
+            output_map, cost, options = self.own.whole(self.whole, known, settings, options)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
         callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
@@ -347,12 +348,12 @@ class Training:
             if times is not None:
                 schedule = Fixed.at_times(times)
             trajectory = flow(
-                output_map, cost, self.start, schedule, self._options(), callbacks,
+                output_map, cost, self.start, schedule, options, callbacks,
                 self._origin(), self.keeper,
             )  # fmt: skip
         else:
             trajectory = reference_flow(
-                output_map, cost, self.start, self._options(), method=method,
+                output_map, cost, self.start, options, method=method,
                 t_end=t_end, times=times, callbacks=callbacks, origin=self._origin(),
             )  # fmt: skip
         if self.own is not None:
@@ -361,8 +362,8 @@ class Training:
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
 
     def _own_callbacks(self, output_map: OutputMap, cost: Cost, *, whole: bool) -> list[Callback]:
-        origin = output_map.origin
-        made = (maker(Occasion(self.settings, cost, whole, origin)) for maker in CALLBACKS)
+        occasion = Occasion(self.settings, cost, whole, output_map.origin)
+        made = (maker(occasion) for maker in CALLBACKS)
         return [callback for callback in made if callback is not None]
 
     def _told(self, clock: Clock) -> list[Callback]:
@@ -435,6 +436,7 @@ class Training:
             averaged,
             parabolic=True,
             apart=None if apart is None else torch.from_numpy(apart),
+            runs=runs_of(self.data.X),
         )
 
 

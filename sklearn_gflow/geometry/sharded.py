@@ -254,6 +254,10 @@ class Sharded:
         _only(inner and (self.axis == 1 or self.ndim == 1), "a product that is not over rows")
         return self._sum(self.own @ other.own)  # inner products
 
+    def cumsum(self, dim: int) -> Tensor:
+        """Sums up to each row, of all ranks and on all of them."""
+        return self.whole().cumsum(dim)
+
     def sum(self, dim: int | None = None) -> Any:
         """Over everything, or over what a row has."""
         if dim is None:
@@ -310,10 +314,6 @@ def _equal(first: Any, second: Any) -> bool:
     return same
 
 
-def _multinomial(weights: Sharded, *args: Any, **kwargs: Any) -> Tensor:
-    return torch.multinomial(weights.whole(), *args, **kwargs)
-
-
 def _local(f: Callable[..., Tensor]) -> Callable[..., Sharded]:
     return lambda x, *args, **kwargs: x._like(f(x.own, *args, **kwargs))
 
@@ -329,7 +329,6 @@ Sharded._FUNCTIONS.update(
         torch.stack: _stack,
         torch.cat: _cat,
         torch.equal: _equal,
-        torch.multinomial: _multinomial,
         Tensor.to: _part,
         **{f: _local(f) for f in (torch.zeros_like, torch.empty_like, torch.full_like)},
         **{
