@@ -69,12 +69,20 @@ class Replay:
         if not self.taus:
             return found
         steps = list(self._steps(network, data))
-        family = network.family()
-        size = max(1, _CROSS_ENTRIES // (len(data.X) * n_outputs**2))
-        for rows in row_chunks(len(X), size):
-            inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
-            found[rows] = to_numpy(contributions(steps, OutputMap(family, inputs)))
+        for rows, samples in _samples(network, data, X):
+            found[rows] = to_numpy(contributions(steps, samples))
         return found
+
+    def deletions(self, network: FittedNetwork, data: TrainingData, X: np.ndarray) -> np.ndarray:
+        """Outputs at X less those without each training row, shape (n, Q, N)."""
+        samples = [one for _, one in _samples(network, data, X)]
+        if not self.taus:
+            # The start alone, which is the mean of the targets.
+            weights = np.ones(len(data.X)) if data.weights is None else data.weights
+            drive = weights * (data.targets - data.start).T / (weights.sum() - weights)
+            return np.repeat(drive[None], len(X), axis=0)
+        along = LeftOutAlong().follow(self._steps(network, data), samples)
+        return to_numpy(along.effects())
 
     def left_out(self, network: FittedNetwork, data: TrainingData) -> np.ndarray:
         """Target minus output of each row that is left out in turn, shape (N, Q).
@@ -91,3 +99,14 @@ class Replay:
         reference: torch.Tensor = to_tensor(network.reference, dtype, device)
         rows = TableRows(network.family(device), data, reference, dtype, self.loss)
         return dual_steps(*rows.block(slice(None)), reference, self.taus, self.options)
+
+
+def _samples(
+    network: FittedNetwork, data: TrainingData, X: np.ndarray
+) -> Iterator[tuple[slice, OutputMap]]:
+    """Rows of X as output maps, so few at once that the kernel to the training rows is small."""
+    family = network.family()
+    size = max(1, _CROSS_ENTRIES // (len(data.X) * network.n_outputs**2))
+    for rows in row_chunks(len(X), size):
+        inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
+        yield rows, OutputMap(family, inputs)
