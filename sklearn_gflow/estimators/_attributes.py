@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "CALIBRATION",
     "CLASSES",
+    "FORGOTTEN",
     "IMPORTANCE",
     "INPUTS",
     "KERNEL",
@@ -23,6 +24,18 @@ __all__ = [
 ]
 
 Group = dict[str, tuple[str, str]]
+
+FORGOTTEN: Final[Group] = {
+    "forgotten_": (
+        "dict",
+        """
+        After `forget`: "n_rows", how many training rows were forgotten; "distance", the estimated
+        distance |θ − θ'|/|θ − θ₀| to the θ' of a fit without them, which rounding makes;
+        "old_columns" and "old_table", whether encodings, or what `TableEncoder` learnt (medians in
+        gaps, levels, target means), are still those of all rows.
+        """,
+    ),
+}
 
 PATH: Final[Group] = {
     "history_": (

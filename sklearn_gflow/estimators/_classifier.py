@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_gflow.contract import described
 from sklearn_gflow.estimators._attributes import (
     CLASSES,
+    FORGOTTEN,
     IMPORTANCE,
     INPUTS,
     KERNEL,
@@ -49,7 +50,7 @@ from sklearn_gflow.estimators._validation import _fit_context, check_known, chec
 __all__ = ["AdaptedFlowClassifier"]
 
 
-@described(LABELS, PATH, START, CLASSES, KERNEL, LAYERS, IMPORTANCE, INPUTS)
+@described(LABELS, PATH, START, CLASSES, KERNEL, LAYERS, IMPORTANCE, INPUTS, FORGOTTEN)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAdaptedFlow):
     """Neural-network classification trained by the α-family of gradient flows.

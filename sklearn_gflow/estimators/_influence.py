@@ -22,7 +22,7 @@ from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._surroundings import undisturbed
 
-__all__ = ["OfMembers", "OfRows", "influence_attributes"]
+__all__ = ["OfMembers", "OfRows", "influence_attributes", "truth_of"]
 
 _NO_PATH = (
     "{what} follows the flow of a fit once more, and this one was {kind}; fit with "
@@ -47,12 +47,12 @@ def influence_attributes(ended: Ended) -> dict[str, Any]:
         coding, network = ended.problem.coding, ended.training.network
         at_end = network.ended(ended.training.family, ended.trained.trajectory.theta)
         readings = coding.readings(at_end.model(held_out.X))
-        apart = Apart(readings, _truth(coding, held_out.targets), held_out.weights)
+        apart = Apart(readings, truth_of(coding, held_out.targets), held_out.weights)
     kept = {} if replay is None else {"_kept": KeptRows.of(ended)}
     return {"_replay": replay, "_apart": apart, **kept}
 
 
-def _truth(coding: Any, targets: np.ndarray) -> np.ndarray:
+def truth_of(coding: Any, targets: np.ndarray) -> np.ndarray:
     """Targets as `Apart` has them."""
     if isinstance(coding, CodedNumbers):
         return coding.target_mean + coding.target_scale * targets
@@ -160,7 +160,7 @@ class OfRows:
             distinct = self._kept.data.distinct()
             residuals = replay.left_out(network, distinct)
             readings = self._coding.readings(distinct.targets - residuals - distinct.start)
-            return Apart(readings, _truth(self._coding, distinct.targets), distinct.weights)
+            return Apart(readings, truth_of(self._coding, distinct.targets), distinct.weights)
 
         found: Apart = self._kept.once("left out", self._network, left_out)
         return found

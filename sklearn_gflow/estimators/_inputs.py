@@ -242,6 +242,13 @@ class FittedInputs:
             checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
         return self._as_scaled(checked)
 
+    def before_scaling(self, X: Any) -> Any:
+        """Numbers whose `scaled` columns these are, to rounding."""
+        if self.scaler is None:
+            return X
+        back = self.scaler.inverse_transform
+        return X.transformed(back) if isinstance(X, SparseRows) else back(X)
+
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""
         return replace(self, table=other.table, scaler=other.scaler)

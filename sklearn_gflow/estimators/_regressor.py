@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import described
 from sklearn_gflow.estimators._attributes import (
+    FORGOTTEN,
     IMPORTANCE,
     INPUTS,
     KERNEL,
@@ -44,7 +45,7 @@ __all__ = ["AdaptedFlowRegressor"]
 _CHECK_Y = {"multi_output": True, "y_numeric": True}
 
 
-@described(PATH, KERNEL, LAYERS, IMPORTANCE, TARGETS, START, INPUTS)
+@described(PATH, KERNEL, LAYERS, IMPORTANCE, TARGETS, START, INPUTS, FORGOTTEN)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdaptedFlow):
     """Neural-network regression trained by the α-family of gradient flows.

@@ -17,6 +17,7 @@ from sklearn_gflow.dynamics import DualStep, FlowOptions, dual_steps
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor, read, row_chunks
+from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 
@@ -52,13 +53,18 @@ class Replay:
         steps = settings.given["method"] == "exponential" and not settings.in_blocks
         if not steps or ended.problem.chunk or training.before is not None:
             return None
-        options = replace(
+        options = cls.options_of(settings, trajectory.scale)
+        return cls(options, tuple(trajectory.step_taus), training.loss)
+
+    @staticmethod
+    def options_of(settings: Settings, scale: float | None) -> FlowOptions:
+        """The constants of a flow with these settings and a measured c."""
+        return replace(
             settings.options,
             solver=settings.given["solver"],  # by the name that the user gave it
-            metric_scale=trajectory.scale,
+            metric_scale=scale,
             store_path=False,
         )
-        return cls(options, tuple(trajectory.step_taus), training.loss)
 
     def contributions(
         self, network: FittedNetwork, data: TrainingData, X: np.ndarray

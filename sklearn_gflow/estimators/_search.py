@@ -17,7 +17,14 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_gflow.contract import Estimator, described
-from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
+from sklearn_gflow.estimators._attributes import (
+    CALIBRATION,
+    FORGOTTEN,
+    IMPORTANCE,
+    INPUTS,
+    LABELS,
+    SEARCH,
+)  # fmt: skip
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
@@ -26,6 +33,7 @@ from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._forgetting import ForgettingMembers
 from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
@@ -71,7 +79,13 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers, FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator
+    OfMembers,
+    ForgettingMembers,
+    FlowParameters,
+    SearchParameters,
+    RowsParameters,
+    NetworkParameters,
+    Estimator,
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 
@@ -199,7 +213,7 @@ class _FlowCV(
             grid,
             partial(to_be_judged, plain, quick=self.cv is None),
             problems,
-            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring, places=all_held_out),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
@@ -271,7 +285,7 @@ class _FlowCV(
         return tags
 
 
-@described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
+@described(SEARCH, IMPORTANCE, INPUTS, FORGOTTEN, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
@@ -339,7 +353,7 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
         return Judgement(self._coding, rows).score(self._readings(X))
 
 
-@described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
+@described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, FORGOTTEN, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
 class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
