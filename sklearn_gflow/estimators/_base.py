@@ -24,7 +24,8 @@ from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._forgetting import Forgetting
-from sklearn_gflow.estimators._influence import OfRows, influence_attributes
+from sklearn_gflow.estimators._gradient import Differentiable
+from sklearn_gflow.estimators._influence import influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
@@ -62,10 +63,10 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    OfRows,
     Forgetting,
     OfStart,
     Bounded,
+    Differentiable,
     Continuing,
     FlowParameters,
     PathParameters,

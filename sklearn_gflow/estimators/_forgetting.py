@@ -20,14 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.dynamics import t_from_tau
 from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers
-from sklearn_gflow.estimators._conformal import Apart
-from sklearn_gflow.estimators._influence import truth_of
+from sklearn_gflow.estimators._influence import OfMembers, OfRows, truth_of
 from sklearn_gflow.estimators._inputs import FittedInputs
-from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._replay import Replay
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.geometry import Loss
 
@@ -40,13 +37,9 @@ _LEAST_ROWS = 2
 _NO_TIME = 1e-12
 
 
-class Forgetting:
+class Forgetting(OfRows):
     """What an estimator with one path can forget."""
 
-    _replay: Replay | None
-    _kept: KeptRows
-    _network: FittedNetwork
-    _coding: Any
     _inputs: FittedInputs
 
     def forget(self, rows: ArrayLike) -> Self:
@@ -98,8 +91,7 @@ class Forgetting:
 
     def _without(self, rows: ArrayLike) -> dict[str, Any] | None:
         """Fitted attributes without some rows; None where none is named."""
-        this: Any = self
-        replay = this._followed_again("forget")
+        replay = self._followed_again("forget")
         gone = mask_of(rows, len(self._kept.data.X))
         if not gone.any():
             return None
@@ -182,13 +174,10 @@ class Forgetting:
         )
 
 
-class ForgettingMembers:
+class ForgettingMembers(OfMembers):
     """The same of a search: of its members, one after the other."""
 
-    _apart: Apart
     _written: tuple[str, ...]
-    estimators_: list[Any]
-    ensemble_weights_: np.ndarray
 
     def forget(self, rows: ArrayLike) -> Self:
         """Leave some training rows out of all members, as if they had never been there.

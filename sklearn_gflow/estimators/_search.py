@@ -34,7 +34,7 @@ from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._forgetting import ForgettingMembers
-from sklearn_gflow.estimators._influence import OfMembers
+from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
@@ -79,8 +79,8 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers,
     ForgettingMembers,
+    DifferentiableOnAverage,
     FlowParameters,
     SearchParameters,
     RowsParameters,
