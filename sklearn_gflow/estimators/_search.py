@@ -24,7 +24,7 @@ from sklearn_gflow.estimators._attributes import (
     INPUTS,
     LABELS,
     SEARCH,
-)  # fmt: skip
+)
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
