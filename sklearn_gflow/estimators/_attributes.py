@@ -11,7 +11,6 @@ from typing import Final
 __all__ = [
     "CALIBRATION",
     "CLASSES",
-    "FORGOTTEN",
     "IMPORTANCE",
     "INPUTS",
     "KERNEL",
@@ -24,18 +23,6 @@ __all__ = [
 ]
 
 Group = dict[str, tuple[str, str]]
-
-FORGOTTEN: Final[Group] = {
-    "forgotten_": (
-        "dict",
-        """
-        After `forget`: "n_rows", how many training rows were forgotten; "distance", the estimated
-        distance |θ − θ'|/|θ − θ₀| to the θ' of a fit without them, which rounding makes;
-        "old_columns" and "old_table", whether encodings, or what `TableEncoder` learnt (medians in
-        gaps, levels, target means), are still those of all rows.
-        """,
-    ),
-}
 
 PATH: Final[Group] = {
     "history_": (
@@ -175,6 +162,15 @@ INPUTS: Final[Group] = {
     "feature_names_in_": (
         "ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
+    ),
+    "forgotten_": (
+        "dict",
+        """
+        After `forget`: "n_rows", how many training rows were forgotten; "distance", the estimated
+        distance |θ − θ'|/|θ − θ₀| to the θ' of a fit without them, which rounding makes;
+        "old_columns" and "old_table", whether encodings, or what `TableEncoder` learnt (medians in
+        gaps, levels, target means), are still those of all rows.
+        """,
     ),
 }
 

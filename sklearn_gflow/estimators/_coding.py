@@ -182,6 +182,12 @@ class CodedNumbers:
         """Derivatives of readings in f_θ − f_θ₀, shape (n_samples, n_outputs)."""
         return self.target_scale * inverse_link_slope(self.loss, self.start + model)
 
+    @property
+    def unit_of_scores(self) -> np.ndarray:
+        """By what f_θ − f_θ₀ is multiplied before a link: that of y, or 1 of logarithms."""
+        log = self.loss.link == "log"
+        return np.ones_like(self.target_scale) if log else self.target_scale
+
     def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
         """Derivatives of predictions, from those of readings."""
         return self.shaped(gradients)

@@ -17,14 +17,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_gflow.contract import Estimator, described
-from sklearn_gflow.estimators._attributes import (
-    CALIBRATION,
-    FORGOTTEN,
-    IMPORTANCE,
-    INPUTS,
-    LABELS,
-    SEARCH,
-)
+from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
@@ -36,6 +29,7 @@ from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_f
 from sklearn_gflow.estimators._forgetting import ForgettingMembers
 from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
 from sklearn_gflow.estimators._judgement import Judgement
+from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -44,6 +38,7 @@ from sklearn_gflow.estimators._parameters import (
     NumberParameters,
     RowsParameters,
 )
+from sklearn_gflow.estimators._partitions import check_in_memory
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
@@ -142,6 +137,7 @@ class _FlowCV(
 
     def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
+        check_in_memory(X, f"{type(self).__name__}.fit")
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
@@ -285,9 +281,9 @@ class _FlowCV(
         return tags
 
 
-@described(SEARCH, IMPORTANCE, INPUTS, FORGOTTEN, extended=_HOW)
+@described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowCV):
+class AdaptedFlowRegressorCV(OverPartitions, Intervals, RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
 
     See Also
@@ -346,6 +342,7 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
             As `AdaptedFlowRegressor.score`: R², or D² of the loss that was trained on.
         """
         check_is_fitted(self)
+        X, y, sample_weight = self._surveyed(X, y, sample_weight)
         if self._coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)
@@ -353,9 +350,9 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
         return Judgement(self._coding, rows).score(self._readings(X))
 
 
-@described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, FORGOTTEN, extended=_HOW)
+@described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
+class AdaptedFlowClassifierCV(OverPartitions, LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
 
     See Also

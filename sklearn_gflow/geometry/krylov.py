@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -244,16 +245,21 @@ class Krylov:
     rank = condition = math.nan
 
     def __init__(self, tangent: TangentMap, probe: Tensor, ridge: float) -> None:
-        self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, norm(probe)
+        self.tangent, self.ridge, self.unit = tangent, ridge, norm(probe)
+        self.A = _Shifted(tangent, ridge)
         self.accuracy = max(_ACCURACY, _rounding(probe))
-        diagonal = tangent.gram_diagonal()
-        self.trace = float(diagonal.sum())
+        self.diagonal = tangent.gram_diagonal()
+        self.trace = float(self.diagonal.sum())
         if not math.isfinite(self.trace):
             raise FactorizationError("its diagonal holds numbers that are not finite")
-        self.preconditioner = PartialCholesky(tangent, diagonal, ridge)
         self.reached = self.accuracy
         self._solved: tuple[Tensor, Solution] | None = None
         self._space: Lanczos | None = None
+
+    @cached_property
+    def preconditioner(self) -> PartialCholesky:
+        """Made when a system is solved: the smooth part of f needs none."""
+        return PartialCholesky(self.tangent, self.diagonal, self.ridge)
 
     @property
     def name(self) -> str:
@@ -273,7 +279,7 @@ class Krylov:
             # would stay in memory after its step.
             self._space = Lanczos(self.A.image, b, tolerance=self.accuracy, largest=_LARGEST_SPACE)
         smooth = self._space.apply(f.smooth)
-        self._reach(self._space.change, self._space.tolerance)
+        self.reach(self._space.change, self._space.tolerance)
         return solved + smooth
 
     def project(self, b: Tensor) -> Tensor:
@@ -283,12 +289,10 @@ class Krylov:
 
     def _solution(self, b: Tensor, weight: float) -> Solution:
         """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
-        size = abs(weight) * norm(b)
-        if not math.isfinite(size):  # no accuracy can be asked relative to it
-            self._reach(math.nan)
+        accuracy, unit = self.accuracy_for(b, weight)
+        if not math.isfinite(unit):  # no accuracy can be asked relative to it
+            self.reach(math.nan)
             return _not_a_solution(b)
-        unit = max(self.unit, size)
-        accuracy = self.accuracy * unit / abs(weight)
         solution = self._start(b)
         for _ in range(_RESTARTS):  # since the r of the recurrence drifts away from b − Au
             if solution.orthogonal or norm(solution.residual) <= accuracy:
@@ -302,10 +306,16 @@ class Krylov:
         if self._solved is None or torch.equal(self._solved[0], b):
             self._solved = b, solution
         if not solution.orthogonal and unit:
-            self._reach(abs(weight) * norm(solution.residual) / unit)
+            self.reach(abs(weight) * norm(solution.residual) / unit)
         return solution
 
-    def _reach(self, error: float, allowed: float = 0.0) -> None:
+    def accuracy_for(self, b: Tensor, weight: float) -> tuple[float, float]:
+        """What A⁺b may leave of b where it is multiplied by the weight, and the unit of that."""
+        size = abs(weight) * norm(b)
+        unit = size if math.isnan(size) else max(self.unit, size)
+        return self.accuracy * unit / abs(weight), unit
+
+    def reach(self, error: float, allowed: float = 0.0) -> None:
         """Remember the largest error that is not allowed; NaN for good, which `max` would not."""
         if math.isnan(error):
             self.reached = math.nan
