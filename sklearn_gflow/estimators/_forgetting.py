@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers
 from sklearn_gflow.estimators._influence import OfMembers, OfRows, truth_of
 from sklearn_gflow.estimators._inputs import FittedInputs
+from sklearn_gflow.estimators._members import Members
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._replay import Replay
 from sklearn_gflow.estimators._rows import Rows
@@ -203,17 +204,19 @@ class ForgettingMembers(OfMembers):
         ValueError
             As for `AdaptedFlowRegressor.forget`, if a member cannot forget. The search stays as it
             was.
+        AttributeError
+            If there are no members, with ``refit=False``.
         """
-        check_is_fitted(self)
-        members = [copy.copy(member).forget(rows) for member in self.estimators_]
-        if members[0]._kept is self.estimators_[0]._kept:
+        former = Members.of(self).estimators
+        members = [copy.copy(member).forget(rows) for member in former]
+        if members[0]._kept is former[0]._kept:
             return self
         first = members[0]
         for member in members:  # they read and scale X once for all, as before
             kept = member._kept.sharing(first._kept.data).attributes()
             fitted = {name: vars(member)[name] for name in member._written}
             member._write({**fitted, **kept, "_inputs": member._inputs.sharing(first._inputs)})
-        gone = mask_of(rows, len(self.estimators_[0]._kept.data.X))
+        gone = mask_of(rows, len(former[0]._kept.data.X))
         importances = [member.feature_importances_ for member in members]
         fitted = {name: vars(self)[name] for name in self._written}
         changed = {

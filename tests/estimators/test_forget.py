@@ -172,6 +172,16 @@ def test_rows_held_out_keep_the_time_that_they_chose():
     assert np.isfinite(model.predict_interval(X_NEW)).all()
 
 
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(3)], ids=["none", "draws"])
+def test_the_start_is_that_of_the_fit_however_it_was_drawn(random_state):
+    model = regressor(random_state=random_state, encoding="periodic").fit(X, Y)
+    start, encoder = model.coefs_init_, model._inputs.encoder
+    model.forget(GONE)
+    np.testing.assert_array_equal(model.coefs_init_[0], start[0])
+    assert not model.forgotten_["old_columns"]
+    assert model._inputs.encoder.random_state == encoder.random_state
+
+
 class TestRows:
     def test_one_after_the_other_is_both_at_once(self):
         at_once = regressor().fit(X, Y).forget([3, 17, 20])
@@ -273,6 +283,11 @@ class TestSearches:
         truth = search._apart_of().truth[:, 0]
         assert not np.isin(Y[GONE], truth).any()
         assert np.isfinite(search.predict_interval(X_NEW)).all()
+
+    def test_without_members_there_is_nothing_to_forget(self):
+        search = small(AdaptedFlowRegressorCV, refit=False, **SEARCH).fit(X, Y)
+        with pytest.raises(AttributeError, match="refit=False"):
+            search.forget([1])
 
     def test_a_member_that_cannot_leaves_all_as_they_were(self):
         search = small(AdaptedFlowRegressorCV, **SEARCH).fit(X, Y)
