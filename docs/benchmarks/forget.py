@@ -9,11 +9,12 @@ in fits.
 
 *Forgetting*: rows chosen at random are forgotten, and the distance of the predictions for test
 rows to those of `fit` without these rows is told in units of the way from the fit that has them.
-"closed form" is that of `diagnostics.LeftOutAlong` for the group, and "parameters" the network
-whose θ is moved by the same: both are held against refits on the same columns and at the same
-times, and know nothing of the features that these learn. "effect, of seeds" is the way to the
-refit, of the distance to a fit from another start. "time" is that of `forget` in refits. Those of
-classifiers are outputs.
+"closed form" is that of `diagnostics.LeftOutAlong` for the group, "parameters" the network whose θ
+is moved by the same, and "chord" that network brought to the outputs of the closed form on the rows
+that remain, by chords with the Gram there: all three are held against refits on the same columns
+and at the same times, and know nothing of the features that these learn. "effect, of seeds" is the
+way to the refit, of the distance to a fit from another start. Times are in refits. Predictions of
+classifiers are their outputs.
 
 *Wrong labels*: a tenth of the labels are wrong, and as many rows are forgotten: those whose label
 the outputs without them speak against most, by `explain`. "found" is the share of wrong ones among
@@ -45,7 +46,9 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.diagnostics import LeftOutAlong
 from sklearn_gflow.diagnostics.influence import _Without
-from sklearn_gflow.geometry import OutputMap
+from sklearn_gflow.dynamics.step import chord
+from sklearn_gflow.estimators._rows import TableRows
+from sklearn_gflow.geometry import OutputMap, factorize
 
 OUT = Path(__file__).with_suffix(".md")
 TEST_ROWS, LOOKED_AT = 500, 50
@@ -132,24 +135,52 @@ def deletions(table: Table, directory: Path | None) -> dict[str, Any]:
     return line
 
 
-def by_closed_form(model: Any, X_test: Any, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs at test rows without a group: in function space, and of the θ that the same moves."""
+def by_closed_form(model: Any, X_test: Any, group: np.ndarray) -> np.ndarray:
+    """What a group does at test rows, in function space."""
+    network, kept = model._network, model._kept.data
+    samples = OutputMap(network.family(), torch.as_tensor(np.asarray(X_test), dtype=torch.float64))
+    along = LeftOutAlong(groups=torch.as_tensor(group)[None])
+    along.follow(model._replay._steps(network, kept), [samples])
+    effect: np.ndarray = along.effects()[..., 0].numpy()
+    return getattr(model, "target_scale_", 1.0) * effect
+
+
+def by_parameters(model: Any, X_test: Any, group: np.ndarray) -> list[np.ndarray]:
+    """The same by the θ that the closed form moves, as it is and after chords."""
     network, kept, groups = model._network, model._kept.data, torch.as_tensor(group)[None]
-    steps, family = list(model._replay._steps(network, kept)), network.family()
-    X_test = torch.as_tensor(np.asarray(X_test), dtype=torch.float64)
-    along = LeftOutAlong(groups=groups).follow(steps, [OutputMap(family, X_test)])
-    before = torch.as_tensor(network.theta)
-    theta = torch.as_tensor(network.reference)
-    residuals = LeftOutAlong(groups=groups)._at_start(steps[0], ())
-    for step in steps:
+    family, X_test = network.family(), torch.as_tensor(np.asarray(X_test), dtype=torch.float64)
+    before, theta = torch.as_tensor(network.theta), torch.as_tensor(network.reference)
+    residuals = None
+    for step in model._replay._steps(network, kept):
+        if residuals is None:
+            residuals = LeftOutAlong(groups=groups)._at_start(step, ())
         without = _Without(step, groups, residuals)
         theta, residuals = theta + step.point.tangent.pull(without.dual[:, 0]), without.residuals()
-    effect = along.effects()[..., 0].numpy()
-    moved = (family.outputs(before, X_test) - family.outputs(theta, X_test)).numpy()
     stay = np.setdiff1d(np.arange(len(kept.targets)), group)
     shift = kept.start - kept.targets[stay].mean(axis=0)
-    unit = getattr(model, "target_scale_", 1.0)
-    return unit * effect, unit * (moved + shift)
+    left = residuals.view(len(kept.targets), -1)[stay]
+    target = torch.as_tensor(kept.targets[stay] + shift) - left
+    nearer = with_chords(model, kept.take(stay), theta, target.reshape(-1), step.frozen.ridge)
+    effects = []
+    for other in (theta, nearer):
+        moved = family.outputs(before, X_test) - family.outputs(other, X_test)
+        effects.append(getattr(model, "target_scale_", 1.0) * (moved.numpy() + shift))
+    return effects
+
+
+def with_chords(
+    model: Any, remaining: Any, theta: torch.Tensor, target: torch.Tensor, ridge: float
+) -> torch.Tensor:
+    """θ brought to given outputs on the rows that remain."""
+    network, reference = model._network, torch.as_tensor(model._network.reference)
+    rows = TableRows(network.family(), remaining, reference, "float64", model._replay.loss)
+    output_map, _ = rows.block(slice(None))
+    tangent = output_map.linearize(theta)
+    missed = target - tangent.outputs
+    factor = factorize(tangent, missed, solver="cholesky", ridge=ridge)
+    for _ in range(3):
+        theta, _, _ = chord(output_map, factor, theta, target, float(missed.norm()))
+    return theta
 
 
 def forgetting(table: Table, directory: Path | None, rows: int, draws: int) -> Iterator[dict]:
@@ -173,18 +204,21 @@ def forgetting(table: Table, directory: Path | None, rows: int, draws: int) -> I
             equal = outputs(alike, columns_test) - outputs(
                 make(columns[stay], y[stay]), columns_test
             )
+            moving, moved = timed(by_parameters, alike, columns_test, gone)
             lengths = [
                 np.linalg.norm(found - equal) / np.linalg.norm(equal)
-                for found in by_closed_form(alike, columns_test, gone)
+                for found in (by_closed_form(alike, columns_test, gone), *moved)
             ]
             yield {
                 "table": table.name,
                 "forgotten": size,
                 "closed form": lengths[0],
                 "parameters": lengths[1],
+                "chord": lengths[2],
                 "forget": np.linalg.norm(outputs(forgotten, X_test) - after) / way,
                 "effect, of seeds": way / seeds,
-                "time": price / fit,
+                "chord, time": moving / fit,
+                "forget, time": price / fit,
             }
 
 

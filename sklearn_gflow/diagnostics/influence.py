@@ -257,19 +257,18 @@ class _Without:
 
 def _left_out(resolvents: Tensor, blocks: Tensor, coordinates: Tensor) -> Tensor:
     """L of every pole and group, shape (n_p, n_groups, size of a block)."""
-    size = blocks.shape[1]
-    rows = [blocks[:, q] * coordinates.mT for q in range(size)]
+    rows = [part * coordinates.mT for part in blocks.unbind(1)]
     found = torch.stack([_times(resolvents, row.mT) for row in rows], dim=-1)
-    diagonal = torch.stack(
-        [
-            torch.stack(
-                [_times(resolvents, (blocks[:, q] * other).mT) for other in blocks.unbind(1)], -1
-            )
-            for q in range(size)
-        ],
-        dim=-2,
-    )
-    return torch.linalg.solve_ex(diagonal, found[..., None])[0][..., 0]
+    return torch.linalg.solve_ex(_diagonal(resolvents, blocks), found[..., None])[0][..., 0]
+
+
+def _diagonal(resolvents: Tensor, blocks: Tensor) -> Tensor:
+    """(G + p)⁻¹ of every pole and group, (n_p, n_groups, size, size)."""
+    parts = blocks.unbind(1)
+    if len(parts) <= len(blocks):  # many small groups: all of them at once, entry by entry
+        entries = [[_times(resolvents, (a * b).mT) for b in parts] for a in parts]
+        return torch.stack([torch.stack(row, dim=-1) for row in entries], dim=-2)
+    return torch.stack([_times(block * resolvents[:, None], block.mT) for block in blocks], dim=1)
 
 
 def _times(z: Tensor, real: Tensor) -> Tensor:
