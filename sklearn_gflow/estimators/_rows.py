@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from mmap import mmap
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "TrainingData",
     "TransformedRows",
     "as_tensor",
+    "by_rows",
     "check_map",
     "chunks_for",
     "few",
@@ -106,11 +108,19 @@ class TransformedRows:
         Makes columns of the network of some rows.
     n_columns : int
         How many.
+    dtype : dtype, optional
+        Of these; by default that of X.
     """
 
-    def __init__(self, X: Any, transform: Callable[[Any], np.ndarray], n_columns: int) -> None:
+    def __init__(
+        self,
+        X: Any,
+        transform: Callable[[Any], np.ndarray],
+        n_columns: int,
+        dtype: np.dtype[Any] | None = None,
+    ) -> None:
         self.X, self.transform = X, transform
-        self.shape, self.dtype = (len(X), n_columns), X.dtype
+        self.shape, self.dtype = (len(X), n_columns), X.dtype if dtype is None else dtype
 
     @property
     def size(self) -> int:
@@ -317,6 +327,18 @@ def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
     """Runs of rows, as many as are evaluated at once."""
     for start in range(0, n_samples, size):
         yield slice(start, start + size)
+
+
+def by_rows(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A function of each row, of some at a time: what it needs on its way stays small."""
+    if len(values) <= _CHUNK:
+        return function(values)
+    first = function(values[:_CHUNK])
+    found = np.empty((len(values), *first.shape[1:]), first.dtype)
+    found[:_CHUNK] = first
+    for rows in islice(row_chunks(len(values)), 1, None):
+        found[rows] = function(values[rows])
+    return found
 
 
 def few(n_samples: int, size: int) -> np.ndarray:
