@@ -36,6 +36,7 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
@@ -245,7 +246,7 @@ class BaseAdaptedFlow(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
             loss=problem.loss, any_precision=family.any_precision,
             row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
-            chunk=problem.chunk,
+            chunk=problem.chunk, streamed=in_partitions(data.X) is not None,
         )  # fmt: skip
         before = self._network if self._continues(chunk=problem.chunk) else None
         if before is None:

@@ -23,7 +23,8 @@ from sklearn_gflow.estimators._losses import (
     inverse_link_slope,
     mean_and_deviation,
 )
-from sklearn_gflow.estimators._rows import Rows, TrainingData, by_rows
+from sklearn_gflow.estimators._reading import by_rows
+from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
 
 __all__ = ["CodedClasses", "CodedLabels", "CodedNumbers", "columns"]
@@ -181,6 +182,12 @@ class CodedNumbers:
     def slopes(self, model: np.ndarray) -> np.ndarray:
         """Derivatives of readings in f_θ − f_θ₀, shape (n_samples, n_outputs)."""
         return self.target_scale * inverse_link_slope(self.loss, self.start + model)
+
+    @property
+    def unit_of_scores(self) -> np.ndarray:
+        """By what f_θ − f_θ₀ is multiplied before a link: that of y, or 1 of logarithms."""
+        log = self.loss.link == "log"
+        return np.ones_like(self.target_scale) if log else self.target_scale
 
     def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
         """Derivatives of predictions, from those of readings."""

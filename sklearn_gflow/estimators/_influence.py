@@ -96,7 +96,7 @@ class OfRows:
             columns = self._inputs.read(self, X)
             found = replay.contributions(self._network, self._kept.data, columns)
         if isinstance(self._coding, CodedNumbers):
-            found = found * self._coding.target_scale[:, None]
+            found = found * self._coding.unit_of_scores[:, None]
         return found[:, 0] if found.shape[1] == 1 else np.moveaxis(found, 1, 2)
 
     def _followed_again(self, what: str) -> Replay:

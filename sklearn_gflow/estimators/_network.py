@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from sklearn_gflow.estimators._importance import gradients_in_columns
-from sklearn_gflow.estimators._rows import as_tensor, chunks_for, few, read
+from sklearn_gflow.estimators._reading import read
+from sklearn_gflow.estimators._rows import as_tensor, chunks_for, few
 from sklearn_gflow.estimators._sparse import SparseRows, dense
 from sklearn_gflow.estimators._tensors import (
     check_device,

@@ -12,7 +12,8 @@ from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._progress import UNTOLD, Task
-from sklearn_gflow.estimators._rows import TrainingData, read
+from sklearn_gflow.estimators._reading import read
+from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss

@@ -16,7 +16,8 @@ from sklearn_gflow.diagnostics import LeftOutAlong, contributions
 from sklearn_gflow.dynamics import DualStep, FlowOptions, dual_steps
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
-from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor, read, row_chunks
+from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 

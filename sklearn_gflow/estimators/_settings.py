@@ -26,7 +26,7 @@ from sklearn_gflow.dynamics import (
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
-from sklearn_gflow.estimators._validation import check_alpha, check_schedule
+from sklearn_gflow.estimators._validation import check_alpha, check_schedule, check_streamed
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
@@ -71,6 +71,8 @@ class Settings:
         See `Family`.
     chunk : bool
         Whether the rows are part of something larger, as those of ``partial_fit``.
+    streamed : bool
+        Whether they lie in partitions, and are never all in memory.
     device : torch.device
         Where tensors live.
     seed : int
@@ -99,6 +101,7 @@ class Settings:
     any_precision: bool
     row_numbers: int
     chunk: bool
+    streamed: bool
     device: torch.device
     seed: int
     alpha: float
@@ -122,6 +125,7 @@ class Settings:
         any_precision: bool = True,
         row_numbers: int = 0,
         chunk: bool = False,
+        streamed: bool = False,
     ) -> Settings:
         """Resolve the parameters for a table.
 
@@ -133,6 +137,8 @@ class Settings:
             If a Gram that training asks for does not fit.
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
+        if streamed:
+            check_streamed(given)
         room = _room_for_steps(given, shape, device)
         automatic = isinstance(given["t_end"], str)
         t_end = _T_END if automatic else float(given["t_end"])
@@ -142,8 +148,9 @@ class Settings:
             _VECTORS * shape.n_params + row_numbers * shape.n_samples
         )
         rows = _rows_of_a_block(
-            given, shape, dampings, replace(room, available=room.available - beside), chunk=chunk
-        )
+            given, shape, dampings, replace(room, available=room.available - beside),
+            chunk=chunk, streamed=streamed,
+        )  # fmt: skip
         in_blocks = rows is not None
         open_ended = (
             automatic and in_blocks and not chunk and times is None
@@ -158,6 +165,7 @@ class Settings:
             any_precision=any_precision,
             row_numbers=row_numbers,
             chunk=chunk,
+            streamed=streamed,
             device=device,
             seed=seed,
             alpha=alpha,
@@ -185,7 +193,7 @@ class Settings:
         return self.of(
             given, self.shape, self.seed,
             loss=self.loss, any_precision=self.any_precision, row_numbers=self.row_numbers,
-            chunk=self.chunk,
+            chunk=self.chunk, streamed=self.streamed,
         )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
@@ -369,13 +377,15 @@ def _rows_of_a_block(
     room: Room,
     *,
     chunk: bool,
+    streamed: bool,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
     "auto" takes the full batch while the matrix that is factorised and the one that it is made
     of have at most ``FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
     parameters. A back end without such a matrix takes it while its vectors fit. A chunk is part
-    of something larger, and "auto" cuts it whatever its size.
+    of something larger, and "auto" cuts it whatever its size. Rows in partitions are taken at once
+    where there are at most ``FULL_BATCH_SIZE`` outputs.
 
     Raises
     ------
@@ -401,7 +411,8 @@ def _rows_of_a_block(
     small = solver.entries(shape) <= FULL_BATCH_SIZE**2
     if solver.matrix_free:
         small = solver.working_bytes(shape, ITEMSIZES[given["dtype"]]) <= room.available
-    return None if small and not chunk else _BLOCK_ROWS
+    few = shape.size <= FULL_BATCH_SIZE
+    return None if (few if streamed else small) and not chunk else _BLOCK_ROWS
 
 
 def _check_ridge(

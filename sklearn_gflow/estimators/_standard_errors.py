@@ -17,7 +17,8 @@ from sklearn_gflow.diagnostics import TangentPosterior
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
-from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks, subsample
+from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._rows import TrainingData, subsample
 from sklearn_gflow.estimators._settings import FULL_BATCH_SIZE
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
 from sklearn_gflow.estimators._inputs import FLOATS, FittedInputs, as_table, is_frame
-from sklearn_gflow.estimators._rows import TransformedRows, row_chunks
+from sklearn_gflow.estimators._partitions import PartitionedRows, are_partitions
+from sklearn_gflow.estimators._reading import TransformedRows, row_chunks
 from sklearn_gflow.estimators._validation import validate_data
 
 __all__ = ["streamed"]
@@ -59,7 +60,9 @@ def streamed(inputs: FittedInputs, estimator: BaseEstimator, X: Any) -> Any:
 
 
 def _rows_of(inputs: FittedInputs, estimator: BaseEstimator, X: Any) -> Any:
-    """The rows of a frame, or of an array of numbers with two axes; None of anything else."""
+    """The rows of a frame, or of an array of numbers with two axes; None where others read them."""
+    if isinstance(X, PartitionedRows) or are_partitions(X):
+        return None
     if is_frame(X):
         return _FrameRows(as_table(estimator, X, reset=False))
     plain = type(X) in (np.ndarray, np.memmap) and X.ndim == 2 and X.dtype.kind in "fiub"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -26,7 +26,8 @@ __all__ = ["Workers"]
 
 T = TypeVar("T")
 
-# So many times in a row workers may be lost without a result in between.
+# So many times in a row workers may be lost without a result in between. Dask runs tasks of a lost
+# worker again by itself, but cancels those whose table was there.
 _LOSSES = 2
 
 
@@ -83,7 +84,7 @@ class Workers:
                     lost = 0
                     for message, category in told:
                         warn(message, category)
-            except BrokenExecutor as error:
+            except (BrokenExecutor, CancelledError) as error:
                 lost += 1
                 if lost > _LOSSES:
                     raise RuntimeError(
