@@ -103,10 +103,8 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
     F, made = diagonal.new_empty((len(diagonal), rank)), 0
     generator = torch.Generator().manual_seed(0)
     while made < rank and bool(diagonal.max() > exhausted):
-        weights = diagonal.view(-1, Q).sum(1).cpu()
-        samples = torch.multinomial(
-            weights, min(a_round, int((weights > 0).sum())), generator=generator
-        ).to(diagonal.device)
+        offset = float(torch.rand((), generator=generator, dtype=torch.float64))
+        samples = _drawn(diagonal.view(-1, Q).sum(1), a_round, offset)
         outputs = (samples[:, None] * Q + torch.arange(Q, device=samples.device)).reshape(-1)
         rest = tangent.columns(samples)
         rest -= F[:, :made] @ F[outputs, :made].mT
@@ -118,6 +116,18 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
         diagonal[outputs] = 0
         made = new.stop
     return F[:, :made]
+
+
+def _drawn(weights: Tensor, count: int, offset: float) -> Tensor:
+    """Samples with probabilities in proportion to weights: systematic sampling, on their device.
+
+    One random number places a comb of equal distances on the sums of the weights. A sample may
+    come twice where it has more than its share; the second counts no more than other columns that
+    depend on those at hand.
+    """
+    ends = weights.cumsum(0)
+    comb = (torch.arange(count, dtype=ends.dtype, device=ends.device) + offset) * (ends[-1] / count)
+    return torch.searchsorted(ends, comb, right=True).clamp_max(len(weights) - 1)
 
 
 def _times(F: Tensor, M: Tensor) -> Tensor:
@@ -208,15 +218,17 @@ class _Shifted(NamedTuple):
 
     def product(self, v: Tensor) -> tuple[Tensor, float]:
         """(Av, vᵀAv), the latter by |Dᵀv|²."""
-        pulled = self.tangent.pull(v)
-        image = self.tangent.push(pulled)
-        if self.ridge:
-            image = image + self.ridge * v
+        image, pulled = self._image(v)
         return image, float(pulled @ pulled) + self.ridge * float(v @ v)
 
     def image(self, v: Tensor) -> Tensor:
         """Av."""
-        return self.product(v)[0]
+        return self._image(v)[0]
+
+    def _image(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        pulled = self.tangent.pull(v)
+        image = self.tangent.push(pulled)
+        return image + self.ridge * v if self.ridge else image, pulled
 
 
 class Krylov:
