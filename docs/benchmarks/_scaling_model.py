@@ -38,12 +38,12 @@ class Fit:
     n_outputs: int
     itemsize: int = 4
 
-    def block_step(self) -> Iterator[Message]:
-        """Loss, ridge, and two directions with their products."""
+    def block_step(self, directions: int = 2) -> Iterator[Message]:
+        """Loss, ridge, and one or two directions with their products."""
         for _ in range(2):
             yield Message("sum", 1, _SCALAR)
-        yield Message("sum", self.n_params + 2, self.itemsize)
-        yield Message("sum", self.n_params + 3, self.itemsize)
+        for k in range(directions):
+            yield Message("sum", self.n_params + 2 + k, self.itemsize)
 
     def evaluation(self) -> Iterator[Message]:
         """Loss and least loss of all rows after an epoch, and the length of the residual."""
@@ -52,10 +52,10 @@ class Fit:
             yield Message("sum", 1, _SCALAR)
             yield Message("sum", 1, self.itemsize)
 
-    def epoch(self, batch: int) -> Iterator[Message]:
+    def epoch(self, batch: int, directions: int = 2) -> Iterator[Message]:
         """All of one epoch over blocks."""
         for _ in range(-(-self.rows // batch)):
-            yield from self.block_step()
+            yield from self.block_step(directions)
         yield from self.evaluation()
 
     def gram(self, ranks: int) -> Iterator[Message]:
