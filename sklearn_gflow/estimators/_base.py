@@ -48,6 +48,7 @@ from sklearn_gflow.estimators._stopping import (
     stopped_by_leave_one_out,
     stopped_by_rows_apart,
 )
+from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -429,7 +430,7 @@ class BaseAdaptedFlow(
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         with undisturbed():
-            return self._network.model(self._inputs.read(self, X))
+            return self._network.model(streamed(self._inputs, self, X))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""
