@@ -137,6 +137,10 @@ class TangentFactor(ABC):
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""
 
+    def push_dual(self, u: Tensor, v: Tensor) -> Tensor:
+        """D·v for v = Dᵀu, which may cost less with u at hand."""
+        return self.push(v)
+
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""
         displacement = self.lift(f, r)

@@ -60,6 +60,9 @@ class _RowSide(_Side):
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)
 
+    def push_dual(self, u: Tensor, v: Tensor) -> Tensor:
+        return self.factor.times(u)
+
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """With G at hand DDᵀz costs a product, where a pass over the network costs several."""
         z = self.factor.apply(f, r)
