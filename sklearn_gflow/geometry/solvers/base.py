@@ -120,6 +120,11 @@ class TangentFactor(ABC):
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         """f(DDᵀ) r on the range of D; of a vector, shape (Q·N,), or of columns."""
 
+    @property
+    def eigenvectors(self) -> tuple[Tensor, Tensor] | None:
+        """All λ, ascending, and V of G = VΛVᵀ, where the factor has them."""
+        return None
+
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         """Σ Dᵀ f(DDᵀ) r over pairs (f, r)."""
         return total(self.lift(f, r) for f, r in terms)
