@@ -102,7 +102,7 @@ TABLES: dict[str, tuple[Callable[[], tuple[np.ndarray, np.ndarray]], Any, int]] 
 # -- what is measured --------------------------------------------------------------------------
 
 
-def weak(rows: int, width: int, epochs: int) -> dict[str, float]:
+def weak(rows: int, width: int, epochs: int, batch: int) -> dict[str, float]:
     """Seconds of a step on so many rows a rank, and the messages of its epochs."""
     X, y = waves(rows, seed=dist.get_rank())
     times: list[float] = []
@@ -121,10 +121,10 @@ def weak(rows: int, width: int, epochs: int) -> dict[str, float]:
 
     block_loop._BlockLoop._step = timed  # type: ignore[method-assign]
     fit = AdaptedFlowRegressor(
-        (width, width), batch_size=256, schedule=epochs, distributed="auto", random_state=0
+        (width, width), batch_size=batch, schedule=epochs, distributed="auto", random_state=0
     )
     fit.fit(X, y)
-    n_blocks = -(-rows // 256)
+    n_blocks = -(-rows // batch)
     seconds = np.diff(times[n_blocks : n_blocks * epochs])  # the first epoch warms up
     sent = list(SENT)
     return {
@@ -208,20 +208,20 @@ def accuracy(name: str, seed: int) -> float:
 # -- tables of the report ----------------------------------------------------------------------
 
 
-def report_weak(ranks: list[int], rows: int, width: int, repeats: int) -> None:
+def report_weak(ranks: list[int], rows: int, width: int, repeats: int, batch: int) -> None:
     """Weak scaling of blocks, and bytes of a step against the model."""
-    print(f"\nWeak scaling of blocks: {rows} rows a rank, two layers of {width}\n")
+    print(f"\nWeak scaling: {rows} rows a rank in blocks of {batch}, two layers of {width}\n")
     print("| ranks | ms a step | of a processor | efficiency | messages | kB sent | by the model |")
     print("|---|---|---|---|---|---|---|")
     base = 0.0
     for size in ranks:
-        runs = [on_ranks(size, weak, rows, width, 6) for _ in range(repeats)]
+        runs = [on_ranks(size, weak, rows, width, 4, batch) for _ in range(repeats)]
         best = min(runs, key=lambda run: run["epoch"])
         step = best["epoch"] / best["n_blocks"]
         base = base or step
         fit = model.Fit(rows, 8, int(best["n_params"]), 1)
         # The sum of two steps has a gain of a half at the least, which is enough.
-        messages = [*fit.epoch(256, min(size - 1, 2))] if size > 1 else []
+        messages = [*fit.epoch(batch, min(size - 1, 2))] if size > 1 else []
         told = sum(m.sent(size) for m in messages) / best["n_blocks"]
         off = f"{told / 1e3:.2f}" + (f" ({best['sent'] / told - 1:+.1%})" if told else "")
         print(
@@ -301,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--width", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=4)
@@ -308,7 +309,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.4e-3, help="of a step with one rank")
     given = parser.parse_args()
     if "weak" in given.parts:
-        report_weak(given.ranks, given.rows, given.width, given.repeats)
+        report_weak(given.ranks, given.rows, given.width, given.repeats, given.batch)
     if "bytes" in given.parts:
         report_bytes(given.ranks, 1600)
     if "sums" in given.parts:
