@@ -221,3 +221,24 @@ def observed_order(step_sizes, errors):
     """Slope of log error over log step, by least squares."""
     slope, _ = np.polyfit([math.log(h) for h in step_sizes], [math.log(e) for e in errors], 1)
     return slope
+
+
+# -- partial derivatives ----------------------------------------------------------------------
+
+
+def input_derivatives(coefs, intercepts, x):
+    """∂f/∂x of a tanh network at one row, (n_outputs, n_features), layer by layer."""
+    J, a = np.eye(len(x)), np.asarray(x, dtype=np.float64)
+    for W, b in zip(coefs[:-1], intercepts[:-1], strict=True):
+        a = np.tanh(a @ W + b)
+        J = np.diag(1 - a**2) @ W.T @ J
+    return coefs[-1].T @ J
+
+
+def scaled_slopes(X, clip):
+    """Columns scaled by median and quartiles and bent to ±clip, and how steep that is."""
+    first, median, third = np.quantile(X, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
+    s = (third - first) / 1.3489795003921634
+    z = (X - median) / s
+    root = np.sqrt(1 + (z / clip) ** 2)
+    return z / root, 1 / (s * root**3)

@@ -65,6 +65,7 @@ class Sensitivity(Callback):
         self.distance = self.cost.distance(event.point.outputs)
         self.value = self.before_step = 0.0
         self.spread: float | None = None
+        self.direction: Tensor | None = None
         self.factor: weakref.ref[TangentFactor] | None = None
         return {"sensitivity": 0.0}
 
@@ -106,7 +107,9 @@ class Sensitivity(Callback):
             size = self.spread * lifted * norm(factor.apply(PSEUDOINVERSE, residual))
         else:
             size = math.sqrt(self.spread) * length
-        moved = norm(factor.lift(PSEUDOINVERSE, eps * size * _direction(residual)))
+        if self.direction is None:  # drawn on the CPU, and taken to the device of the flow once
+            self.direction = _direction(residual)
+        moved = norm(factor.lift(PSEUDOINVERSE, eps * size * self.direction))
         return smooth + moved / length
 
 

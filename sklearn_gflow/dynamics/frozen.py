@@ -188,7 +188,7 @@ class FrozenFlow:
     def spread(self, phi: Callable[[Tensor], Tensor], h: float, kappa: float, b: Tensor) -> Tensor:
         """h m(G) φ(hL) P b."""
         if self.alpha == 1 and not self.ridge:
-            return h * phi(b.new_tensor(h * kappa)) * self.factor.project(b)
+            return h * phi(b.new_full((), h * kappa)) * self.factor.project(b)
         pulled = (kappa - self.cost.unit) * self.ridge
 
         def f(shifted: Tensor) -> Tensor:  # f of λ + μ, since the factor adds the ridge

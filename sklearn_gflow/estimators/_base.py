@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._gradient import Differentiable
 from sklearn_gflow.estimators._influence import OfRows, influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
@@ -64,6 +65,7 @@ class BaseAdaptedFlow(
     OfRows,
     OfStart,
     Bounded,
+    Differentiable,
     Continuing,
     FlowParameters,
     PathParameters,

@@ -20,6 +20,7 @@ from sklearn_gflow.estimators._losses import (
     RightShare,
     check_domain,
     inverse_link,
+    inverse_link_slope,
     mean_and_deviation,
 )
 from sklearn_gflow.estimators._rows import Rows, TrainingData
@@ -177,6 +178,14 @@ class CodedNumbers:
         """Numbers in units of y, computed in float64, in the precision of predictions."""
         return values if self.wide else values.astype(model.dtype)
 
+    def slopes(self, model: np.ndarray) -> np.ndarray:
+        """Derivatives of readings in f_θ − f_θ₀, shape (n_samples, n_outputs)."""
+        return self.target_scale * inverse_link_slope(self.loss, self.start + model)
+
+    def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
+        """Derivatives of predictions, from those of readings."""
+        return self.shaped(gradients)
+
     @staticmethod
     def in_range(readings: np.ndarray) -> np.ndarray:
         """Readings that may leave the estimator.
@@ -287,10 +296,14 @@ class CodedClasses(ABC):
 
     def scores(self, model: np.ndarray) -> np.ndarray:
         """Scores that decide on labels, from f_θ − f_θ₀."""
-        scores: np.ndarray = self.loss.scores(
-            self.in_range(self.readings(model).astype(model.dtype))
-        )
+        readings = self.rounded(self.readings(model), model)
+        scores: np.ndarray = self.loss.scores(self.in_range(readings))
         return scores
+
+    @staticmethod
+    def rounded(values: np.ndarray, model: np.ndarray) -> np.ndarray:
+        """Numbers computed in float64 in the precision of the network."""
+        return values.astype(model.dtype)
 
     @staticmethod
     def in_range(readings: np.ndarray) -> np.ndarray:
@@ -321,6 +334,14 @@ class CodedClasses(ABC):
     def read_outputs(self, readings: np.ndarray) -> np.ndarray:
         """The same."""
         return readings
+
+    def slopes(self, model: np.ndarray) -> np.ndarray:
+        """Derivatives of readings in f_θ − f_θ₀."""
+        return np.ones_like(model)
+
+    def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
+        """Derivatives of scores, from those of outputs, (n_samples, n_outputs, n_features)."""
+        return gradients
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, from scores."""
@@ -375,6 +396,12 @@ class CodedLabels(CodedClasses):
         """The class of each row."""
         decided: np.ndarray = self.classes[self.loss.decided(scores)]
         return decided
+
+    def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
+        """Derivatives of scores: for two classes of their only one, an output or a difference."""
+        if len(self.classes) > 2:
+            return gradients
+        return gradients[:, 0] if gradients.shape[1] == 1 else gradients[:, 1] - gradients[:, 0]
 
     def by_class(self, readings: np.ndarray) -> np.ndarray:
         """A column for each class, also where one output stands for two."""

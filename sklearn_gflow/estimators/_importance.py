@@ -8,18 +8,37 @@ Its roots stretch the inputs of the flow that follows, as in recursive feature m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from sklearn_gflow.estimators._rows import TrainingData, as_tensor, row_chunks, subsample
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, read, row_chunks, subsample
 from sklearn_gflow.estimators._sparse import mean_and_variance
 from sklearn_gflow.estimators._tensors import generator_of, to_numpy
 from sklearn_gflow.geometry import Family
 
-__all__ = ["mean_squared_gradient", "stretch"]
+__all__ = ["gradients_in_columns", "mean_squared_gradient", "stretch"]
 
 # So many derivatives are computed at once.
 _ENTRIES = 2**25
+
+
+def gradients_in_columns(
+    family: Family, theta: Tensor, X: Any, dtype: str, reference: Tensor | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """∂f_q/∂xⱼ at rows of a network's columns, chunk by chunk: (n_rows, n_outputs, n_columns).
+
+    f is the network f_θ, or with a ``reference`` θ₀ the model f_θ − f_θ₀.
+    """
+    size = family.n_outputs * X.shape[1]
+    for chunk in row_chunks(len(X), max(1, _ENTRIES // size)):
+        rows = as_tensor(family, read(X, chunk), dtype, theta.device)
+        gradients = family.input_gradients(theta, rows)
+        if reference is not None:
+            gradients = gradients - family.input_gradients(reference, rows)
+        yield chunk, to_numpy(gradients)
 
 
 def mean_squared_gradient(
@@ -38,15 +57,11 @@ def mean_squared_gradient(
     """
     rows = np.sort(subsample(len(data.X), n_rows, generator_of(seed)))
     some = data.take(rows)
-    parts, shares, size = [], [], family.n_outputs * data.X.shape[1]
-    for chunk in row_chunks(len(rows), max(1, _ENTRIES // size)):
-        X = as_tensor(family, some.X[chunk], dtype, theta.device)
-        gradients = family.input_gradients(theta, X)
-        if reference is not None:
-            gradients = gradients - family.input_gradients(reference, X)
+    parts, shares = [], []
+    for chunk, gradients in gradients_in_columns(family, theta, some.X, dtype, reference):
         weights = None if some.weights is None else some.weights[chunk]
-        parts.append(np.average((to_numpy(gradients) ** 2).sum(axis=1), axis=0, weights=weights))
-        shares.append(len(X) if weights is None else weights.sum())
+        parts.append(np.average((gradients**2).sum(axis=1), axis=0, weights=weights))
+        shares.append(len(gradients) if weights is None else weights.sum())
     squares = parts[0] if len(parts) == 1 else np.average(parts, axis=0, weights=shares)
     return squares, mean_and_variance(some.X, some.weights)[1]
 

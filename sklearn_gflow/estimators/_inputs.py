@@ -233,14 +233,15 @@ class FittedInputs:
 
     def scaled(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
         """The same before it is encoded, which several networks may share; see `read`."""
+        return self._as_scaled(self.numbers(estimator, X))
+
+    def numbers(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
+        """The same before it is scaled: numbers without gaps, or sparse rows."""
         if issparse(X):
-            rows = validate_data(estimator, X, **_SPARSE, reset=False)
-            return self._as_scaled(SparseRows.of(rows))
+            return SparseRows.of(validate_data(estimator, X, **_SPARSE, reset=False))
         if self.table is not None:
-            checked = self.table.transform(_as_table(estimator, X, reset=False))
-        else:
-            checked = validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
-        return self._as_scaled(checked)
+            return self.table.transform(_as_table(estimator, X, reset=False))
+        return validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
 
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""
@@ -297,8 +298,15 @@ class FittedInputs:
         return X.transformed(transform) if isinstance(X, SparseRows) else transform(X)
 
     def _made_dense(self, X: SparseRows) -> np.ndarray:
-        numbers = X.toarray() if self.table is None else self.table.transform(X.toarray())
+        numbers = self.dense(X)
         return numbers if self.scaler is None else self.scaler.transform(numbers)
+
+    def dense(self, numbers: Any) -> np.ndarray:
+        """Numbers of a few rows as an array, also of sparse rows."""
+        if not isinstance(numbers, SparseRows):
+            return np.asarray(numbers)
+        array: np.ndarray = numbers.toarray()
+        return array if self.table is None else self.table.transform(array)
 
     def finished(self, X: Any) -> Any:
         """Scaled columns, encoded and stretched."""

@@ -31,6 +31,7 @@ __all__ = [
     "best_constant",
     "check_domain",
     "inverse_link",
+    "inverse_link_slope",
     "mean_and_deviation",
 ]
 
@@ -147,6 +148,11 @@ def check_domain(loss: Loss, name: str, y: np.ndarray) -> None:
 def inverse_link(loss: Loss, outputs: np.ndarray) -> np.ndarray:
     """Predictions from outputs, in the units of the targets."""
     return np.exp(outputs) if loss.link == "log" else outputs
+
+
+def inverse_link_slope(loss: Loss, outputs: np.ndarray) -> np.ndarray:
+    """Derivatives of these predictions in the outputs."""
+    return np.exp(outputs) if loss.link == "log" else np.ones_like(outputs)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_gflow.estimators._importance import gradients_in_columns
 from sklearn_gflow.estimators._rows import as_tensor, chunks_for, few, read
 from sklearn_gflow.estimators._sparse import SparseRows, dense
 from sklearn_gflow.estimators._tensors import (
@@ -321,6 +322,14 @@ class FittedNetwork:
         at_start = self._outputs(X, start, device)
         for solution in solutions:
             yield self._outputs(X, solution, device) - at_start
+
+    def input_gradients(self, X: Any) -> Iterator[tuple[slice, np.ndarray]]:
+        """∂(f_θ − f_θ₀)/∂x at the solution, chunk by chunk: (n_rows, n_outputs, n_features)."""
+        device = self.device
+        theta, reference = (
+            to_tensor(array, self.dtype, device) for array in (self.theta, self.reference)
+        )
+        return gradients_in_columns(self.family(device), theta, X, self.dtype, reference)
 
     def _outputs(self, X: np.ndarray, function: _Function, device: torch.device) -> np.ndarray:
         """What a function says of rows, chunk by chunk: X may be mapped from disk."""

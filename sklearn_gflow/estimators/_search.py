@@ -26,6 +26,7 @@ from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
 from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
@@ -71,7 +72,13 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers, FlowParameters, SearchParameters, RowsParameters, NetworkParameters, Estimator
+    OfMembers,
+    DifferentiableOnAverage,
+    FlowParameters,
+    SearchParameters,
+    RowsParameters,
+    NetworkParameters,
+    Estimator,
 ):
     """Search over networks, α and t: judge candidates, fit the best and those that join it."""
 

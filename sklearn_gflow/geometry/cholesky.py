@@ -146,8 +146,9 @@ def _extreme_eigenvalues(triangles: Triangles) -> tuple[float, float]:
     Both are NaN where A is so large or so small that a square leaves the range of its dtype: no
     bound holds then, and the rank has to be read off eigenvectors.
     """
-    L, tiny = triangles.L, torch.finfo(triangles.L.dtype).tiny
-    start = torch.cos(torch.arange(len(L), dtype=L.dtype, device=L.device))
+    like = triangles.original
+    tiny = torch.finfo(like.dtype).tiny
+    start = torch.cos(torch.arange(len(like), dtype=like.dtype, device=like.device))
     high = low = start / torch.linalg.vector_norm(start)
     for _ in range(_ESTIMATE_ITERATIONS):
         high = _unit(triangles.times(high), tiny)

@@ -67,27 +67,33 @@ def factor_symmetric(
     """
     # No entry of a Gram is larger than the largest on its diagonal, so that it is enough to look
     # there. Where other entries are not finite, no rung succeeds and the last one raises.
-    if not math.isfinite(float(A.trace())):
+    trace = float(A.trace())
+    if not math.isfinite(trace):
         raise FactorizationError("its diagonal holds numbers that are not finite")
     factor: Cholesky | None = None
     if not eigenvectors:
-        factor = _cholesky(A, threshold, ridge, once=once, tolerance=tolerance)
+        factor = _cholesky(A, trace, threshold, ridge, once=once, tolerance=tolerance)
         if factor is None and jitter_for is not None:
             factor = _shifted_cholesky(A, jitter_for, ridge)
     return Eigh(A, threshold, ridge) if factor is None else factor
 
 
 def _cholesky(
-    A: Tensor, threshold: float, ridge: float, *, once: bool, tolerance: float | None
+    A: Tensor,
+    trace: float,
+    threshold: float,
+    ridge: float,
+    *,
+    once: bool,
+    tolerance: float | None,
 ) -> Cholesky | None:
     """The factor at full rank; otherwise None, and A is what it was."""
-    trace = float(A.trace()) + ridge * len(A)
     pair = triangles(A, ridge)
     if pair is None:
         return None
     factor = Cholesky(pair, "cholesky", ridge, once=once, tolerance=tolerance)
     # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
-    if ridge > threshold**2 * trace:
+    if ridge > threshold**2 * (trace + ridge * len(A)):
         return factor
     smallest, largest = factor.extremes
     if smallest > threshold**2 * largest:  # which is false where the estimates are NaN

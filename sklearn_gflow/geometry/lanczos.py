@@ -89,19 +89,21 @@ class Lanczos:
                 break
             before = coefficients
             self._extend()
-        return self.V[: len(coefficients)].mT @ coefficients
+        return self.V[: len(coefficients)].mT @ coefficients.to(self.V.device)
 
     def _coefficients(self, f: Callable[[Tensor], Tensor], k: int) -> Tensor:
         """|b|·f(T)e₁ for the tridiagonal T of k dimensions: f(A)·b in the basis.
 
-        NaN where a product with A, b itself or f is not finite.
+        NaN where a product with A, b itself or f is not finite. T is so small that it stays on the
+        CPU, where its numbers are.
         """
+        dtype = self.b.dtype
         if k <= 0:
-            return self.b.new_empty(0)
+            return torch.empty(0, dtype=dtype)
         if not all(map(math.isfinite, self.diagonal + self.off_diagonal)):
-            return self.b.new_full((k,), math.nan)
-        T = torch.diag(self.b.new_tensor(self.diagonal[:k]))
-        off = self.b.new_tensor(self.off_diagonal[: k - 1])
+            return torch.full((k,), math.nan, dtype=dtype)
+        T = torch.diag(torch.tensor(self.diagonal[:k], dtype=dtype))
+        off = torch.tensor(self.off_diagonal[: k - 1], dtype=dtype)
         T += torch.diag(off, 1) + torch.diag(off, -1)
         ritz, S = small_eigh(T)
         # Rounding can leave a Ritz value of a tiny eigenvalue at or below zero.
@@ -109,24 +111,40 @@ class Lanczos:
         return self.size * (S @ (f(ritz.clamp_min(tiny)) * S[0]))
 
     def _extend(self) -> None:
-        """Some more steps; the basis ends where the space is invariant."""
-        for _ in range(_LANCZOS_CHECK):
-            k = len(self.diagonal)
+        """Some more dimensions; the basis ends where the space is invariant.
+
+        The numbers of T are read together, so that a device goes on without waiting for each.
+        """
+        first = len(self.diagonal)
+        last = min(first + _LANCZOS_CHECK, self.largest)
+        numbers = []
+        for k in range(first, last):
             w = self.product(self.V[k])
-            self.diagonal.append(float(w @ self.V[k]))
+            numbers.append(w @ self.V[k])
             basis = self.V[: k + 1]
             for _ in range(2):  # orthogonalising twice is enough (Kahan)
                 w = w - basis.mT @ (basis @ w)
-            beta = norm(w)
-            floor = len(w) * torch.finfo(w.dtype).eps * max(self.diagonal)
-            self.exhausted = beta <= floor or k + 1 == len(w)
-            if self.exhausted or k + 1 == self.largest:
-                return
-            self.off_diagonal.append(beta)
+            beta = torch.linalg.vector_norm(w)
+            numbers.append(beta)
+            if k + 1 == self.largest:
+                break
             if k + 1 == len(self.V):
                 more = min(len(self.V), self.largest - len(self.V))
                 self.V = torch.cat([self.V, torch.empty_like(self.V[:more])])
             self.V[k + 1] = w / beta
+        self._take_in(torch.stack(numbers).tolist())
+
+    def _take_in(self, numbers: list[float]) -> None:
+        """Diagonal and off-diagonal of T in turn, up to where the space is invariant."""
+        eps = torch.finfo(self.b.dtype).eps
+        for alpha, beta in zip(numbers[::2], numbers[1::2], strict=True):
+            self.diagonal.append(alpha)
+            k = len(self.diagonal)
+            floor = len(self.b) * eps * max(self.diagonal)
+            self.exhausted = beta <= floor or k == len(self.b)
+            if self.exhausted or k == self.largest:
+                return
+            self.off_diagonal.append(beta)
 
 
 def _change(before: Tensor, after: Tensor) -> float:

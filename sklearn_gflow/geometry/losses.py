@@ -62,7 +62,7 @@ class SquaredLoss(Loss):
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """1."""
-        return x.new_tensor(1.0)
+        return x.new_full((), 1.0)
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """y."""
@@ -100,7 +100,7 @@ class LogLoss(Loss):
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """½, which bounds the eigenvalues of diag(p) − ppᵀ."""
-        return x.new_tensor(0.5)
+        return x.new_full((), 0.5)
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """log y − mean(log y) + mean(x), row by row: the flow conserves the mean logit."""
@@ -133,7 +133,7 @@ class BinaryLogLoss(Loss):
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """¼, which bounds p(1 − p)."""
-        return x.new_tensor(0.25)
+        return x.new_full((), 0.25)
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """log y − log(1 − y), output by output."""
@@ -178,7 +178,7 @@ class Huber(Loss):
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """1, the curvature near y and a bound on that beyond δ, which is zero."""
-        return x.new_tensor(1.0)
+        return x.new_full((), 1.0)
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """y."""
@@ -222,7 +222,7 @@ class Quantile(Loss):
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""
         d = (x - y) / self.width - self._logit
-        q = torch.where(d > 0, d.new_tensor(1 - self.level), d.new_tensor(self.level))
+        q = torch.where(d > 0, d.new_full((), 1 - self.level), d.new_full((), self.level))
         d = -d.abs()
         log_share = torch.log1p(q * torch.expm1(d))
         return self.width * (q * _remainder(d) - _remainder(log_share)).sum(1)
@@ -233,7 +233,7 @@ class Quantile(Loss):
 
     def curvature(self, x: Tensor, y: Tensor) -> Tensor:
         """1/(4s), that at the kink and a bound on all others."""
-        return x.new_tensor(0.25 / self.width)
+        return x.new_full((), 0.25 / self.width)
 
     def minimizer(self, x: Tensor, y: Tensor, floor: float) -> Tensor:
         """y + s·log(q/(1−q))."""

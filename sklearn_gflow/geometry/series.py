@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.geometry.functions import GramFunction, smooth_tolerance
-from sklearn_gflow.geometry.triangles import Triangles, cholesky_solve
+from sklearn_gflow.geometry.triangles import Triangles
 
 __all__ = ["rational_series"]
 
@@ -55,12 +55,12 @@ def rational_series(
     weights = _weights(f, max(tolerance or 0.0, smooth_tolerance(b.dtype)))
     if max(map(abs, weights), default=0.0) > torch.finfo(b.dtype).max:
         return None
-    L = triangles.shifted(sigma) if weights else None
-    if L is None:
+    resolvent = triangles.resolvent(sigma) if weights else None
+    if resolvent is None:
         return None
 
     def times_y(v: Tensor) -> Tensor:  # (σ − A)(σ + A)⁻¹ = 2σ(σ + A)⁻¹ − 1
-        return cholesky_solve(L, v).mul_(2 * sigma).sub_(v)
+        return resolvent(v).mul_(2 * sigma).sub_(v)
 
     previous, current = b, times_y(b)
     total = weights[0] * previous + weights[1] * current

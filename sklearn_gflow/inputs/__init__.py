@@ -1,6 +1,6 @@
 """What the columns of a table become before a network sees them: transformers of scikit-learn."""
 
-from sklearn_gflow.inputs._columns import origins_of
+from sklearn_gflow.inputs._columns import origins_of, read_columns
 from sklearn_gflow.inputs._periodic import PeriodicEncoder
 from sklearn_gflow.inputs._piecewise import PiecewiseLinearEncoder
 from sklearn_gflow.inputs._scaler import SmoothRobustScaler
@@ -12,4 +12,5 @@ __all__ = [
     "SmoothRobustScaler",
     "TableEncoder",
     "origins_of",
+    "read_columns",
 ]

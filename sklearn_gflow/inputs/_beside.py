@@ -93,6 +93,10 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
     def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Components of the columns at some places, one column after the other, not scaled yet."""
 
+    @abstractmethod
+    def _slopes(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """Derivatives of these components in their columns."""
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the components of each column and their scale.
@@ -161,9 +165,7 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         """
         check_is_fitted(self)
         checked = read_numbers(self, X, reset=False)
-        counts = np.array([len(means) for means in self.component_means_])
-        # Behind each column its components come.
-        raw = np.cumsum(1 + counts) - counts - 1
+        raw, counts = self._layout()
         found = np.empty((len(checked), counts.sum() + len(counts)), checked.dtype)
         for start in range(0, len(checked), _CHUNK):
             rows = slice(start, start + _CHUNK)
@@ -172,6 +174,42 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
             beyond = int(np.argmin(np.isfinite(found).all(axis=0)))
             raise self._beyond(int(np.searchsorted(raw, beyond, side="right")) - 1)
         return found
+
+    def derivative(self, X: ArrayLike) -> np.ndarray:
+        """Derivative of each column that comes out in the one that it is made of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            In the order of ``transform``, in float32 where X is. At an edge of a bin it is the one
+            to the right, as everywhere where only one-sided derivatives exist.
+
+        Raises
+        ------
+        ValueError
+            If the data are out of range.
+        """
+        check_is_fitted(self)
+        checked = read_numbers(self, X, reset=False)
+        raw, counts = self._layout()
+        places = np.flatnonzero(self.encoded_)
+        found = np.empty((len(checked), counts.sum() + len(counts)), checked.dtype)
+        found[:, raw] = np.where(self.encoded_, _HALF, 1.0)
+        with np.errstate(all="ignore"):  # an angle beyond all numbers has no cosine to be told
+            slopes = self._slopes(places, checked[:, places].astype(np.float64))
+            components = np.repeat(self.component_scale_, counts) * slopes
+            found[:, np.delete(np.arange(found.shape[1]), raw)] = components
+        return found
+
+    def _layout(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each column stands, and how many components come behind it."""
+        counts = np.array([len(means) for means in self.component_means_])
+        return np.cumsum(1 + counts) - counts - 1, counts
 
     def _beside(self, X: np.ndarray, raw: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """All columns that rows become, those of X at the places ``raw``."""

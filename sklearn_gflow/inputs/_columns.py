@@ -84,6 +84,18 @@ class Column(NamedTuple):
         except OverflowError as error:
             raise ValueError(too_large(self.name)) from error
 
+    def has_numbers(self) -> np.ndarray:
+        """Which entries are numbers: neither missing, nor truth values, nor levels."""
+        if self.categorical or self.values.dtype.kind in "bUST":
+            return np.zeros(len(self.values), dtype=bool)
+        if self.values.dtype.kind in "fiu":
+            return ~np.isnan(self.values)
+        return np.array([
+            isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+            and not _is_missing(value)
+            for value in self.values.tolist()
+        ], dtype=bool)  # fmt: skip
+
     def levels(self) -> np.ndarray:
         """Python objects, and None for what is missing."""
         found = np.empty(len(self.values), dtype=object)

@@ -100,7 +100,16 @@ class PeriodicEncoder(FewValues, BesideRaw):
         return scales
 
     def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        return np.cos(self._angles(places, X)).reshape(len(X), -1)
+
+    def _slopes(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        speeds = 2 * np.pi * self.frequencies_[places] / self.scale_[places, None]
+        slopes: np.ndarray = -np.sin(self._angles(places, X)) * speeds
+        return slopes.reshape(len(X), -1)
+
+    def _angles(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """2πω(x − m)/σ + φ, shape (n_samples, n_places, n_components)."""
         deviations = (X - self.mean_[places]) / self.scale_[places]
         frequencies, phases = self.frequencies_[places], self.phases_[places]
-        angles = 2 * np.pi * frequencies * deviations[:, :, None] + phases
-        return np.cos(angles).reshape(len(X), -1)
+        angles: np.ndarray = 2 * np.pi * frequencies * deviations[:, :, None] + phases
+        return angles

@@ -78,10 +78,20 @@ class PiecewiseLinearEncoder(FewValues, BesideRaw):
         ]
 
     def _components(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        x, left, right = self._bins(places, X)
+        # Cut before dividing: far from a narrow bin the quotient would overflow.
+        ramps: np.ndarray = (np.clip(x, left, right) - left) / (right - left)
+        return ramps
+
+    def _slopes(self, places: np.ndarray, X: np.ndarray) -> np.ndarray:
+        x, left, right = self._bins(places, X)
+        # An edge belongs to the bin on its right: there the derivative is the one to the right.
+        return np.where((left <= x) & (x < right), 1 / (right - left), 0.0)
+
+    def _bins(self, places: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The number of each bin's column, (n_samples, n_bins), and the edges of the bin."""
         edges = [self.bin_edges_[j] for j in places]
         left = np.concatenate([one[:-1] for one in edges] or [np.empty(0)])
         right = np.concatenate([one[1:] for one in edges] or [np.empty(0)])
         x = np.repeat(X, np.array([len(one) - 1 for one in edges], dtype=int), axis=1)
-        # Cut before dividing: far from a narrow bin the quotient would overflow.
-        ramps: np.ndarray = (np.clip(x, left, right) - left) / (right - left)
-        return ramps
+        return x, left, right

@@ -139,6 +139,34 @@ class SmoothRobustScaler(
         self._check_range(rows, z, np.broadcast_to(np.arange(rows.shape[1]), rows.shape))
         return z
 
+    def derivative(self, X: ArrayLike) -> np.ndarray:
+        """Derivative of each column that comes out in the one that goes in.
+
+        It is (1 + (z/clip)²)^(−3/2)/s.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers, or NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In float32 where X is; NaN where X is.
+
+        Raises
+        ------
+        ValueError
+            If X is no table of numbers, or has not the columns of ``fit``.
+        """
+        check_is_fitted(self)
+        rows = read_numbers(self, X, reset=False, gaps=True)
+        z = self._scaled(rows)
+        with np.errstate(all="ignore"):  # far outside the derivative is zero
+            bent = np.ones_like(z) if self.clip is None else np.hypot(1, z / self.clip)
+            slopes = np.where(np.isnan(rows), np.nan, bent**-3.0 / self.scale_)
+        return slopes.astype(rows.dtype, copy=False)
+
     def _transform_sparse(self, X: Any) -> Any:
         """The same of a CSR matrix, whose zeros stay zeros."""
         if self.center_.any():

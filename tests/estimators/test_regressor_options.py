@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_gflow import AdaptedFlowRegressor
@@ -133,13 +132,6 @@ class TestOptions:
         model.fit(self.X, self.y)
         assert math.sqrt(model.loss_ / model.loss_curve_[0]) <= tol
         assert model.outcome_ == "the relative residual fell to tol"
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-    def test_cuda(self):
-        on_gpu = regressor(device="cuda", alpha=1.0).fit(self.X, self.y)
-        np.testing.assert_allclose(
-            on_gpu.predict(self.X), regressor(alpha=1.0).fit(self.X, self.y).predict(self.X)
-        )
 
 
 class TestContinued:

@@ -137,14 +137,6 @@ def test_single_precision(estimator):
     assert difference(estimator, *answers) < 2e-2
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("estimator", PLAIN)
-def test_another_device(estimator):
-    X, y = table(estimator)
-    answers = [asked(made(estimator, device=device).fit(X, y), X) for device in ("cpu", "cuda")]
-    assert difference(estimator, *answers) < 1e-8
-
-
 @pytest.mark.parametrize("estimator", PLAIN)
 def test_several_jobs_are_as_one(estimator):
     X, y = table(estimator)

@@ -61,7 +61,8 @@ class _SharedFactor(TangentFactor):
         columns, ridge = self._columns(z), self.factor.ridge * (z @ z)
         suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
         measured = lifted @ lifted + ridge
-        return lifted if measured == 0 else lifted * (suggested / measured)
+        # Where nothing was measured there is nothing to scale either.
+        return lifted * torch.where(measured == 0, measured, suggested / measured)
 
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)
