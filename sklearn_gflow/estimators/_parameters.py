@@ -374,12 +374,13 @@ class ClassParameters:
     """What labels have and numbers have not."""
 
     loss: str = parameter(
-        "squared_error",
-        [StrOptions(set(LABELS))],
-        _choice(LABELS),
+        "auto",
+        [StrOptions({"auto", *LABELS})],
+        _choice({"auto": None, **LABELS}),
         """
         C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x), of several labels a row the
-        sum of their cross-entropies.
+        sum of their cross-entropies. "auto" takes the cross-entropy of one label a row over blocks
+        without a given end, otherwise the squared error; a fit that goes on keeps its loss.
         """,
     )
     label_smoothing: float = parameter(

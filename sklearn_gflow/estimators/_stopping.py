@@ -43,8 +43,11 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 """``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
-# Of the rows a tenth is kept apart where these say when to stop, and at most so many.
-_APART, _MOST_APART = 0.1, 2000
+# Of the rows so many are kept apart where these say when to stop: a twentieth between the second
+# and the third number, and of few rows a tenth. Flows that lack a tenth of 5,000 rows until they
+# close scored lower (docs/benchmarks/blocks.md).
+_APART, _ENOUGH_APART, _MOST_APART = 0.05, 250, 2000
+_APART_OF_FEW = 0.1
 
 
 def judged_by(
@@ -64,12 +67,15 @@ def judged_by(
 def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
     """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows."""
     size = len(training.data.X)
-    n_apart = min(int(_APART * size), _MOST_APART)
     # One row of each label comes first in a subsample, so that the last ones lack none.
     order = subsample(size, size, training.settings.generator(), training.labels)
-    apart = np.sort(order[-n_apart:])
+    apart = np.sort(order[-_n_apart(size) :])
     judged = _judged(training, training.data.take(apart), judge)
     return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+
+
+def _n_apart(size: int) -> int:
+    return int(min(_APART_OF_FEW * size, max(_APART * size, _ENOUGH_APART), _MOST_APART))
 
 
 def _judged(
@@ -80,12 +86,13 @@ def _judged(
 ) -> Callable[[Point], tuple[float, float]]:
     """Score and loss of a point on rows."""
     settings, family, device = training.settings, training.family, training.start.device
-    X = as_tensor(family, held_out.X, settings.dtype, device)
-    theta = to_tensor(training.network.reference, settings.dtype, device)
+    dtype = settings.block_dtype if settings.in_blocks else settings.dtype
+    X = as_tensor(family, held_out.X, dtype, device)
+    theta = to_tensor(training.network.reference, dtype, device)
     reference, of_outputs = family.outputs(theta, X), judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
-        model = to_numpy(family.outputs(point.theta, X) - reference)
+        model = to_numpy(family.outputs(point.theta.to(X.dtype), X) - reference)
         own, loss = of_outputs(held_out.start + model)
         return own if score is None else score(model), loss
 

@@ -32,8 +32,8 @@ def small(estimator, **parameters):
 class TestBoth:
     def test_goes_on_where_there_is_something_to_gain(self, estimator):
         X, y = rows(estimator)
-        short = small(estimator, t_end=0.95).fit(X, y)
-        model = small(estimator, t_end="auto").fit(X, y)
+        short = small(estimator, loss="squared_error", t_end=0.95).fit(X, y)
+        model = small(estimator, loss="squared_error", t_end="auto").fit(X, y)
         assert short.n_iter_ == 6
         assert 6 < model.n_iter_ <= 41
         assert model.outcome_ in (GAINED, NO_GAIN)
