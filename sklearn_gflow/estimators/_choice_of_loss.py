@@ -2,7 +2,7 @@
 
 In the full batch that is the squared error, whose flow has a closed form. Over blocks without a
 given end it is the log-loss: where many rows decide on a border it classifies better, and its
-probabilities are better everywhere (docs/benchmarks/blocks.md).
+probabilities are better everywhere (docs/benchmarks/blocks_trials.md).
 """
 
 from __future__ import annotations

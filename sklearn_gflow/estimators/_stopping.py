@@ -45,7 +45,7 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 
 # Of the rows so many are kept apart where these say when to stop: a twentieth between the second
 # and the third number, and of few rows a tenth. Flows that lack a tenth of 5,000 rows until they
-# close scored lower (docs/benchmarks/blocks.md).
+# close scored lower (docs/benchmarks/blocks_trials.md).
 _APART, _ENOUGH_APART, _MOST_APART = 0.05, 250, 2000
 _APART_OF_FEW = 0.1
 

@@ -167,7 +167,7 @@ class Loss(ABC):
     domain: str = "real"
     # The default was chosen together with those of α and t_end.
     ridge: float = 1 / 3
-    # Chosen on validation parts of seven tables (docs/benchmarks/blocks.md).
+    # Chosen on validation parts of seven tables (docs/benchmarks/blocks_trials.md).
     block_ridge: float = 0.03
 
     @property
