@@ -119,7 +119,7 @@ def classes(results: dict[str, dict[str, list[Fit]]]) -> list[str]:
         "## Many rows with classes, both at their defaults",
         "",
         f"Generated tables, standardised, {_TEST_ROWS:,} rows to test; networks 100×100,",
-        "`MLPClassifier` with its 200 epochs of Adam. Seconds are those of a processor, of one thread.",
+        "`MLPClassifier` with its 200 epochs of Adam. Seconds are those of one thread.",
         "",
         "| table | flow | log-loss | its time | epochs | MLP | log-loss | its time | flow ÷ MLP |",
         "|---|---|---|---|---|---|---|---|---|",

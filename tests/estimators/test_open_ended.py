@@ -95,7 +95,7 @@ class TestBoth:
         X, y = rows(estimator)
         model = small(estimator, warm_start=True, max_iter=6).fit(X, y)
         before = model.loss_
-        assert model.fit(X, y).n_iter_ == 12
+        assert 6 < model.fit(X, y).n_iter_ <= 12
         assert model.loss_curve_[6] == before
         assert model.loss_ < 1.1 * before
 
