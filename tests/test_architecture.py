@@ -102,6 +102,8 @@ def test_libraries_live_in_their_rooms(name):
         assert "matplotlib" not in libraries
     if room(name) != "onnx":
         assert not libraries & {"onnx", "skl2onnx"}
+    if name not in ("estimators/_partitions.py", "estimators/_mapped.py"):
+        assert not libraries & {"dask", "pyarrow"}
     if name != "archive.py":
         assert "safetensors" not in libraries
     if room(name) != "estimators" and name != "contract/versions.py":

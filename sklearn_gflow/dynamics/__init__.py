@@ -24,7 +24,7 @@ from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.paths import Steering, follow_path, linear_path, sampled_path
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.reference import METHODS, reference_flow
-from sklearn_gflow.dynamics.rows import BlockOptions, RowSource
+from sklearn_gflow.dynamics.rows import BlockOptions, RowSource, Runs
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
 from sklearn_gflow.dynamics.state import Keeper, Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
@@ -57,6 +57,7 @@ __all__ = [
     "Point",
     "Resumable",
     "RowSource",
+    "Runs",
     "Schedule",
     "State",
     "Steering",

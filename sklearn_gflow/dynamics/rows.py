@@ -16,7 +16,7 @@ from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
 from sklearn_gflow.geometry import Cost, DifferentiableMap
 
-__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "evaluated"]
+__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated"]
 
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
@@ -35,6 +35,21 @@ class RowSource(Protocol):
 
     def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
         """The output map of some rows and the cost on it, in the precision of the steps."""
+
+
+class Runs(NamedTuple):
+    """How rows lie in partitions, of which only a few are in memory at once.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        Rows of each partition, in the order of the rows.
+    at_once : int
+        How many rows are in memory at once; those of one partition in any case.
+    """
+
+    lengths: tuple[int, ...]
+    at_once: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,9 @@ class BlockOptions:
         by the `Cost.parabola` above it. Integrating the frozen flow costs 30 times as much.
     apart : Tensor of int or None
         Rows that no block has, until the closing epoch of `block_flow`.
+    runs : Runs or None
+        Partitions of the rows. Where they are not all in memory at once, an epoch goes over them
+        in random order, and mixes rows of those that are.
     """
 
     batch_size: int
@@ -73,6 +91,7 @@ class BlockOptions:
     averaged: bool = False
     parabolic: bool = False
     apart: Tensor | None = None
+    runs: Runs | None = None
 
 
 class Place(NamedTuple):
@@ -158,8 +177,29 @@ class Cuts(Resumable):
         n_blocks = math.ceil(len(self._rows) / self.options.batch_size)
         if not self.options.shuffle:
             return list(self._rows.tensor_split(n_blocks))
-        order = torch.randperm(len(self._rows), generator=self._generator)
-        return [self._rows[places.sort().values] for places in order.tensor_split(n_blocks)]
+        order = torch.cat([self._mixed(rows) for rows in self._windows()])
+        return [rows.sort().values for rows in order.tensor_split(n_blocks)]
+
+    def _mixed(self, rows: Tensor) -> Tensor:
+        return rows[torch.randperm(len(rows), generator=self._generator)]
+
+    def _windows(self) -> list[Tensor]:
+        """Rows that are in memory together, in the order in which they are read."""
+        runs = self.options.runs
+        if runs is None or self.n_samples <= runs.at_once:
+            return [self._rows]
+        ends = torch.tensor(runs.lengths).cumsum(0)
+        of_run = torch.bucketize(self._rows, ends, right=True)
+        counts = torch.bincount(of_run, minlength=len(ends)).tolist()
+        parts, held = self._rows.split(counts), 0
+        windows: list[list[Tensor]] = [[]]
+        for k in torch.randperm(len(parts), generator=self._generator).tolist():
+            held += runs.lengths[k]
+            if windows[-1] and held > runs.at_once:
+                windows.append([])
+                held = runs.lengths[k]
+            windows[-1].append(parts[k])
+        return [torch.cat(window) for window in windows]
 
 
 class AllRows(NamedTuple):

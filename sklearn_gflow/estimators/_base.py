@@ -23,8 +23,9 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._forgetting import Forgetting
 from sklearn_gflow.estimators._gradient import Differentiable
-from sklearn_gflow.estimators._influence import OfRows, influence_attributes
+from sklearn_gflow.estimators._influence import influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
@@ -36,6 +37,7 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
@@ -46,6 +48,7 @@ from sklearn_gflow.estimators._stopping import (
     stopped_by_leave_one_out,
     stopped_by_rows_apart,
 )
+from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -62,7 +65,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    OfRows,
+    Forgetting,
     OfStart,
     Bounded,
     Differentiable,
@@ -244,9 +247,10 @@ class BaseAdaptedFlow(
             parameters, Shape(n_samples, n_outputs, family.n_params), seed,
             loss=problem.loss, any_precision=family.any_precision,
             row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
-            chunk=problem.chunk,
+            chunk=problem.chunk, streamed=in_partitions(data.X) is not None,
         )  # fmt: skip
-        before = self._network if self._continues(chunk=problem.chunk) else None
+        goes_on = self._continues(chunk=problem.chunk)
+        before = self._network if goes_on else problem.start
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -255,8 +259,9 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
+                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
-                    f"{self._continuing(problem.chunk)} continues from the last fit, but its "
+                    f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
                     f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and the "
                     "activation too, or start anew by fit with warm_start=False"
@@ -268,7 +273,7 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            before=None if before is None else self._before(settings),
+            before=self._before(settings) if goes_on else None,
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
@@ -425,7 +430,7 @@ class BaseAdaptedFlow(
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         with undisturbed():
-            return self._network.model(self._inputs.read(self, X))
+            return self._network.model(streamed(self._inputs, self, X))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""

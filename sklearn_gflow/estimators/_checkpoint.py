@@ -21,7 +21,8 @@ import torch
 from sklearn_gflow import archive
 from sklearn_gflow.dynamics import State
 from sklearn_gflow.estimators._plain import Reader, Writer, digest, in_words, on_device
-from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks
+from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError

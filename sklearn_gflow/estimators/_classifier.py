@@ -41,8 +41,10 @@ from sklearn_gflow.estimators._indicators import (
     with_indicators,
 )
 from sklearn_gflow.estimators._judgement import score_by
+from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._memory import check_classes
 from sklearn_gflow.estimators._parameters import ClassParameters
+from sklearn_gflow.estimators._partitions import surveyed
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._surroundings import undisturbed
@@ -53,7 +55,9 @@ __all__ = ["AdaptedFlowClassifier"]
 
 @described(LABELS, PATH, START, CLASSES, KERNEL, LAYERS, IMPORTANCE, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAdaptedFlow):
+class AdaptedFlowClassifier(
+    OverPartitions, LabelSets, ClassifierMixin, ClassParameters, BaseAdaptedFlow
+):
     """Neural-network classification trained by the α-family of gradient flows.
 
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
@@ -172,6 +176,7 @@ class AdaptedFlowClassifier(LabelSets, ClassifierMixin, ClassParameters, BaseAda
     def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
+        X, y, sample_weight = surveyed(X, y, sample_weight)
         if are_indicators(y):
             rows, described = self._checked_rows(
                 X, y, sample_weight, chunk=chunk, multi_output=True

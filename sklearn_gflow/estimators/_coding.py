@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._losses import (
     inverse_link_slope,
     mean_and_deviation,
 )
+from sklearn_gflow.estimators._reading import by_rows
 from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
 
@@ -181,6 +182,12 @@ class CodedNumbers:
     def slopes(self, model: np.ndarray) -> np.ndarray:
         """Derivatives of readings in f_θ − f_θ₀, shape (n_samples, n_outputs)."""
         return self.target_scale * inverse_link_slope(self.loss, self.start + model)
+
+    @property
+    def unit_of_scores(self) -> np.ndarray:
+        """By what f_θ − f_θ₀ is multiplied before a link: that of y, or 1 of logarithms."""
+        log = self.loss.link == "log"
+        return np.ones_like(self.target_scale) if log else self.target_scale
 
     def of_predictions(self, gradients: np.ndarray) -> np.ndarray:
         """Derivatives of predictions, from those of readings."""
@@ -345,8 +352,7 @@ class CodedClasses(ABC):
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, from scores."""
-        probabilities: np.ndarray = self.loss.probabilities(scores, self.n_seen)
-        return probabilities
+        return by_rows(lambda some: self.loss.probabilities(some, self.n_seen), scores)
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes."""

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._members import Members
-from sklearn_gflow.estimators._rows import read
+from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.inputs import origins_of, read_columns
 

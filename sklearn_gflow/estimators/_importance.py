@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sklearn_gflow.estimators._rows import TrainingData, as_tensor, read, row_chunks, subsample
+from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
 from sklearn_gflow.estimators._sparse import mean_and_variance
 from sklearn_gflow.estimators._tensors import generator_of, to_numpy
 from sklearn_gflow.geometry import Family

@@ -15,9 +15,22 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_X_y
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import assert_all_finite, has_fit_parameter
 
-from sklearn_gflow.estimators._rows import Rows, TransformedRows, read, row_chunks, transformed
+from sklearn_gflow.estimators._partitions import (
+    PartitionedRows,
+    are_partitions,
+    check_in_memory,
+    surveyed,
+)
+from sklearn_gflow.estimators._reading import (
+    TransformedRows,
+    in_partitions,
+    is_lazy,
+    read,
+    row_chunks,
+)
+from sklearn_gflow.estimators._rows import Rows, known_rows, transformed
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import numbers_of, validate_data
@@ -29,7 +42,15 @@ from sklearn_gflow.inputs import (
     origins_of,
 )
 
-__all__ = ["ENCODINGS", "FittedInputs", "checked_rows", "is_table"]
+__all__ = [
+    "ENCODINGS",
+    "FLOATS",
+    "FittedInputs",
+    "as_table",
+    "checked_rows",
+    "is_frame",
+    "is_table",
+]
 
 ENCODINGS: Mapping[str, Callable[[int], Any]] = {
     "piecewise": lambda seed: PiecewiseLinearEncoder(),
@@ -37,10 +58,11 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 }
 """Encodings by name, made with a seed."""
 
-# Medians and quantiles are learnt from at most so many random rows.
+# Medians and quantiles are learnt from at most so many random rows, and of tables that are not in
+# memory also levels and target means.
 _LEARNT_FROM = 50_000
-_FLOATS = [np.float64, np.float32]
-_SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": _FLOATS}
+FLOATS = [np.float64, np.float32]
+_SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": FLOATS}
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -67,9 +89,16 @@ def checked_rows(
     ValueError
         If X is no table, y does not belong to it, or there are fewer than ``least`` rows.
     """
+    if are_partitions(X):
+        X, y, _ = surveyed(X, y, None)
     X, y = readable(X, "X"), readable(y, "y")
     if check_y.get("y_numeric"):
         y = numbers_of(y)
+    if isinstance(X, PartitionedRows):
+        X = _checked_partitions(estimator, X, reset=reset, as_numbers=as_numbers)
+        stand_in = np.broadcast_to(np.zeros(1), (len(X), 1))
+        _, y = check_X_y(stand_in, y, ensure_min_samples=least, estimator=estimator, **check_y)
+        return X, y
     if issparse(X):
         X, y = validate_data(
             estimator, X, y, **_SPARSE, ensure_min_samples=least, reset=reset, **check_y
@@ -77,24 +106,46 @@ def checked_rows(
         return SparseRows.of(X), y
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
-            estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
+            estimator, X, y, dtype=FLOATS, order="C", ensure_all_finite="allow-nan",
             ensure_min_samples=least, reset=reset, **check_y,
         )  # fmt: skip
         return X, y
-    X = _as_table(estimator, X, reset=reset)
+    X = as_table(estimator, X, reset=reset)
     stand_in = np.zeros((len(X), 1))
     _, y = check_X_y(stand_in, y, ensure_min_samples=least, estimator=estimator, **check_y)
     return X, y
 
 
-def _is_frame(X: Any) -> bool:
+def _checked_partitions(
+    estimator: BaseEstimator, X: PartitionedRows, *, reset: bool, as_numbers: bool = False
+) -> PartitionedRows:
+    """X after a look at its columns; its numbers were looked at before."""
+    first = X[:1]
+    if not X.is_frame or (as_numbers and _holds_numbers(first)):
+        options: dict[str, Any] = {"dtype": FLOATS, "ensure_all_finite": "allow-nan"}
+        validate_data(estimator, first, **options, reset=reset)
+        return X.mapped(_finite_numbers) if X.is_frame else X
+    as_table(estimator, first, reset=reset)
+    return X
+
+
+def _finite_numbers(rows: Any) -> np.ndarray:
+    """A frame of numbers as an array, which may have gaps."""
+    numbers = np.asarray(rows, dtype=np.float64)
+    assert_all_finite(numbers, allow_nan=True, input_name="X")
+    return numbers
+
+
+def is_frame(X: Any) -> bool:
     """Whether X is a frame of pandas or polars, told by what it can do."""
+    if (partitions := in_partitions(X)) is not None:
+        return partitions.is_frame
     return hasattr(X, "iloc") or hasattr(X, "get_column")
 
 
 def is_table(X: Any) -> bool:
     """Whether X is a frame, or an array or a list of rows with strings in it."""
-    if _is_frame(X):
+    if is_frame(X):
         return True
     if isinstance(X, list | tuple):
         return any(
@@ -111,9 +162,9 @@ def _holds_numbers(table: Any) -> bool:
     return np.asarray(table).dtype.kind in "fiub"
 
 
-def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+def as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """A frame as it is, anything else as an array of objects; with two axes."""
-    if not _is_frame(X) and not isinstance(X, np.ndarray):
+    if not is_frame(X) and not isinstance(X, np.ndarray):
         X = np.array(X, dtype=object)
     X = validate_data(estimator, X, skip_check_array=True, reset=reset)
     if len(X.shape) != 2 or 0 in X.shape:
@@ -127,6 +178,8 @@ def _is_raw(X: Any) -> bool:
     """Whether X is more than an array of numbers without gaps, so that `TableEncoder` reads it."""
     if isinstance(X, SparseRows):
         return False
+    if (partitions := in_partitions(X)) is not None:
+        return partitions.is_frame or partitions.has_gaps
     if is_table(X):
         return True
     # The sum is no number where one of its terms is none, and is quicker than to look at each.
@@ -186,12 +239,12 @@ class FittedInputs:
         if _is_raw(X) or (not sparse and held_out is not None and _is_raw(held_out.X)):
             table = TableEncoder(target_type=target_type, random_state=seed)
             # Here columns have no names, whatever is configured for the transformers of users.
-            X = table.set_output(transform="default").fit_transform(X, rows.y)
+            table, X = _encoded_table(table.set_output(transform="default"), X, rows.y, seed)
         n_numbers = X.shape[1] if table is None else len(table.numeric_)
         found = cls(table, None, n_numbers, sparse=sparse)
         if scaler is not None:
             sample, weights = _sample(X, rows.weights, seed)
-            numbers = sample.matrix if isinstance(sample, SparseRows) else sample
+            numbers = sample.matrix if isinstance(sample, SparseRows) else np.asarray(sample)
             scaler = scaler.set_output(transform="default").fit(numbers, sample_weight=weights)
             found = replace(found, scaler=scaler)
         return found, found.applied(X)
@@ -237,11 +290,23 @@ class FittedInputs:
 
     def numbers(self, estimator: BaseEstimator, X: ArrayLike) -> Any:
         """The same before it is scaled: numbers without gaps, or sparse rows."""
+        check_in_memory(X, "this method")
         if issparse(X):
             return SparseRows.of(validate_data(estimator, X, **_SPARSE, reset=False))
+        if isinstance(X, PartitionedRows):
+            as_numbers = self.table is None
+            rows = _checked_partitions(estimator, X, reset=False, as_numbers=as_numbers)
+            return self._as_numbers(rows)
         if self.table is not None:
-            return self.table.transform(_as_table(estimator, X, reset=False))
-        return validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
+            return self.table.transform(as_table(estimator, X, reset=False))
+        return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+
+    def before_scaling(self, X: Any) -> Any:
+        """Numbers whose `scaled` columns these are, to rounding."""
+        if self.scaler is None:
+            return X
+        back = self.scaler.inverse_transform
+        return X.transformed(back) if isinstance(X, SparseRows) else back(X)
 
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""
@@ -279,9 +344,14 @@ class FittedInputs:
                 "X has gaps or categories, and the rows that the fit began with had none, so that "
                 "nothing is known of them; fill them, or begin with rows that have some"
             )
-        if self.table is not None and not isinstance(X, SparseRows):
-            X = self.table.transform(X)
-        return self.applied(X)
+        return self.applied(self._as_numbers(X))
+
+    def _as_numbers(self, X: Any) -> Any:
+        """Rows without gaps and categories."""
+        if self.table is None or isinstance(X, SparseRows):
+            return X
+        transform = self.table.transform
+        return transformed(X, transform) if is_lazy(X) else transform(X)
 
     def applied(self, X: Any) -> Any:
         """Numbers without gaps as columns of the network; lazily, where these would take much."""
@@ -329,6 +399,19 @@ class FittedInputs:
         return np.hstack([np.asarray(numbers, dtype=X.dtype), X[:, self.n_numbers :]])
 
 
+def _encoded_table(table: TableEncoder, X: Any, y: Any, seed: int) -> tuple[TableEncoder, Any]:
+    """The encoder, fitted to training rows, and these as numbers; target means are of other rows.
+
+    Where the rows are not in memory it learns from some of them. Of the others target means do not
+    know the targets.
+    """
+    if not is_lazy(X):
+        return table, table.fit_transform(X, y)
+    chosen = _chosen(len(X), seed)
+    encoded = table.fit_transform(read(X, chosen), y[chosen])
+    return table, known_rows(X, table.transform, chosen, encoded)
+
+
 def _encoder_of(encoding: Any, seed: int) -> Any:
     """A transformer that is not fitted yet, or None."""
     if encoding is None:
@@ -343,5 +426,12 @@ def _sample(X: Any, weights: Any, seed: int) -> tuple[np.ndarray, np.ndarray | N
     """Rows to learn quantiles from: all, or some of many."""
     if len(X) <= _LEARNT_FROM:
         return X, weights
-    chosen = np.sort(np.random.RandomState(seed).choice(len(X), _LEARNT_FROM, replace=False))
+    chosen = _chosen(len(X), seed)
     return read(X, chosen), None if weights is None else weights[chosen]
+
+
+def _chosen(n_samples: int, seed: int) -> np.ndarray:
+    """The rows to learn from, ascending."""
+    if n_samples <= _LEARNT_FROM:
+        return np.arange(n_samples)
+    return np.sort(np.random.RandomState(seed).choice(n_samples, _LEARNT_FROM, replace=False))

@@ -17,7 +17,7 @@ from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._kept_tasks import kept_alone
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._progress import FLOW, Task
-from sklearn_gflow.estimators._rows import on_disk
+from sklearn_gflow.estimators._reading import on_disk
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._workers import Workers

@@ -11,8 +11,10 @@ import numpy as np
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
+from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
-from sklearn_gflow.estimators._rows import TrainingData, read
+from sklearn_gflow.estimators._reading import read
+from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -48,6 +50,8 @@ class Problem:
         Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
+    start : FittedNetwork or None
+        The network at θ₀, where the fit does not draw one.
     """
 
     data: TrainingData
@@ -61,6 +65,7 @@ class Problem:
     score: Callable[[np.ndarray], float] | None = None
     checkpoint: Part | None = None
     scaled: Any = None
+    start: FittedNetwork | None = None
     task: Task = UNTOLD
 
     def take(self, index: np.ndarray) -> Problem:

@@ -31,7 +31,9 @@ from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._conformal import Intervals
 from sklearn_gflow.estimators._judgement import score_by
 from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
+from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._parameters import NumberParameters
+from sklearn_gflow.estimators._partitions import surveyed
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._standard_errors import KeptRows
@@ -46,7 +48,9 @@ _CHECK_Y = {"multi_output": True, "y_numeric": True}
 
 @described(PATH, KERNEL, LAYERS, IMPORTANCE, TARGETS, START, INPUTS)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdaptedFlow):
+class AdaptedFlowRegressor(
+    OverPartitions, Intervals, RegressorMixin, NumberParameters, BaseAdaptedFlow
+):
     """Neural-network regression trained by the α-family of gradient flows.
 
     ``alpha`` is the homotopy between the standard gradient flow (0) and the adapted flow (1) of
@@ -142,7 +146,7 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
     def _checked(
         self, X: Any, y: Any, sample_weight: ArrayLike | None, *, chunk: bool = False
     ) -> tuple[Rows, dict[str, Any]]:
-        return self._checked_rows(X, y, sample_weight, chunk=chunk, **_CHECK_Y)
+        return self._checked_rows(*surveyed(X, y, sample_weight), chunk=chunk, **_CHECK_Y)
 
     def _problem(
         self,
@@ -227,12 +231,13 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
         std : ndarray of the same shape
             In units of y; only with ``return_std``.
         """
+        if not return_std:
+            return self._coding.predictions(self._model(X))
         check_is_fitted(self)
         with undisturbed():
             columns = self._inputs.read(self, X)
             model = self._network.model(columns)
-        predicted = self._coding.predictions(model)
-        return (predicted, self._deviations(columns, model)) if return_std else predicted
+        return self._coding.predictions(model), self._deviations(columns, model)
 
     def _deviations(self, columns: Any, model: np.ndarray) -> np.ndarray:
         """Standard deviations for columns of the network, of which it made f_θ − f_θ₀."""
@@ -270,7 +275,7 @@ class AdaptedFlowRegressor(Intervals, RegressorMixin, NumberParameters, BaseAdap
         """
         check_is_fitted(self)
         coding: CodedNumbers = self._coding
-        y = readable(y, "y")
+        X, y, sample_weight = self._surveyed(X, readable(y, "y"), sample_weight)
         if coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)

@@ -13,7 +13,8 @@ import sklearn
 import torch
 
 from sklearn_gflow.dynamics import Outcome
-from sklearn_gflow.estimators._rows import few, read
+from sklearn_gflow.estimators._reading import read
+from sklearn_gflow.estimators._rows import few
 from sklearn_gflow.estimators._sparse import dense
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning

@@ -1,6 +1,7 @@
 """Training rows: as the user gave them, as the network sees them, and handed out in blocks.
 
-A table may be mapped from disk, and is then never copied whole. Notation: docs/notation.md.
+A table may be mapped from disk, or lie in partitions, and is then never copied whole.
+Notation: docs/notation.md.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,15 @@ import torch
 from sklearn.utils import _safe_indexing
 from torch import Tensor
 
+from sklearn_gflow.estimators._partitions import PartitionedRows
+from sklearn_gflow.estimators._reading import (
+    SelectedRows,
+    TransformedRows,
+    is_lazy,
+    on_disk,
+    read,
+    row_chunks,
+)
 from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
 from sklearn_gflow.estimators._tensors import sparse_tensor, to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
@@ -24,14 +33,10 @@ __all__ = [
     "Rows",
     "TableRows",
     "TrainingData",
-    "TransformedRows",
     "as_tensor",
-    "check_map",
     "chunks_for",
     "few",
-    "on_disk",
-    "read",
-    "row_chunks",
+    "known_rows",
     "subsample",
     "transformed",
 ]
@@ -90,51 +95,28 @@ class Rows:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
         index = np.flatnonzero(index) if index.dtype == bool else index  # polars knows no mask
-        held = isinstance(self.X, np.ndarray | SparseRows)
-        X = read(self.X, index) if held else _safe_indexing(self.X, index)
+        if is_lazy(self.X):
+            X: Any = SelectedRows(self.X, index)
+        else:
+            held = isinstance(self.X, np.ndarray | SparseRows)
+            X = read(self.X, index) if held else _safe_indexing(self.X, index)
         return replace(self, X=X, y=self.y[index], weights=weights)
-
-
-class TransformedRows:
-    """The rows of an array as columns of the network, made when they are asked for.
-
-    Parameters
-    ----------
-    X : ndarray or SparseRows of shape (n_samples, n_features)
-        May be mapped from disk.
-    transform : callable
-        Makes columns of the network of some rows.
-    n_columns : int
-        How many.
-    """
-
-    def __init__(self, X: Any, transform: Callable[[Any], np.ndarray], n_columns: int) -> None:
-        self.X, self.transform = X, transform
-        self.shape, self.dtype = (len(X), n_columns), X.dtype
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return self.shape[0] * self.shape[1]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.transform(read(self.X, rows))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
 
 
 def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
     """Rows under a transform: at once, or when they are asked for where they would take much."""
     if isinstance(X, SparseRows):
         return transform(X)
+    if isinstance(X, SelectedRows):
+        return replace(X, X=transformed(X.X, transform))
+    if isinstance(X, PartitionedRows):
+        return X.mapped(transform)
     first = transform(X[:1])
     if isinstance(X, TransformedRows):
         before = X.transform
-        return TransformedRows(X.X, lambda rows: transform(before(rows)), first.shape[1])
+        return TransformedRows(
+            X.X, lambda rows: transform(before(rows)), first.shape[1], first.dtype
+        )
     if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
         return TransformedRows(X, transform, first.shape[1])
     if len(X) == 1:
@@ -143,6 +125,17 @@ def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
     for rows in row_chunks(len(X)):  # what a transform needs on its way stays small
         found[rows] = transform(X[rows])
     return found
+
+
+def known_rows(
+    X: Any, transform: Callable[[Any], Any], index: np.ndarray, values: np.ndarray
+) -> Any:
+    """Rows of partitions or of a map under a transform that others have: these rows are known."""
+    if isinstance(X, SelectedRows):
+        return replace(X, X=known_rows(X.X, transform, X.index[index], values))
+    if isinstance(X, PartitionedRows):
+        return X.mapped(transform, (index, values))
+    return transformed(X, transform)
 
 
 @dataclass(frozen=True)
@@ -236,7 +229,7 @@ class TableRows:
         start = self._tensor(data.start)
         self.targets = self._tensor(data.targets)
         self.weights = None if data.weights is None else self._tensor(data.weights)
-        by_block = isinstance(data.X, SparseRows) or on_disk(data.X) is not None
+        by_block = isinstance(data.X, SparseRows) or is_lazy(data.X)
         size = math.prod(data.X.shape) * reference.element_size()
         self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
         chunks = chunks_for(data.X, sparse=family.sparse_inputs)
@@ -268,55 +261,6 @@ class TableRows:
 
     def _tensor(self, array: Any) -> Tensor:
         return to_tensor(array, self.dtype, self.device)
-
-
-def on_disk(array: Any) -> np.memmap | None:
-    """The map of a file that an array is, or is made of; None where it is in memory."""
-    found, owner = None, array.X if isinstance(array, TransformedRows) else array
-    while isinstance(owner, np.ndarray):
-        found = owner if isinstance(owner, np.memmap) else found
-        owner = owner.base
-    return found
-
-
-def check_map(array: Any) -> None:
-    """Refuse to read a map whose file has become shorter, at which the process would be killed.
-
-    Raises
-    ------
-    ValueError
-        Naming the file and the bytes.
-    """
-    mapped = on_disk(array)
-    if mapped is None or not isinstance(mapped.base, mmap):
-        return
-    needed, there = mapped.offset + mapped.nbytes, mapped.base.size()
-    if there < needed:
-        raise ValueError(
-            f"{mapped.filename} has {there} bytes, and the table that is mapped from it needs "
-            f"{needed}; the file was cut while it was in use, map it again when it is whole"
-        )
-
-
-def read(array: np.ndarray, rows: Any) -> np.ndarray:
-    """Rows of a table; of one on disk in memory, a chunk at a time and each after a check."""
-    if on_disk(array) is None:
-        return array[rows]
-    check_map(array)
-    if not isinstance(rows, slice):
-        return np.array(array[rows])
-    view = array[rows]
-    found = np.empty(view.shape, view.dtype)
-    for chunk in row_chunks(len(view)):
-        check_map(array)
-        found[chunk] = view[chunk]
-    return found
-
-
-def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:
-    """Runs of rows, as many as are evaluated at once."""
-    for start in range(0, n_samples, size):
-        yield slice(start, start + size)
 
 
 def few(n_samples: int, size: int) -> np.ndarray:

@@ -26,9 +26,10 @@ from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._forgetting import ForgettingMembers
 from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
-from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
+from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
@@ -37,6 +38,7 @@ from sklearn_gflow.estimators._parameters import (
     NumberParameters,
     RowsParameters,
 )
+from sklearn_gflow.estimators._partitions import check_in_memory
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
@@ -72,7 +74,7 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers,
+    ForgettingMembers,
     DifferentiableOnAverage,
     FlowParameters,
     SearchParameters,
@@ -135,6 +137,7 @@ class _FlowCV(
 
     def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
+        check_in_memory(X, f"{type(self).__name__}.fit")
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
@@ -206,7 +209,7 @@ class _FlowCV(
             grid,
             partial(to_be_judged, plain, quick=self.cv is None),
             problems,
-            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring, places=all_held_out),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,
@@ -280,7 +283,7 @@ class _FlowCV(
 
 @described(SEARCH, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowCV):
+class AdaptedFlowRegressorCV(OverPartitions, Intervals, RegressorMixin, NumberParameters, _FlowCV):
     """`AdaptedFlowRegressor` with encoding, α and stopping time chosen, and a small ensemble.
 
     See Also
@@ -339,6 +342,7 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
             As `AdaptedFlowRegressor.score`: R², or D² of the loss that was trained on.
         """
         check_is_fitted(self)
+        X, y, sample_weight = self._surveyed(X, y, sample_weight)
         if self._coding.loss.squared:
             return float(super().score(X, y, sample_weight))
         checked = check_array(y, ensure_2d=False, dtype=np.float64)
@@ -348,7 +352,7 @@ class AdaptedFlowRegressorCV(Intervals, RegressorMixin, NumberParameters, _FlowC
 
 @described(SEARCH, LABELS, CALIBRATION, IMPORTANCE, INPUTS, extended=_HOW)
 @dataclass(eq=False, repr=False, kw_only=True)
-class AdaptedFlowClassifierCV(LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
+class AdaptedFlowClassifierCV(OverPartitions, LabelSets, ClassifierMixin, ClassParameters, _FlowCV):
     """`AdaptedFlowClassifier` with encoding, α and stopping time chosen, and calibrated.
 
     See Also

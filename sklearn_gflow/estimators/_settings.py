@@ -26,7 +26,7 @@ from sklearn_gflow.dynamics import (
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
-from sklearn_gflow.estimators._validation import check_alpha, check_schedule
+from sklearn_gflow.estimators._validation import check_alpha, check_schedule, check_streamed
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
@@ -46,6 +46,8 @@ _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
 # The ridge of such a flow where more outputs than this share a kernel: on three tables with 26
 # classes it gained 0.011 to 0.017 of accuracy, on the ten of the digits it lost 0.007.
 _MANY_OUTPUTS, _DAMPING_OF_MANY = 16, 0.1
+# A ridge that rises with the rows does so from this number on, in proportion.
+_ROWS_OF_A_RIDGE = 1500
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -71,6 +73,8 @@ class Settings:
         See `Family`.
     chunk : bool
         Whether the rows are part of something larger, as those of ``partial_fit``.
+    streamed : bool
+        Whether they lie in partitions, and are never all in memory.
     device : torch.device
         Where tensors live.
     seed : int
@@ -99,6 +103,7 @@ class Settings:
     any_precision: bool
     row_numbers: int
     chunk: bool
+    streamed: bool
     device: torch.device
     seed: int
     alpha: float
@@ -122,6 +127,7 @@ class Settings:
         any_precision: bool = True,
         row_numbers: int = 0,
         chunk: bool = False,
+        streamed: bool = False,
     ) -> Settings:
         """Resolve the parameters for a table.
 
@@ -133,6 +139,8 @@ class Settings:
             If a Gram that training asks for does not fit.
         """
         alpha, device = check_alpha(given["alpha"]), check_device(given["device"])
+        if streamed:
+            check_streamed(given)
         room = _room_for_steps(given, shape, device)
         automatic = isinstance(given["t_end"], str)
         t_end = _T_END if automatic else float(given["t_end"])
@@ -142,15 +150,16 @@ class Settings:
             _VECTORS * shape.n_params + row_numbers * shape.n_samples
         )
         rows = _rows_of_a_block(
-            given, shape, dampings, replace(room, available=room.available - beside), chunk=chunk
-        )
+            given, shape, dampings, replace(room, available=room.available - beside),
+            chunk=chunk, streamed=streamed,
+        )  # fmt: skip
         in_blocks = rows is not None
         open_ended = (
             automatic and in_blocks and not chunk and times is None
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
-        if open_ended and given["damping"] == "auto" and shape.n_outputs > _MANY_OUTPUTS:
-            dampings = replace(dampings, blocks=max(dampings.blocks, _DAMPING_OF_MANY))
+        if open_ended and given["damping"] == "auto":
+            dampings = replace(dampings, blocks=_open_ridge(loss, shape))
         settings = cls(
             given=given,
             shape=shape,
@@ -158,6 +167,7 @@ class Settings:
             any_precision=any_precision,
             row_numbers=row_numbers,
             chunk=chunk,
+            streamed=streamed,
             device=device,
             seed=seed,
             alpha=alpha,
@@ -165,7 +175,9 @@ class Settings:
             open_ended=open_ended,
             times=None if times is None else tuple(times),
             batch_rows=rows,
-            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks),
+            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks).within(
+                (room.available - beside) // 2  # the other half is for the flow
+            ),
             damping=dampings.blocks if in_blocks else dampings.whole,
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
@@ -183,7 +195,7 @@ class Settings:
         return self.of(
             given, self.shape, self.seed,
             loss=self.loss, any_precision=self.any_precision, row_numbers=self.row_numbers,
-            chunk=self.chunk,
+            chunk=self.chunk, streamed=self.streamed,
         )  # fmt: skip
 
     def damping_at(self, alpha: float) -> float:
@@ -339,6 +351,15 @@ class _Dampings:
         return cls(whole, loss.block_ridge)
 
 
+def _open_ridge(loss: Loss, shape: Shape) -> float:
+    """The relative ridge of a flow over blocks without a given end."""
+    if loss.largest_block_ridge is not None:
+        risen = loss.block_ridge * max(1.0, shape.n_samples / _ROWS_OF_A_RIDGE)
+        return min(risen, loss.largest_block_ridge)
+    many = shape.n_outputs > _MANY_OUTPUTS
+    return max(loss.block_ridge, _DAMPING_OF_MANY) if many else loss.block_ridge
+
+
 def _room_for_steps(given: Mapping[str, Any], shape: Shape, device: torch.device) -> Room:
     """The memory that is there, less the record of steps whose number was given."""
     room, schedule = Room.on(device, given["max_memory"]), given["schedule"]
@@ -367,13 +388,15 @@ def _rows_of_a_block(
     room: Room,
     *,
     chunk: bool,
+    streamed: bool,
 ) -> int | None:
     """Rows of a block; None for the full batch, which a block of all rows is too.
 
     "auto" takes the full batch while the matrix that is factorised and the one that it is made
     of have at most ``FULL_BATCH_SIZE``² entries: up to that many outputs, and more with few
     parameters. A back end without such a matrix takes it while its vectors fit. A chunk is part
-    of something larger, and "auto" cuts it whatever its size.
+    of something larger, and "auto" cuts it whatever its size. Rows in partitions are taken at once
+    where there are at most ``FULL_BATCH_SIZE`` outputs.
 
     Raises
     ------
@@ -399,7 +422,8 @@ def _rows_of_a_block(
     small = solver.entries(shape) <= FULL_BATCH_SIZE**2
     if solver.matrix_free:
         small = solver.working_bytes(shape, ITEMSIZES[given["dtype"]]) <= room.available
-    return None if small and not chunk else _BLOCK_ROWS
+    few = shape.size <= FULL_BATCH_SIZE
+    return None if (few if streamed else small) and not chunk else _BLOCK_ROWS
 
 
 def _check_ridge(

@@ -17,7 +17,8 @@ from sklearn_gflow.diagnostics import TangentPosterior
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
-from sklearn_gflow.estimators._rows import TrainingData, read, row_chunks, subsample
+from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._rows import TrainingData, subsample
 from sklearn_gflow.estimators._settings import FULL_BATCH_SIZE
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
@@ -66,6 +67,11 @@ class KeptRows:
         if scaled is not None and (len(rows) < n_samples or not isinstance(scaled, np.ndarray)):
             scaled = read(scaled, rows)
         return cls(data.take(rows), seen + n_samples, scaled)
+
+    def take(self, rows: np.ndarray) -> KeptRows:
+        """Some of them, as all that there are."""
+        data, scaled = self.data.take(rows), self.scaled
+        return KeptRows(data, len(data.X), None if scaled is None else read(scaled, rows))
 
     def sharing(self, data: TrainingData) -> KeptRows:
         """The same with the arrays of others where they are equal, as those of a worker are."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sklearn_gflow.diagnostics import LeaveOneOut
 from sklearn_gflow.dynamics import (
@@ -24,6 +26,7 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._reading import is_lazy, read, row_chunks
 from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
@@ -87,12 +90,23 @@ def _judged(
     """Score and loss of a point on rows."""
     settings, family, device = training.settings, training.family, training.start.device
     dtype = settings.block_dtype if settings.in_blocks else settings.dtype
-    X = as_tensor(family, held_out.X, dtype, device)
-    theta = to_tensor(training.network.reference, dtype, device)
-    reference, of_outputs = family.outputs(theta, X), judge(held_out)
+    theta, X = to_tensor(training.network.reference, dtype, device), held_out.X
+
+    def as_inputs(rows: Any) -> Tensor:
+        return as_tensor(family, rows, dtype, device)
+
+    at_once = None if is_lazy(X) else as_inputs(X)
+
+    def outputs(theta: Tensor) -> Tensor:
+        if at_once is not None:
+            return family.outputs(theta, at_once)
+        chunks = (as_inputs(read(X, rows)) for rows in row_chunks(len(X)))
+        return torch.cat([family.outputs(theta, chunk) for chunk in chunks])
+
+    reference, of_outputs = outputs(theta), judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
-        model = to_numpy(family.outputs(point.theta.to(X.dtype), X) - reference)
+        model = to_numpy(outputs(point.theta.to(theta.dtype)) - reference)
         own, loss = of_outputs(held_out.start + model)
         return own if score is None else score(model), loss
 

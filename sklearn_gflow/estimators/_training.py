@@ -38,6 +38,7 @@ from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import Clock, Teller
+from sklearn_gflow.estimators._reading import runs_of
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_tensor
@@ -421,6 +422,7 @@ class Training:
             averaged,
             parabolic=True,
             apart=None if apart is None else torch.from_numpy(apart),
+            runs=runs_of(self.data.X),
         )
 
 

@@ -6,6 +6,8 @@ the table, is refused in `_settings`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +18,7 @@ from sklearn.utils.validation import assert_all_finite
 
 from sklearn_gflow import contract
 from sklearn_gflow.contract import HasMethods, Interval, StrOptions, _fit_context
-from sklearn_gflow.estimators._rows import check_map, on_disk, read, row_chunks
+from sklearn_gflow.estimators._reading import TransformedRows, check_map, on_disk, read, row_chunks
 from sklearn_gflow.estimators._tensors import readable
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "check_known",
     "check_labels",
     "check_schedule",
+    "check_streamed",
     "check_weights",
     "hold_out",
     "numbers_of",
@@ -53,15 +56,31 @@ def validate_data(
         options["ensure_all_finite"] = False
     if on_disk(y) is not None:
         y = read(y, slice(None))
-    checked = contract.validate_data(estimator, X, y, **options)
-    found = checked[0] if isinstance(checked, tuple) else checked
+    if mapped and X.ndim == 2 and X.size and _is_converted(X, options):
+        # Whoever looks at the shape alone converts nothing.
+        stand_in = np.broadcast_to(np.zeros(1), X.shape)
+        checked = contract.validate_data(estimator, stand_in, y, **{**options, "order": None})
+        dtype = X.dtype if X.dtype in options["dtype"] else np.dtype(np.float64)
+        as_numbers = partial(np.ascontiguousarray, dtype=dtype)
+        found = TransformedRows(X, as_numbers, X.shape[1], dtype)
+        checked = (found, checked[1]) if isinstance(checked, tuple) else found
+    else:
+        checked = contract.validate_data(estimator, X, y, **options)
+        found = checked[0] if isinstance(checked, tuple) else checked
     if options.get("y_numeric"):  # objects become numbers after scikit-learn has looked at them
         assert_all_finite(checked[1], estimator_name=type(estimator).__name__, input_name="y")
+    told = {"estimator_name": type(estimator).__name__, "input_name": "X"}
     for rows in row_chunks(len(found)) if mapped else ():
-        check_map(found)
-        name = type(estimator).__name__
-        assert_all_finite(found[rows], allow_nan=allow_nan, estimator_name=name, input_name="X")
+        assert_all_finite(read(found, rows), allow_nan=allow_nan, **told)
     return checked
+
+
+def _is_converted(X: np.ndarray, options: Mapping[str, Any]) -> bool:
+    """Whether scikit-learn would copy an array of numbers in another precision or order."""
+    if X.dtype.kind not in "fiub" or "dtype" not in options:
+        return False
+    ordered = X.flags.c_contiguous or options.get("order") is None
+    return X.dtype not in options["dtype"] or not ordered
 
 
 def check_labels(labels: Any, name: str) -> None:
@@ -160,6 +179,28 @@ def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
             f"(0, {t_end}]; got {schedule!r}"
         )
     return [float(t) for t in times]
+
+
+def check_streamed(given: Mapping[str, Any]) -> None:
+    """Refuse what needs all rows at once, where they are never all in memory.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter.
+    """
+    at_once = {
+        "batch_size": given["batch_size"] is None,
+        "method": given["method"] != "exponential",
+        "early_stopping": given["early_stopping"] == "loo",
+    }
+    for name, asked in at_once.items():
+        if asked:
+            raise ValueError(
+                f"{name}={given[name]!r} takes all rows at once, and X lies in partitions that are "
+                "read a few at a time; set batch_size='auto', method='exponential' and "
+                "early_stopping=True or False, or hand over X.compute()"
+            )
 
 
 def hold_out(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -102,10 +103,8 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
     F, made = diagonal.new_empty((len(diagonal), rank)), 0
     generator = torch.Generator().manual_seed(0)
     while made < rank and bool(diagonal.max() > exhausted):
-        weights = diagonal.view(-1, Q).sum(1).cpu()
-        samples = torch.multinomial(
-            weights, min(a_round, int((weights > 0).sum())), generator=generator
-        ).to(diagonal.device)
+        offset = float(torch.rand((), generator=generator, dtype=torch.float64))
+        samples = _drawn(diagonal.view(-1, Q).sum(1), a_round, offset)
         outputs = (samples[:, None] * Q + torch.arange(Q, device=samples.device)).reshape(-1)
         rest = tangent.columns(samples)
         rest -= F[:, :made] @ F[outputs, :made].mT
@@ -117,6 +116,18 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
         diagonal[outputs] = 0
         made = new.stop
     return F[:, :made]
+
+
+def _drawn(weights: Tensor, count: int, offset: float) -> Tensor:
+    """Samples with probabilities in proportion to weights: systematic sampling, on their device.
+
+    One random number places a comb of equal distances on the sums of the weights. A sample may
+    come twice where it has more than its share; the second counts no more than other columns that
+    depend on those at hand.
+    """
+    ends = weights.cumsum(0)
+    comb = (torch.arange(count, dtype=ends.dtype, device=ends.device) + offset) * (ends[-1] / count)
+    return torch.searchsorted(ends, comb, right=True).clamp_max(len(weights) - 1)
 
 
 def _times(F: Tensor, M: Tensor) -> Tensor:
@@ -207,15 +218,17 @@ class _Shifted(NamedTuple):
 
     def product(self, v: Tensor) -> tuple[Tensor, float]:
         """(Av, vᵀAv), the latter by |Dᵀv|²."""
-        pulled = self.tangent.pull(v)
-        image = self.tangent.push(pulled)
-        if self.ridge:
-            image = image + self.ridge * v
+        image, pulled = self._image(v)
         return image, float(pulled @ pulled) + self.ridge * float(v @ v)
 
     def image(self, v: Tensor) -> Tensor:
         """Av."""
-        return self.product(v)[0]
+        return self._image(v)[0]
+
+    def _image(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        pulled = self.tangent.pull(v)
+        image = self.tangent.push(pulled)
+        return image + self.ridge * v if self.ridge else image, pulled
 
 
 class Krylov:
@@ -244,16 +257,21 @@ class Krylov:
     rank = condition = math.nan
 
     def __init__(self, tangent: TangentMap, probe: Tensor, ridge: float) -> None:
-        self.A, self.ridge, self.unit = _Shifted(tangent, ridge), ridge, norm(probe)
+        self.tangent, self.ridge, self.unit = tangent, ridge, norm(probe)
+        self.A = _Shifted(tangent, ridge)
         self.accuracy = max(_ACCURACY, _rounding(probe))
-        diagonal = tangent.gram_diagonal()
-        self.trace = float(diagonal.sum())
+        self.diagonal = tangent.gram_diagonal()
+        self.trace = float(self.diagonal.sum())
         if not math.isfinite(self.trace):
             raise FactorizationError("its diagonal holds numbers that are not finite")
-        self.preconditioner = PartialCholesky(tangent, diagonal, ridge)
         self.reached = self.accuracy
         self._solved: tuple[Tensor, Solution] | None = None
         self._space: Lanczos | None = None
+
+    @cached_property
+    def preconditioner(self) -> PartialCholesky:
+        """Made when a system is solved: the smooth part of f needs none."""
+        return PartialCholesky(self.tangent, self.diagonal, self.ridge)
 
     @property
     def name(self) -> str:
@@ -273,7 +291,7 @@ class Krylov:
             # would stay in memory after its step.
             self._space = Lanczos(self.A.image, b, tolerance=self.accuracy, largest=_LARGEST_SPACE)
         smooth = self._space.apply(f.smooth)
-        self._reach(self._space.change, self._space.tolerance)
+        self.reach(self._space.change, self._space.tolerance)
         return solved + smooth
 
     def project(self, b: Tensor) -> Tensor:
@@ -283,12 +301,10 @@ class Krylov:
 
     def _solution(self, b: Tensor, weight: float) -> Solution:
         """A⁺b, which is to be multiplied by the weight; it goes on from what is at hand."""
-        size = abs(weight) * norm(b)
-        if not math.isfinite(size):  # no accuracy can be asked relative to it
-            self._reach(math.nan)
+        accuracy, unit = self.accuracy_for(b, weight)
+        if not math.isfinite(unit):  # no accuracy can be asked relative to it
+            self.reach(math.nan)
             return _not_a_solution(b)
-        unit = max(self.unit, size)
-        accuracy = self.accuracy * unit / abs(weight)
         solution = self._start(b)
         for _ in range(_RESTARTS):  # since the r of the recurrence drifts away from b − Au
             if solution.orthogonal or norm(solution.residual) <= accuracy:
@@ -302,10 +318,16 @@ class Krylov:
         if self._solved is None or torch.equal(self._solved[0], b):
             self._solved = b, solution
         if not solution.orthogonal and unit:
-            self._reach(abs(weight) * norm(solution.residual) / unit)
+            self.reach(abs(weight) * norm(solution.residual) / unit)
         return solution
 
-    def _reach(self, error: float, allowed: float = 0.0) -> None:
+    def accuracy_for(self, b: Tensor, weight: float) -> tuple[float, float]:
+        """What A⁺b may leave of b where it is multiplied by the weight, and the unit of that."""
+        size = abs(weight) * norm(b)
+        unit = size if math.isnan(size) else max(self.unit, size)
+        return self.accuracy * unit / abs(weight), unit
+
+    def reach(self, error: float, allowed: float = 0.0) -> None:
         """Remember the largest error that is not allowed; NaN for good, which `max` would not."""
         if math.isnan(error):
             self.reached = math.nan

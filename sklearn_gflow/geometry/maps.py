@@ -294,6 +294,11 @@ class TangentMap(ABC):
         """D, shape (Q·N, K)."""
         return torch.stack([self.pull(row) for row in self._identity()])
 
+    def normal_matrix(self) -> Tensor:
+        """DᵀD, shape (K, K), the caller's to overwrite."""
+        D = self.jacobian()
+        return D.mT @ D
+
     def _identity(self) -> Tensor:
         size = len(self.outputs)
         return torch.eye(size, dtype=self.outputs.dtype, device=self.outputs.device)

@@ -17,6 +17,9 @@ from sklearn_gflow.geometry.rows import take
 
 __all__ = ["OutputMap", "Tangent"]
 
+# DᵀD is summed in so many of its rows at a time, and only up to the diagonal.
+_SQUARE = 1024
+
 
 @dataclass(frozen=True)
 class OutputMap:
@@ -222,6 +225,24 @@ class Tangent(TangentMap):
         root = self._root_weights()
         D = self.inner.jacobian()
         return D if root is None else D * root[:, None]
+
+    def normal_matrix(self) -> Tensor:
+        """DᵀD, shape (K, K), summed over panels of D: at most an eighth of it stands beside it."""
+        K, n_samples = self.n_params, self.n_samples
+        matrix = self.outputs.new_zeros((K, K))
+        rows_of_panel = max(1, K // (8 * self.n_outputs))
+        samples = torch.arange(n_samples, device=self.outputs.device)
+        for some in samples.split(rows_of_panel):
+            D = self.inner.take(some).jacobian()
+            if (weights := self.output_map.weights) is not None:
+                D *= torch.repeat_interleave(weights[some].sqrt(), self.n_outputs)[:, None]
+            for start in range(0, K, _SQUARE):  # of the symmetric sum one triangle is enough
+                columns = slice(start, start + _SQUARE)
+                matrix[columns, : columns.stop].addmm_(D[:, columns].mT, D[:, : columns.stop])
+        for start in range(0, K, _SQUARE):
+            columns = slice(start, start + _SQUARE)
+            matrix[:start, columns] = matrix[columns, :start].mT
+        return matrix
 
     def _root_weights(self) -> Tensor | None:
         weights = self.output_map.weights

@@ -180,12 +180,16 @@ Triangles = InPlace | OutOfPlace
 Solve = Callable[[Tensor], Tensor]
 
 
-def triangles(A: Tensor, ridge: float, jitter: float = 0.0) -> Triangles | None:
+def triangles(
+    A: Tensor, ridge: float, jitter: float = 0.0, *, frugal: bool = False
+) -> Triangles | None:
     """A + ridge, in the memory of A, and its factor; None where it is not positive definite.
 
-    Where there is no factor, A is left as it was.
+    Where there is no factor, A is left as it was. A ``frugal`` factor takes no memory of its own on
+    any number of cores, where another would be faster.
     """
-    kinds: list[type[Triangles]] = [InPlace if on_one_core(A) else OutOfPlace]
+    in_place = A.device.type == "cpu" if frugal else on_one_core(A)
+    kinds: list[type[Triangles]] = [InPlace if in_place else OutOfPlace]
     if A.dtype == torch.float64 and len(A) >= _LARGE and double_is_slow(A.device):
         kinds.insert(0, Refined)
     for kind in kinds:

@@ -6,6 +6,7 @@ What is shown are public fitted attributes. Notation: docs/notation.md.
 """
 
 from sklearn_gflow.plots._collapse import CollapseDisplay
+from sklearn_gflow.plots._explanation import ExplanationDisplay
 from sklearn_gflow.plots._flow import FlowDisplay
 from sklearn_gflow.plots._kernel import KernelDisplay
 from sklearn_gflow.plots._search import SearchDisplay
@@ -14,6 +15,7 @@ from sklearn_gflow.plots._stages import StagesDisplay
 
 __all__ = [
     "CollapseDisplay",
+    "ExplanationDisplay",
     "FlowDisplay",
     "KernelDisplay",
     "SearchDisplay",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sklearn.pipeline import Pipeline
@@ -21,10 +21,13 @@ class FittedFlow:
         The fitted `AdaptedFlowRegressor` or `AdaptedFlowClassifier`.
     before : list of transformers
         Steps of pipelines that X goes through first.
+    predicting : estimator
+        What predicts: the flow, or the search of this package that has it among its members.
     """
 
     estimator: Any
-    before: list[Any] = field(default_factory=list)
+    before: list[Any]
+    predicting: Any
 
     def inputs(self, X: Any) -> Any:
         """X as the flow sees it."""
@@ -57,13 +60,15 @@ def fitted_flow(estimator: Any, display: str) -> FittedFlow:
         If there is no flow, or a search has kept no estimator.
     """
     before: list[Any] = []
-    inside = estimator
+    inside, predicting = estimator, None
     while True:
         check_is_fitted(inside)
         if isinstance(inside, Pipeline):
             before += [inside[:-1]] if len(inside) > 1 else []
             inside = inside[-1]
         elif hasattr(inside, "best_estimator_"):
+            if hasattr(inside, "ensemble_weights_"):
+                predicting = inside
             inside = inside.best_estimator_
         elif hasattr(inside, "cv_results_"):
             raise ValueError(
@@ -77,4 +82,4 @@ def fitted_flow(estimator: Any, display: str) -> FittedFlow:
             f"Expected 'estimator' to be an adapted-flow estimator, or a pipeline or search that "
             f"ends in one. Got {type(inside).__name__} instead; hand over the flow inside it."
         )
-    return FittedFlow(inside, before)
+    return FittedFlow(inside, before, inside if predicting is None else predicting)

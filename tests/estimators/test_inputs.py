@@ -22,7 +22,7 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.estimators import _inputs, _rows
 from sklearn_gflow.estimators._inputs import checked_rows
-from sklearn_gflow.estimators._rows import TransformedRows
+from sklearn_gflow.estimators._reading import TransformedRows
 from sklearn_gflow.estimators._tensors import seed_of
 from tests.estimators.data import classes, example, table
 

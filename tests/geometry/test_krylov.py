@@ -17,6 +17,7 @@ from sklearn_gflow.geometry import (
     factorize,
     krylov,
 )
+from sklearn_gflow.geometry.krylov import _drawn
 from tests import oracles
 from tests.geometry.problems import distance, exponential, normal
 
@@ -250,6 +251,13 @@ def test_preconditioner(monkeypatch, n_columns):
     assert len(sigma) == 72
     condition = float(spectrum[-1] / spectrum[0])
     assert condition <= (1.01 if n_columns == 1024 else (sigma[0] / sigma[-1]) ** 2 / 10)
+
+
+def test_columns_are_drawn_in_proportion_to_their_weights():
+    weights = torch.tensor([0.0, 0.2, 1.0, 0.0, 0.8, 3.0, 0.0], dtype=torch.float64)
+    draws = [_drawn(weights, 2, (k + 0.5) / 1000) for k in range(1000)]
+    counts = torch.bincount(torch.cat(draws), minlength=7) / 1000
+    assert (counts - 2 * weights / 5).abs().max() < 2e-3
 
 
 def test_columns_of_weighted_grams():

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_gflow import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
 from sklearn_gflow.plots import (
     CollapseDisplay,
+    ExplanationDisplay,
     FlowDisplay,
     KernelDisplay,
     SearchDisplay,
@@ -77,6 +78,7 @@ def of_labels(display, model):
         FlowDisplay: {},
         SpectrumDisplay: {"X": X},
         CollapseDisplay: {"X": X, "y": y},
+        ExplanationDisplay: {"X": X[3:4], "y": y},
         KernelDisplay: {"y": y},
         SearchDisplay: {},
         StagesDisplay: {"X": X, "y": y, "target": "two", "grid_resolution": 8},
@@ -88,6 +90,7 @@ def of_numbers(display, model):
     """The same of a regressor."""
     X, y = NUMBERS
     given = {
+        ExplanationDisplay: {"X": X[3:4], "y": y},
         FlowDisplay: {},
         SpectrumDisplay: {"X": X},
         KernelDisplay: {"y": y},

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn_gflow import AdaptedFlowRegressor, plots
 from sklearn_gflow.plots import (
     CollapseDisplay,
+    ExplanationDisplay,
     FlowDisplay,
     KernelDisplay,
     SearchDisplay,
@@ -100,7 +101,7 @@ def test_settings_of_matplotlib_are_left_alone(display, of, fitted):
 @pytest.mark.parametrize("display", OF_A_FIT)
 def test_an_estimator_without_a_flow_is_refused(display):
     ridge = Ridge().fit(*NUMBERS)
-    more = [NUMBERS[0]] if display is StagesDisplay else []
+    more = [NUMBERS[0]] if display in (StagesDisplay, ExplanationDisplay) else []
     with pytest.raises(ValueError, match=r"Expected 'estimator' to be .* Got Ridge instead"):
         display.from_estimator(ridge, *more)
     with pytest.raises(NotFittedError):
@@ -110,9 +111,11 @@ def test_an_estimator_without_a_flow_is_refused(display):
         display.from_estimator(search, *more)
 
 
-@pytest.mark.parametrize("display", [FlowDisplay, SpectrumDisplay, CollapseDisplay])
+@pytest.mark.parametrize(
+    "display", [FlowDisplay, SpectrumDisplay, CollapseDisplay, ExplanationDisplay]
+)
 def test_an_unknown_kind_is_refused(display):
-    with pytest.raises(ValueError, match=r"kind must be one of 'loss'|'eigenvalues'|'parts'"):
+    with pytest.raises(ValueError, match=r"kind must be one of '(loss|eigenvalues|parts|rows)'"):
         of_labels(display, fit_to_labels()).plot(kind="nothing")
 
 
@@ -142,6 +145,7 @@ def test_displays_are_imported_and_made_without_matplotlib():
         "made = [FlowDisplay.from_estimator(flow), SpectrumDisplay.from_estimator(flow, X),\n"
         "        CollapseDisplay.from_estimator(flow, X, y), KernelDisplay.from_estimator(flow),\n"
         "        StagesDisplay.from_estimator(flow, X, target=0),\n"
+        "        ExplanationDisplay.from_estimator(flow, X[:1], y),\n"
         "        SearchDisplay.from_estimator(search)]\n"
         "for display in made:\n"
         "    try: display.plot()\n"

@@ -197,6 +197,10 @@ class Solver(ABC):
         """
         return shape.size * shape.smaller
 
+    def within(self, n_bytes: int) -> Solver:
+        """The same where so much memory is there, of which it may take more than it must."""
+        return self
+
     def needs_ridge(self, shape: Shape) -> bool:
         """Whether a flow needs a ridge to get on with it."""
         return False
