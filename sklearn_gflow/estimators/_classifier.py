@@ -29,7 +29,12 @@ from sklearn_gflow.estimators._attributes import (
     START,
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._choice_of_loss import AUTOMATIC, first_loss, with_log_loss
+from sklearn_gflow.estimators._choice_of_loss import (
+    AUTOMATIC,
+    first_loss,
+    first_smoothing,
+    with_log_loss,
+)
 from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels
 from sklearn_gflow.estimators._conformal import LabelSets
@@ -220,7 +225,8 @@ class AdaptedFlowClassifier(
         # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
         # not count.
         before = self._coding.loss if self._continues(chunk=chunk) else None
-        given = first_loss(self.loss, before), rows, classes, self.label_smoothing
+        smoothing = first_smoothing(self.label_smoothing, self.loss, before, len(classes))
+        given = first_loss(self.loss, before), rows, classes, smoothing
         coding: CodedClasses
         if rows.y.ndim == 2:
             coding = CodedIndicators.of(*given)

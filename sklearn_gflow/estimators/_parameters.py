@@ -383,13 +383,15 @@ class ClassParameters:
         without a given end, otherwise the squared error; a fit that goes on keeps its loss.
         """,
     )
-    label_smoothing: float = parameter(
-        0.0,
-        [Interval(Real, 0, 1, closed="left")],
-        "float",
+    label_smoothing: float | str = parameter(
+        "auto",
+        [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        'float or "auto"',
         """
-        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes; of
-        several labels a row each becomes (1 − label_smoothing)·indicator + label_smoothing/2.
+        In [0, 1); "auto" is 0.05 where ``loss="auto"`` takes the cross-entropy of more than 16
+        classes, otherwise 0. Labels become (1 − label_smoothing)·one-hot +
+        label_smoothing/n_classes; of several labels a row each becomes
+        (1 − label_smoothing)·indicator + label_smoothing/2.
         """,
     )
     class_weight: Any = parameter(

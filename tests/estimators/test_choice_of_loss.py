@@ -82,3 +82,13 @@ def test_no_draw_of_a_generator_is_used_up():
         fitted(X, y, loss=loss, random_state=generator)
         found.append(generator.randint(1000))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("n_classes", [16, 17])
+def test_labels_of_many_classes_are_smoothed(n_classes):
+    X, y = rows(2000, n_classes=n_classes)
+    model = fitted(X, y, max_iter=1)
+    smoothing = 0.05 if n_classes == 17 else 0.0
+    assert model._coding.codes[0, 0] == pytest.approx(1 - smoothing + smoothing / n_classes)
+    assert fitted(X, y, max_iter=1, label_smoothing=0.0)._coding.codes[0, 0] == 1
+    assert fitted(X, y, max_iter=1, loss="log_loss")._coding.codes[0, 0] == 1

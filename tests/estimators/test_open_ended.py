@@ -9,6 +9,7 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.estimators import _settings
 from sklearn_gflow.geometry import Shape
+from sklearn_gflow.geometry.losses import LogLoss
 from tests.estimators.data import ESTIMATORS
 
 pytestmark = pytest.mark.slow
@@ -139,3 +140,14 @@ def test_many_outputs_that_share_a_kernel_have_a_larger_ridge():
     assert damping() == 0.1
     assert damping(16) == damping(t_end=0.95) == damping(schedule=6) == 0.03
     assert damping(damping=0.01) == 0.01
+
+
+def test_the_ridge_of_the_log_loss_rises_with_the_rows():
+    def damping(n_rows, **parameters):
+        given = AdaptedFlowClassifier(batch_size=256, **parameters).get_params()
+        shape = Shape(n_rows, 7, 10**5)
+        return _settings.Settings.of(given, shape, 0, loss=LogLoss()).damping
+
+    assert [damping(n) for n in (1000, 6000, 10**6)] == [0.1, 0.4, 1.0]
+    assert damping(6000, t_end=0.95) == 0.1
+    assert damping(6000, damping=0.01) == 0.01
