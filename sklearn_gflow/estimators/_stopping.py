@@ -73,7 +73,9 @@ def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
     # One row of each label comes first in a subsample, so that the last ones lack none.
     order = subsample(size, size, training.settings.generator(), training.labels)
     apart = np.sort(order[-_n_apart(size) :])
-    judged = _judged(training, training.data.take(apart), judge)
+    # They decide and are not reported, so that the precision of the blocks will do.
+    dtype = training.settings.block_dtype
+    judged = _judged(training, training.data.take(apart), judge, dtype=dtype)
     return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
 
 
@@ -86,10 +88,11 @@ def _judged(
     held_out: TrainingData,
     judge: Judge,
     score: Callable[[np.ndarray], float] | None = None,
+    dtype: str | None = None,
 ) -> Callable[[Point], tuple[float, float]]:
-    """Score and loss of a point on rows."""
+    """Score and loss of a point on rows, in the precision of the user or another."""
     settings, family, device = training.settings, training.family, training.start.device
-    dtype = settings.block_dtype if settings.in_blocks else settings.dtype
+    dtype = settings.dtype if dtype is None else dtype
     theta, X = to_tensor(training.network.reference, dtype, device), held_out.X
 
     def as_inputs(rows: Any) -> Tensor:
