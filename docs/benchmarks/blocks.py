@@ -47,12 +47,13 @@ MLP_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def flow_model(table: Table, setting: str, seed: int) -> Any:
-    """The estimator of this package, on blocks whatever the size."""
+    """The estimator of this package, on blocks whatever the size; columns are scaled already."""
     kind = AdaptedFlowClassifier if table.classes else AdaptedFlowRegressor
     return kind(
         hidden_layer_sizes=table.hidden,
         random_state=seed,
         batch_size=256,
+        scale_inputs=False,
         **FLOW_SETTINGS[setting],
     )
 
