@@ -23,8 +23,9 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._forgetting import Forgetting
 from sklearn_gflow.estimators._gradient import Differentiable
-from sklearn_gflow.estimators._influence import OfRows, influence_attributes
+from sklearn_gflow.estimators._influence import influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
@@ -64,7 +65,7 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    OfRows,
+    Forgetting,
     OfStart,
     Bounded,
     Differentiable,
@@ -248,7 +249,8 @@ class BaseAdaptedFlow(
             row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
             chunk=problem.chunk, streamed=in_partitions(data.X) is not None,
         )  # fmt: skip
-        before = self._network if self._continues(chunk=problem.chunk) else None
+        goes_on = self._continues(chunk=problem.chunk)
+        before = self._network if goes_on else problem.start
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -257,8 +259,9 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
+                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
-                    f"{self._continuing(problem.chunk)} continues from the last fit, but its "
+                    f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
                     f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and the "
                     "activation too, or start anew by fit with warm_start=False"
@@ -270,7 +273,7 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            before=None if before is None else self._before(settings),
+            before=self._before(settings) if goes_on else None,
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 

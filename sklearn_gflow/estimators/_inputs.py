@@ -301,6 +301,13 @@ class FittedInputs:
             return self.table.transform(as_table(estimator, X, reset=False))
         return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
 
+    def before_scaling(self, X: Any) -> Any:
+        """Numbers whose `scaled` columns these are, to rounding."""
+        if self.scaler is None:
+            return X
+        back = self.scaler.inverse_transform
+        return X.transformed(back) if isinstance(X, SparseRows) else back(X)
+
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""
         return replace(self, table=other.table, scaler=other.scaler)

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
+from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._rows import TrainingData
@@ -49,6 +50,8 @@ class Problem:
         Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
+    start : FittedNetwork or None
+        The network at θ₀, where the fit does not draw one.
     """
 
     data: TrainingData
@@ -62,6 +65,7 @@ class Problem:
     score: Callable[[np.ndarray], float] | None = None
     checkpoint: Part | None = None
     scaled: Any = None
+    start: FittedNetwork | None = None
     task: Task = UNTOLD
 
     def take(self, index: np.ndarray) -> Problem:

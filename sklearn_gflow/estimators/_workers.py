@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_gflow.estimators._reports import warn
@@ -74,11 +75,14 @@ class Workers:
             return found
         n_threads = max(1, torch.get_num_threads() // n_workers)
         run = delayed(partial(_run, function, os.getpid(), n_threads))
+        # Ray's backend hands out all results at the end.
+        gradual = getattr(get_active_backend()[0], "supports_return_generator", False)
+        parallel = partial(Parallel, n_jobs=n_workers, return_as="generator" if gradual else "list")
         lost = 0
         while len(found) < len(arguments):
             calls = (run(*task) for task in arguments[len(found) :])
             try:
-                for result, told in Parallel(n_jobs=n_workers, return_as="generator")(calls):
+                for result, told in parallel()(calls):
                     found.append(result)
                     done(len(found) - 1, result)
                     lost = 0
