@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._threads import in_threads
 
 N, CHUNK = 24_000, 8192
@@ -85,6 +86,11 @@ def peak_of(call):
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_a_few_rows_of_a_long_map_cost_a_few_rows(tmp_path):
+    mapped = np.memmap(tmp_path / "table", np.float32, "w+", shape=(10**6, 1))
+    assert peak_of(lambda: read(mapped, slice(5, 10))) <= 10_000
 
 
 def test_raw_frames(table):
