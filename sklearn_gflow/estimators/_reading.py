@@ -209,7 +209,7 @@ def by_rows(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) ->
     first = function(values[:_CHUNK])
     found = np.empty((len(values), *first.shape[1:]), first.dtype)
     found[:_CHUNK] = first
-    for rows in islice(row_chunks(len(values)), 1, None):
+    for rows in islice(row_chunks(len(values), _CHUNK), 1, None):
         found[rows] = function(values[rows])
     return found
 
