@@ -15,6 +15,7 @@ from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._shares import SharedRows
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -52,6 +53,8 @@ class Problem:
         Columns of the rows to train on before they were encoded and stretched, where they were.
     start : FittedNetwork or None
         The network at θ₀, where the fit does not draw one.
+    shared : SharedRows or None
+        The rows of all ranks that share the fit, of which ``data`` are those that all know.
     """
 
     data: TrainingData
@@ -67,6 +70,7 @@ class Problem:
     scaled: Any = None
     start: FittedNetwork | None = None
     task: Task = UNTOLD
+    shared: SharedRows | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""

@@ -231,9 +231,9 @@ class AdaptedFlowRegressor(
         std : ndarray of the same shape
             In units of y; only with ``return_std``.
         """
+        check_is_fitted(self)
         if not return_std:
             return self._coding.predictions(self._model(X))
-        check_is_fitted(self)
         with undisturbed():
             columns = self._inputs.read(self, X)
             model = self._network.model(columns)
