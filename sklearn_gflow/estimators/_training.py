@@ -21,6 +21,7 @@ from sklearn_gflow.dynamics import (
     Callback,
     Carried,
     Epoch,
+    Fast,
     Fixed,
     FlowOptions,
     Origin,
@@ -340,6 +341,8 @@ class Training:
             schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks)
             if times is not None:
                 schedule = Fixed.at_times(times)
+            elif settings.fast and t_end == 1:
+                schedule = Fast()
             trajectory = flow(
                 output_map, cost, self.start, schedule, self._options(), callbacks,
                 self._origin(), self.keeper,
