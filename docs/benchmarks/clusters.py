@@ -147,8 +147,8 @@ others are medians of {arguments.repeats}, with least and most.
 
 A search on the cluster took {times[dask] / times[loky]:.2f} of the time of joblib's processes.
 
-**Kills.** In each of several searches a worker was killed at a random moment (SIGKILL). Searches that
-ended with the result of one machine, to the bit: {", ".join(kept)}.
+**Kills.** In each of several searches a worker was killed at a random moment (SIGKILL). Searches
+that ended with the result of one machine, to the bit: {", ".join(kept)}.
 """
     if arguments.out is None:
         print(page)

@@ -191,3 +191,10 @@ def test_a_grid_search_over_the_estimators_finds_the_same():
     for name in ("mean_test_score", "std_test_score"):
         np.testing.assert_array_equal(alone.cv_results_[name], together.cv_results_[name])
     np.testing.assert_array_equal(alone.predict(X), together.predict(X))
+
+
+def test_backends_that_hand_out_all_at_the_end_will_do():
+    told = []
+    with parallel_config(backend="multiprocessing"):
+        found = Workers(2).each(abs, [(-1,), (-2,), (-3,)], lambda *one: told.append(one))
+    assert (found, told) == ([1, 2, 3], [(0, 1), (1, 2), (2, 3)])

@@ -124,6 +124,10 @@ class TangentFactor(ABC):
         """Σ Dᵀ f(DDᵀ) r over pairs (f, r)."""
         return total(self.lift(f, r) for f, r in terms)
 
+    def lift_with_dual(self, *terms: tuple[GramFunction, Tensor]) -> tuple[Tensor, Tensor]:
+        """(Δθ, u) of that sum, with Δθ = Dᵀu."""
+        return self.lift_all(*terms), total(self.apply(f, r) for f, r in terms)
+
     @abstractmethod
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""

@@ -46,7 +46,11 @@ class _RowSide(_Side):
         return self.lift_all((f, r))
 
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
-        return self.tangent.pull(total(self.factor.apply(f, r) for f, r in terms))
+        return self.lift_with_dual(*terms)[0]
+
+    def lift_with_dual(self, *terms: tuple[GramFunction, Tensor]) -> tuple[Tensor, Tensor]:
+        u = total(self.factor.apply(f, r) for f, r in terms)
+        return self.tangent.pull(u), u
 
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)
