@@ -6,7 +6,6 @@ Notation: docs/notation.md; r = y − x.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -63,7 +62,7 @@ class Fast(Adaptive):
         Of the steps of `Adaptive`.
     """
 
-    changing: ClassVar = (*Adaptive.changing, "_bend")
+    changing: ClassVar[tuple[str, ...]] = (*Adaptive.changing, "_bend")
 
     tau_end: float = math.inf
     _bend: float = 0.0  # defect of a first move, in units of it, for each length that θ went
@@ -86,9 +85,9 @@ class Fast(Adaptive):
             return super().take(stepper)
         return step
 
-    def marks_within(self, start: float, end: float) -> Sequence[float]:
+    def marks_within(self, start: float, end: float) -> list[float]:
         """No marks: where the flow is on the way of a step is not known."""
-        return ()
+        return []
 
     def _step(self, stepper: Stepper, end: _Place) -> Step:
         """The moves as one step, whose error is how far its end is from the line."""
