@@ -89,7 +89,7 @@ class Replay:
             weights = np.ones(len(data.X)) if data.weights is None else data.weights
             drive = weights * (data.targets - data.start).T / (weights.sum() - weights)
             return np.repeat(drive[None], len(X), axis=0)
-        along = LeftOutAlong().follow(self._steps(network, data), samples)
+        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True), samples)
         return to_numpy(along.effects())
 
     def left_out(self, network: FittedNetwork, data: TrainingData) -> np.ndarray:
@@ -99,14 +99,18 @@ class Replay:
         """
         if not self.taus:
             return data.targets - data.start
-        along = LeftOutAlong().follow(self._steps(network, data))
+        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True))
         return to_numpy(along.residuals())
 
-    def _steps(self, network: FittedNetwork, data: TrainingData) -> Iterator[DualStep]:
+    def _steps(
+        self, network: FittedNetwork, data: TrainingData, *, eigenvectors: bool = False
+    ) -> Iterator[DualStep]:
         dtype, device = network.exact_dtype, network.device
         reference: torch.Tensor = to_tensor(network.reference, dtype, device)
         rows = TableRows(network.family(device), data, reference, dtype, self.loss)
-        return dual_steps(*rows.block(slice(None)), reference, self.taus, self.options)
+        return dual_steps(
+            *rows.block(slice(None)), reference, self.taus, self.options, eigenvectors=eigenvectors
+        )
 
 
 def _samples(

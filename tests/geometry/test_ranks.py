@@ -231,34 +231,59 @@ def test_exact_flows_are_those_of_one_process(groups, size, solver, alpha, dampi
 # -- steps of blocks -----------------------------------------------------------------------------
 
 
-def combined(solver, same):
-    """A step of the union of blocks, and those of the blocks alone."""
+def combined(solver):
+    """A step of the union of blocks, what each block does alone, and the factor of this rank."""
     family, theta, X, y, weights = problem(2)
     ranks = Ranks()
-    half = slice(0, 10) if same or ranks.rank == 0 else slice(10, 23)
-    own = OutputMap(family, X[half], None, weights[half])
+    rows = slice(0, 10) if ranks.rank == 0 else slice(10, 23)
+    own = OutputMap(family, X[rows], None, weights[rows])
     output_map = ShardedMap.of(own, ranks)
     tangent = output_map.linearize(theta)
-    r = output_map.vector(own.weigh(y[half]))
+    r = output_map.vector(own.weigh(y[rows]))
     f, ridge = GramFunction(0.7, lambda lam: 0.2 / (1 + lam)), 0.3
     request = Request(once=True, ridge=ridge)
     step = CombinedSolver(SOLVERS[solver]).factorize(tangent, r, request).lift(f, r)
     alone = factorize(tangent.own, r.own, solver=solver, once=True, ridge=ridge)
-    return step, *alone.lift_with_dual((f, r.own)), ridge
+    inverse = [alone.apply(PSEUDOINVERSE, unit) for unit in torch.eye(len(r.own)).double()]
+    return step, alone.lift_with_dual((f, r.own))[1], torch.stack(inverse, 1)
 
 
 @pytest.mark.parametrize("solver", ["auto", "shared", "eigh", "svd"])
-def test_a_combined_step_is_the_steepest_along_the_sum(groups, solver):
-    (step, d1, u1, ridge), (again, d2, u2, _) = groups[2].run(combined, solver, False)
-    apart = d1 @ d1 + d2 @ d2 + ridge * (u1 @ u1 + u2 @ u2)
-    together = (d1 + d2) @ (d1 + d2) + ridge * (u1 @ u1 + u2 @ u2)
-    close(step, (d1 + d2) * apart / together)
+def test_a_combined_step_is_the_best_of_two_directions(groups, solver):
+    family, theta, X, _, weights = problem(2)
+    D, ridge = OutputMap(family, X, None, weights).linearize(theta).jacobian(), 0.3
+    (step, u1, inverse1), (again, u2, inverse2) = groups[2].run(combined, solver)
+    A, u, inverse = (
+        D @ D.mT + ridge * torch.eye(len(D)).double(),
+        torch.cat([u1, u2]),
+        torch.block_diag(inverse1, inverse2),
+    )
+    blocks = torch.block_diag(torch.ones(20, 20), torch.ones(26, 26)).double()
+    t = (A * blocks) @ u
+    z = inverse @ (t - (t @ u) / (u @ A @ u) * (A @ u))
+    V = torch.stack([u, z], dim=1)
+    close(step, D.mT @ V @ torch.linalg.solve(V.mT @ A @ V, V.mT @ t), 1e-9)
     assert torch.equal(step, again)
 
 
 def test_one_block_is_combined_as_it_is(groups):
-    (found,) = groups[1].run(combined, "auto", False)
-    close(found[0], found[1])
+    ((step, u, _),) = groups[1].run(combined_alone)
+    close(step, u)
+
+
+def combined_alone():
+    family, theta, X, y, _ = problem(2)
+    output_map = ShardedMap.of(OutputMap(family, X), Ranks())
+    tangent, r = output_map.linearize(theta), output_map.vector(y.reshape(-1))
+    f = GramFunction(0.7, lambda lam: 0.2 / (1 + lam))
+    found = [
+        solver.factorize(at, of, Request(once=True, ridge=0.3)).lift(f, of)
+        for solver, at, of in (
+            (CombinedSolver(SOLVERS["auto"]), tangent, r),
+            (SOLVERS["auto"], tangent.own, r.own),
+        )
+    ]
+    return *found, None
 
 
 def test_copies_of_a_block_without_a_ridge_step_as_one(groups):
@@ -299,3 +324,20 @@ def test_no_operation_silently_sees_one_rank(groups):
         assert len(told) == 8
         assert "no Gram is formed" in told[0]
         assert "torch's sin is not defined for vectors over ranks" in told[1]
+
+
+def lost(rank):
+    """A step where the block of one rank holds numbers that are not finite, or no rows."""
+    family, theta, X, y, _ = problem(2)
+    X = X[:10].clone()
+    if Ranks().rank == rank:
+        X[0] = torch.nan
+    output_map = ShardedMap.of(OutputMap(family, X), Ranks())
+    tangent, r = output_map.linearize(theta), output_map.vector(y[:10].reshape(-1))
+    return CombinedSolver(SOLVERS["auto"]).factorize(tangent, r, Request()).lift(PSEUDOINVERSE, r)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_block_that_cannot_be_factorised_loses_the_step_of_all(groups, rank):
+    for step in groups[2].run(lost, rank):
+        assert bool(step.isnan().any())

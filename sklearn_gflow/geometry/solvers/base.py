@@ -120,6 +120,11 @@ class TangentFactor(ABC):
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         """f(DDᵀ) r on the range of D; of a vector, shape (Q·N,), or of columns."""
 
+    @property
+    def eigenvectors(self) -> tuple[Tensor, Tensor] | None:
+        """All λ, ascending, and V of G = VΛVᵀ, where the factor has them."""
+        return None
+
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         """Σ Dᵀ f(DDᵀ) r over pairs (f, r)."""
         return total(self.lift(f, r) for f, r in terms)
@@ -131,6 +136,10 @@ class TangentFactor(ABC):
     @abstractmethod
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""
+
+    def push_dual(self, u: Tensor, v: Tensor) -> Tensor:
+        """D·v for v = Dᵀu, which may cost less with u at hand."""
+        return self.push(v)
 
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""
