@@ -6,7 +6,7 @@ Notation: docs/notation.md; r = y − x.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
@@ -14,7 +14,6 @@ from torch import Tensor
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.schedule import Adaptive
 from sklearn_gflow.dynamics.step import Step, Stepper
-from sklearn_gflow.geometry import PSEUDOINVERSE
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Fast"]
@@ -123,8 +122,8 @@ class Fast(Adaptive):
             if gain * spent < _PATIENCE * _gain(start, place):
                 return place
             eta = min(1.0, eta * min(_LARGEST_GROWTH, max(_LARGEST_CUT, _DEFECT / defect)))
-            direction = stepper.factor.lift(PSEUDOINVERSE, place.residual)
-            way = stepper.factor.project(place.residual)
+            moved = replace(stepper.frozen, outputs=place.outputs, residual=place.residual)
+            direction, way = moved.move(math.inf)
 
     def _first(self, length: float) -> float:
         """η of the first move, whose defect grows with the length that θ goes."""

@@ -66,6 +66,14 @@ def test_a_point_at_which_d_lacks_rank_is_where_the_flow_rests():
     assert fast.loss[-1] == pytest.approx(slow.loss[-1], rel=1e-10)
 
 
+def test_with_a_ridge_it_comes_as_far_in_as_many_steps():
+    options = FlowOptions(alpha=1.0, damping=0.1, max_iter=40)
+    slow, fast = (
+        followed(problem("two layers"), one, options) for one in (Adaptive(math.inf), Fast())
+    )
+    assert fast.loss[-1] < 2 * slow.loss[-1]
+
+
 def test_where_no_move_is_good_steps_keep_to_their_way(monkeypatch):
     monkeypatch.setattr(Fast, "_moved", lambda self, stepper: None)
     slow, fast = (followed(problem("one layer"), one) for one in (Adaptive(math.inf), Fast()))
