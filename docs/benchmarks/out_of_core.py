@@ -76,7 +76,7 @@ def peak() -> int:
 
 
 def measured(kind: str, folder: Path, parameters: dict[str, Any], window: float) -> dict[str, Any]:
-    """A fit in this process: bytes beyond those before it, seconds of the processor, R² elsewhere."""
+    """A fit in this process: bytes beyond those before, seconds of the processor, R² elsewhere."""
     warnings.simplefilter("ignore")
     dask.config.set(scheduler="synchronous")
     rng = np.random.default_rng(0)
@@ -125,9 +125,9 @@ def memory(n_rows: int, n_columns: int) -> str:
             for kind in KINDS
             for found in [run(kind, folder, {**LARGE, "random_state": 0})]
         ]
-    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; two epochs with 32 hidden units and blocks of
-1,024 rows. What a fit adds to the peak of its process, its libraries being loaded, and seconds of one core.
-Partitions are of {size / PARTS / 1e6:.0f} MB.
+    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; two epochs
+with 32 hidden units and blocks of 1,024 rows. What a fit adds to the peak of its process, its
+libraries being loaded, and seconds of one core. Partitions are of {size / PARTS / 1e6:.0f} MB.
 
 | X comes from | MB | seconds |
 |---|---|---|
@@ -157,8 +157,9 @@ def scores(n_rows: int, n_seeds: int) -> str:
             seconds = np.mean([one["seconds"] for one in found])
             share = f"{window:.0%}" if window else "all"
             lines.append(f"| {kind} | {share} | {values} | {epochs} | {seconds:.0f} |")
-    return f"""{n_rows:,} rows of 20 columns, two layers of 64, to where rows held out gain no more; {n_seeds} seeds.
-"At once" is the share of the rows that are in memory together, and among which blocks are drawn.
+    return f"""{n_rows:,} rows of 20 columns, two layers of 64, to where rows held out gain no more;
+{n_seeds} seeds. "At once" is the share of the rows that are in memory together, among which blocks
+are drawn.
 
 | X comes from | at once | R² on other rows | epochs | seconds |
 |---|---|---|---|---|

@@ -324,7 +324,8 @@ class PartitionedRows:
         return int(self.ends[-1])
 
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
-        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        in_order = isinstance(rows, slice)
+        index = np.arange(*rows.indices(len(self))) if in_order else np.asarray(rows)
         places = self.partition_of(index)
         order = np.argsort(places, kind="stable")
         present, first = np.unique(places[order], return_index=True)

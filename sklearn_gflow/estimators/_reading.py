@@ -175,8 +175,9 @@ def read(array: Any, rows: Any) -> Any:
     if on_disk(array) is None:
         return array[rows]
     check_map(array)
-    in_order = isinstance(rows, slice) and rows.step in (None, 1)
-    index = np.arange(len(array))[rows] if in_order else np.asarray(rows)
+    is_slice = isinstance(rows, slice)
+    index = np.arange(*rows.indices(len(array))) if is_slice else np.asarray(rows)
+    in_order = is_slice and rows.step in (None, 1)
     found = np.empty((len(index), *array.shape[1:]), array.dtype)
     for chunk in row_chunks(len(index), _CHUNK if in_order else _TOUCHED):
         check_map(array)
