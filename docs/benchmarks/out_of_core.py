@@ -62,11 +62,22 @@ def table(kind: str, folder: Path) -> tuple[Any, Any]:
     if kind == "memmap":
         return X, y
     if kind == "Dask array":
-        return da.from_array(X, chunks=(-(-len(y) // PARTS), X.shape[1])), y
+        return read_by_dask(folder / "X", *X.shape), y
     if kind == "Dask frame":
         rows = dd.read_parquet(folder / "parquet")
         return rows.drop(columns="y"), rows["y"]
     return ds.dataset(folder / "parquet"), "y"
+
+
+def read_by_dask(path: Path, n_rows: int, n_columns: int) -> da.Array:
+    """The table as an array of Dask that reads its parts; `da.from_array` would copy the map."""
+    size, parts = -(-n_rows // PARTS), []
+    for start in range(0, n_rows, size):
+        shape = min(size, n_rows - start), n_columns
+        offset = start * n_columns * 4
+        rows = dask.delayed(np.fromfile)(path, np.float32, shape[0] * n_columns, offset=offset)
+        parts.append(da.from_delayed(rows.reshape(shape), shape, np.float32))
+    return da.concatenate(parts)
 
 
 def peak() -> int:
