@@ -62,7 +62,7 @@ if tags.has("online"):  # type: ignore[name-defined]  # noqa: F821
 # The order of the gallery: what a newcomer wants first, then what explains, then what extends.
 EXAMPLES = [
     "quickstart", "raw_table", "encoded_columns", "search", "ensemble", "intervals", "explain",
-    "blocks", "production", "law_of_the_line", "rank_loss", "collapse", "kernel",
+    "forget", "blocks", "production", "law_of_the_line", "rank_loss", "collapse", "kernel",
     "stopping_time", "kernel_and_features", "fisher_end", "steer_path", "own_module",
     "scaled_inputs", "own_loss",
 ]  # fmt: skip

@@ -156,6 +156,21 @@ def left_out_residuals(D, y, weights, *, alpha, tau, c, ridge=0.0, estimated_mea
     return np.array(residuals)
 
 
+def damped_flow(kernel, cross, residual, taus, *, alpha, c, ridge):
+    """Residuals on rows, and outputs elsewhere, of the flow of a linear model, step after step.
+
+    ``kernel`` is DDᵀ on the rows and ``cross`` that of other samples with them, both with the
+    weights of the rows; outputs elsewhere begin at zero.
+    """
+    lam, V = np.linalg.eigh(kernel)
+    m = lam.clip(0) + ridge
+    outputs, r, now = 0.0, residual, 0.0
+    for tau in taus:
+        u = V @ (-np.expm1(-(tau - now) * (alpha + (1 - alpha) * m / c)) / m * (V.T @ r))
+        r, outputs, now = r - kernel @ u, outputs + cross @ u, tau
+    return r, outputs
+
+
 def gaussian_process(kernel, y, weights, cross, diagonal, *, amplitude, noise):
     """Mean and variance of new observations: covariance σ_f²Θ, noise of variance σ_n²/w a row."""
     covariance = amplitude * kernel + np.diag(noise / weights)

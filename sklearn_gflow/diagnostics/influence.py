@@ -1,4 +1,4 @@
-"""What each training row did: contributions to predictions, and residuals of rows left out.
+"""What each training row did: contributions to predictions, and what would be without a row.
 
 Both are read off a flow in dual form (`dynamics.dual`). Over a step the outputs at any inputs
 change by the mean of their Jacobian on the way times Δθ = Dᵀu, so that
@@ -10,8 +10,9 @@ in which a training row has a summand of its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,8 +26,11 @@ from sklearn_gflow.geometry.resolvents import ridge_terms
 __all__ = ["LeftOutAlong", "contributions", "mean_kernel"]
 
 # Gauss points of the mean over a step. With five, steps as long as those of a fit add up to 1e-8;
-# with two, residuals of rows left out differ by less than what else they neglect.
-_EXACT, _ENOUGH = 5, 2
+# with one, residuals of rows left out move by less than 1e-3 of them, and what else they neglect is
+# a hundredth and more.
+_EXACT, _ENOUGH = 5, 1
+# Nodes of a window of ridge regressions; their errors stay below 1e-6.
+_NODES = 10
 # What has no ridge is given one of so much of the largest eigenvalue.
 _LEAST_RIDGE = 1e-12
 
@@ -91,7 +95,7 @@ def contributions(steps: Iterable[DualStep], output_map: OutputMap) -> Tensor:
 
 @dataclass
 class LeftOutAlong:
-    """Residuals of rows that are left out in turn, along the flow of the squared error.
+    """Rows that are left out in turn, along the flow of the squared error, with no refit.
 
     For each row i it follows the residual r⁽ⁱ⁾ = y − x⁽ⁱ⁾ of the flow that row i does not drive, at
     all rows, i included. A step of the flow fits g(λ) = λf(λ + μ) of each mode, which is written as
@@ -100,7 +104,9 @@ class LeftOutAlong:
 
         Lᵢ = [(G + p)⁻¹]ᵢᵢ⁻¹ [(G + p)⁻¹ r]ᵢ,
 
-    with Q×Q blocks in place of numbers for Q outputs. The kernels are those along the path of all
+    with Q×Q blocks in place of numbers for Q outputs, and with blocks of all their outputs for
+    rows that are left out together. At any samples the outputs without row i are the sum over the
+    steps of K̄u⁽ⁱ⁾, u⁽ⁱ⁾ being these dual coefficients. The kernels are those along the path of all
     rows, over each step on average: a network that learns features does so without row i almost as
     with it, while the kernel of the start, on which `LeaveOneOut` stands, knows nothing of them.
     Residuals are too small by that difference, by one to four per cent where it was measured.
@@ -109,14 +115,25 @@ class LeftOutAlong:
     ----------
     estimated_mean : bool
         Whether the start is the weighted mean of y, to be estimated without the row as well.
+    groups : Tensor of int of shape (n_groups, size), optional
+        Rows that are left out together, a group a row of it; by default each row by itself.
     """
 
     estimated_mean: bool = True
+    groups: Tensor | None = None
     _residuals: Tensor | None = field(default=None, repr=False)
     _tangent: Tangent | None = field(default=None, repr=False)
+    _effects: list[Tensor] = field(default_factory=list, repr=False)
 
-    def follow(self, steps: Iterable[DualStep]) -> LeftOutAlong:
+    def follow(self, steps: Iterable[DualStep], samples: Sequence[OutputMap] = ()) -> LeftOutAlong:
         """Follow a flow on the training rows to its end; returns itself.
+
+        Parameters
+        ----------
+        steps : iterable of DualStep
+            The flow.
+        samples : sequence of OutputMap
+            Of the same family on samples at which `effects` are asked for, without weights.
 
         Raises
         ------
@@ -125,75 +142,144 @@ class LeftOutAlong:
         """
         for step in steps:
             if self._residuals is None:
-                self._residuals = self._at_start(step)
-            self._residuals = self._after(step, self._residuals)
+                self._residuals = self._at_start(step, samples)
+            without = _Without(step, self._rows(step), self._residuals)
+            self._residuals = without.residuals()
+            for effect, output_map in zip(self._effects, samples, strict=True):
+                effect += without.effect(output_map)
         return self
 
     def residuals(self) -> Tensor:
-        """yᵢ − x⁽ⁱ⁾ of each row that was left out, without weights, shape (n_samples, Q)."""
+        """yᵢ − x⁽ⁱ⁾ of the rows that were left out, without weights.
+
+        Returns
+        -------
+        Tensor of shape (n_groups · size, Q)
+            Of all rows, in their order, where each was left out by itself.
+        """
         assert self._residuals is not None
         assert self._tangent is not None
-        return self._tangent.unweigh(_own(self._residuals, self._tangent.n_samples).reshape(-1))
+        tangent, groups = self._tangent, self.groups
+        n_samples, Q = tangent.n_samples, tangent.n_outputs
+        columns = self._residuals.view(n_samples, Q, -1)
+        rows = torch.arange(n_samples, device=columns.device)[:, None] if groups is None else groups
+        own = columns[rows, :, torch.arange(len(rows), device=columns.device)[:, None]]
+        return own.flatten(0, 1) / tangent.sample_weights.double()[rows].sqrt().view(-1, 1)
 
-    def _at_start(self, step: DualStep) -> Tensor:
-        """r⁽ⁱ⁾ at the start, a column a row i, shape (Q·N, N)."""
+    def effects(self) -> Tensor:
+        """What the rows that were left out do at the samples: outputs with them less those without.
+
+        The start is part of the outputs: without a row the mean of y is another.
+
+        Returns
+        -------
+        Tensor of shape (n, Q, n_groups)
+        """
+        assert self._tangent is not None
+        found = torch.cat(self._effects)
+        return found.view(-1, self._tangent.n_outputs, found.shape[-1])
+
+    def _rows(self, step: DualStep) -> Tensor:
+        """The groups, shape (n_groups, size)."""
         tangent = step.point.tangent
-        r = step.point.residual.double()
-        columns = r[:, None].expand(-1, tangent.n_samples).clone()
-        if not self.estimated_mean:
-            return columns
-        # Without row i the mean is lower by wᵢ(yᵢ − ȳ)/(W − wᵢ), and all residuals are larger.
-        w = tangent.sample_weights.double()
-        shift = w[:, None] * tangent.unweigh(r) / (w.sum() - w)[:, None]
-        return columns + (w.sqrt()[:, None, None] * shift.mT).flatten(0, 1)
-
-    def _after(self, step: DualStep, residuals: Tensor) -> Tensor:
-        tangent, frozen = step.point.tangent, step.frozen
         assert isinstance(tangent, Tangent)
         self._tangent = tangent
-        n_samples = tangent.n_samples
-        eigenvalues, V = (part.double() for part in gram_eigenvectors(tangent.gram()))
+        if self.groups is not None:
+            return self.groups
+        return torch.arange(tangent.n_samples, device=step.dual.device)[:, None]
+
+    def _at_start(self, step: DualStep, samples: Sequence[OutputMap]) -> Tensor:
+        """r⁽ⁱ⁾ at the start, a column a group, shape (Q·N, n_groups); and the effects there."""
+        rows, tangent = self._rows(step), step.point.tangent
+        r = step.point.residual.double()
+        shift = r.new_zeros(len(rows), tangent.n_outputs)
+        if self.estimated_mean:
+            # Without them the mean is lower by Σwᵢ(yᵢ − ȳ)/(W − Σwᵢ), and all residuals are larger.
+            w = tangent.sample_weights.double()
+            drive = (w[:, None] * tangent.unweigh(r))[rows].sum(1)
+            shift = drive / (w.sum() - w[rows].sum(1))[:, None]
+        root = tangent.sample_weights.double().sqrt()
+        self._effects = [shift.mT.repeat(one.n_samples, 1) for one in samples]
+        return r[:, None] + (root[:, None, None] * shift.mT).flatten(0, 1)
+
+
+class _Without:
+    """A step of the flow without each of some groups of rows.
+
+    Parameters
+    ----------
+    step : DualStep
+        The step of all rows.
+    groups : Tensor of int of shape (n_groups, size)
+        Rows that are left out together.
+    residuals : Tensor of shape (Q·N, n_groups)
+        W^½r at its start without each group.
+    """
+
+    def __init__(self, step: DualStep, groups: Tensor, residuals: Tensor) -> None:
+        self.step, self.groups, self.before = step, groups, residuals
+
+    @cached_property
+    def dual(self) -> Tensor:
+        """u without each group, which vanishes there, shape (Q·N, n_groups)."""
+        tangent, frozen = self.step.point.tangent, self.step.frozen
+        held = frozen.factor.eigenvectors or gram_eigenvectors(tangent.gram())
+        eigenvalues, V = (part.double() for part in held)
         eigenvalues = eigenvalues.clamp_min(0)
         ridge = max(frozen.ridge, _LEAST_RIDGE * float(eigenvalues[-1]))
-        f = exponential(frozen.alpha, step.h, frozen.scale)
+        f = exponential(frozen.alpha, self.step.h, frozen.scale)
         turns = [] if f.turn is None else [1 / f.turn]
-        weights, poles = ridge_terms(lambda lam: lam * f(lam + ridge), turns, ridge, eigenvalues)
-        coordinates = V.mT @ residuals
+        weights, poles = ridge_terms(
+            lambda lam: lam * f(lam + ridge), turns, ridge, eigenvalues, _NODES
+        )
+        coordinates = V.mT @ self.before
         dual = f(eigenvalues + ridge)[:, None] * coordinates
         resolvents = 1 / (poles[:, None] + eigenvalues)
-        blocks = V.view(n_samples, -1, len(V))
+        blocks = V.view(tangent.n_samples, -1, len(V))[self.groups].flatten(1, 2)
         left_out = _left_out(resolvents, blocks, coordinates)
+        weighted = weights[:, None] * resolvents
         for q in range(blocks.shape[1]):
-            of_output = (weights[:, None] * resolvents).mT @ left_out[..., q]
-            dual = dual - blocks[:, q].mT * of_output.real
-        kernel = mean_kernel(step, tangent.output_map, _ENOUGH).double()
-        own = kernel @ step.dual.double()
+            L = left_out[..., q]
+            # The real part of a product of complex matrices, which is half of its work.
+            of_output = weighted.real.mT @ L.real - weighted.imag.mT @ L.imag
+            dual = dual - blocks[:, q].mT * of_output
+        found: Tensor = V @ dual
+        return found
+
+    def residuals(self) -> Tensor:
+        """W^½r at the end of the step without each group, shape (Q·N, n_groups)."""
+        point, tangent = self.step.point, self.step.point.tangent
+        assert isinstance(tangent, Tangent)
+        kernel = mean_kernel(self.step, tangent.output_map, _ENOUGH).double()
         # What the frozen flow misses is missed without a row as well.
-        missed = step.point.residual.double() - own - step.end.residual.double()
-        return residuals - kernel @ (V @ dual) - missed[:, None]
+        missed = point.residual - kernel @ self.step.dual.double() - self.step.end.residual
+        return self.before - kernel @ self.dual - missed.double()[:, None]
+
+    def effect(self, output_map: OutputMap) -> Tensor:
+        """By how much outputs at samples change less without each group, (Q·n, n_groups)."""
+        change = self.step.dual.double()[:, None] - self.dual
+        return mean_kernel(self.step, output_map, _ENOUGH).double() @ change
 
 
 def _left_out(resolvents: Tensor, blocks: Tensor, coordinates: Tensor) -> Tensor:
-    """L of every pole and row, shape (n_p, N, Q)."""
-    size = blocks.shape[1]
-    kind = resolvents.dtype
-    rows = [(blocks[:, q] * coordinates.mT).to(kind) for q in range(size)]
-    found = torch.stack([resolvents @ row.mT for row in rows], dim=-1)
-    diagonal = torch.stack(
-        [
-            torch.stack(
-                [resolvents @ (blocks[:, q] * blocks[:, k]).to(kind).mT for k in range(size)], -1
-            )
-            for q in range(size)
-        ],
-        dim=-2,
-    )
-    return torch.linalg.solve_ex(diagonal, found[..., None])[0][..., 0]
+    """L of every pole and group, shape (n_p, n_groups, size of a block)."""
+    rows = [part * coordinates.mT for part in blocks.unbind(1)]
+    found = torch.stack([_times(resolvents, row.mT) for row in rows], dim=-1)
+    return torch.linalg.solve_ex(_diagonal(resolvents, blocks), found[..., None])[0][..., 0]
 
 
-def _own(columns: Tensor, n_samples: int) -> Tensor:
-    """The part of each column that belongs to its own row, shape (N, Q)."""
-    return columns.view(n_samples, -1, n_samples).diagonal(dim1=0, dim2=2).mT
+def _diagonal(resolvents: Tensor, blocks: Tensor) -> Tensor:
+    """(G + p)⁻¹ of every pole and group, (n_p, n_groups, size, size)."""
+    parts = blocks.unbind(1)
+    if len(parts) <= len(blocks):  # many small groups: all of them at once, entry by entry
+        entries = [[_times(resolvents, (a * b).mT) for b in parts] for a in parts]
+        return torch.stack([torch.stack(row, dim=-1) for row in entries], dim=-2)
+    return torch.stack([_times(block * resolvents[:, None], block.mT) for block in blocks], dim=1)
+
+
+def _times(z: Tensor, real: Tensor) -> Tensor:
+    """A complex matrix times a real one, without a complex copy of that."""
+    return torch.complex(z.real @ real, z.imag @ real)
 
 
 def _cross_gram(left: Tangent, right: Tangent) -> Tensor:

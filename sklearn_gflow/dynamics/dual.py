@@ -49,6 +49,8 @@ def dual_steps(
     theta: Tensor,
     taus: Sequence[float],
     options: FlowOptions = FlowOptions(),
+    *,
+    eigenvectors: bool = False,
 ) -> Iterator[DualStep]:
     """Take the steps of the full batch's flow that end at given times.
 
@@ -65,6 +67,9 @@ def dual_steps(
         the ends of its steps lead to the same points.
     options : FlowOptions
         Those of that flow.
+    eigenvectors : bool
+        Whether factors have eigenvectors where their back end knows how, because who reads the
+        steps asks for them. The steps are the same to rounding.
 
     Yields
     ------
@@ -82,7 +87,8 @@ def dual_steps(
     for tau in taus:
         factor = factorize(
             point.tangent, point.residual, solver=options.solver, rcond=options.rcond, ridge=ridge,
-            eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
+            eigenvectors=eigenvectors
+            or needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
         )  # fmt: skip
         stepper = Stepper(
             point, factor, output_map, cost, options.alpha, scale, limit, distance, ridge

@@ -163,6 +163,15 @@ INPUTS: Final[Group] = {
         "ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
     ),
+    "forgotten_": (
+        "dict",
+        """
+        After `forget`: "n_rows", how many training rows were forgotten; "distance", the estimated
+        distance |θ − θ'|/|θ − θ₀| to the θ' of a fit without them, which rounding makes;
+        "old_columns" and "old_table", whether encodings, or what `TableEncoder` learnt (medians in
+        gaps, levels, target means), are still those of all rows.
+        """,
+    ),
 }
 
 TARGETS: Final[Group] = {

@@ -23,9 +23,12 @@ from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
+from sklearn_gflow.estimators._forgetting import Forgetting
 from sklearn_gflow.estimators._gradient import Differentiable
-from sklearn_gflow.estimators._influence import OfRows, influence_attributes
+from sklearn_gflow.estimators._group import in_company, tells
+from sklearn_gflow.estimators._influence import influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
+from sklearn_gflow.estimators._kernel import OfKernel
 from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import (
@@ -35,11 +38,12 @@ from sklearn_gflow.estimators._parameters import (
     RowsParameters,
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
-from sklearn_gflow.estimators._progress import FLOW, Task
+from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._shares import OwnRows, validated
 from sklearn_gflow.estimators._start import OfStart
 from sklearn_gflow.estimators._stopping import (
     LeftOut,
@@ -47,6 +51,7 @@ from sklearn_gflow.estimators._stopping import (
     stopped_by_leave_one_out,
     stopped_by_rows_apart,
 )
+from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
@@ -63,8 +68,9 @@ __all__ = ["BaseAdaptedFlow"]
 
 
 class BaseAdaptedFlow(
-    OfRows,
+    Forgetting,
     OfStart,
+    OfKernel,
     Bounded,
     Differentiable,
     Continuing,
@@ -122,46 +128,12 @@ class BaseAdaptedFlow(
         GramMemoryError
             If the Gram would not fit into memory.
         """
-        with undisturbed(), checkpointed(self) as (one, checkpoint):
-            task = Task.begun(self, X, y, sample_weight, FLOW)
-            problem = one._validate(X, y, sample_weight, X_val, y_val).told_by(task)
-            attributes = one._under(checkpoint, problem, one._fitted)
+        with undisturbed(), in_company(self), checkpointed(self) as (one, checkpoint):
+            task = Task.begun(self, X, y, sample_weight, FLOW) if tells(self) else UNTOLD
+            one, problem = validated(one, X, y, sample_weight, X_val, y_val)
+            attributes = one._under(checkpoint, problem.told_by(task), one._fitted)
             task.end(attributes)
         return self._write(attributes)
-
-    def ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, at: str = "solution") -> np.ndarray:
-        """Tangent kernel Θ(xᵢ, yⱼ) (3.14)–(3.15) of the fitted network.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            First sample set.
-        Y : array-like of shape (m, n_features), optional
-            Second sample set; X itself by default.
-        at : {"solution", "start"}, default="solution"
-            Where on the path: at θ of the solution, or at θ₀.
-
-        Returns
-        -------
-        ndarray of shape (n·Q, m·Q)
-            Sample-major: rows ``i·Q … (i+1)·Q − 1`` belong to sample i. Q is ``n_outputs_``.
-            Outputs are those of the network, in units of the scaled targets.
-
-        Raises
-        ------
-        ValueError
-            If X or Y do not fit what was learnt, or ``at`` is no point of the path.
-        """
-        check_is_fitted(self)
-        if at not in ("solution", "start"):
-            raise ValueError(f'at must be "solution" or "start"; got {at!r}')
-        theta = self._network.theta if at == "solution" else self._network.reference
-        with undisturbed():
-            first = self._network.linearize(self._inputs.read(self, X), theta)
-            if Y is None:
-                return to_numpy(first.gram())
-            other = self._network.linearize(self._inputs.read(self, Y), theta)
-            return to_numpy(first.cross_gram(other))
 
     # -- the four verbs --------------------------------------------------------------------------
 
@@ -238,7 +210,8 @@ class BaseAdaptedFlow(
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
-        (n_samples, n_features), n_outputs = data.X.shape, data.targets.shape[1]
+        own, n_outputs = OwnRows.of(problem), data.targets.shape[1]
+        n_samples, n_features = len(data.X) if own is None else own.n_samples, data.X.shape[1]
         architecture, device = Architecture.of(parameters), check_device(self.device)
         family = architecture.family(n_features, n_outputs, device, seed)
         settings = Settings.of(
@@ -247,7 +220,8 @@ class BaseAdaptedFlow(
             row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
             chunk=problem.chunk, streamed=in_partitions(data.X) is not None,
         )  # fmt: skip
-        before = self._network if self._continues(chunk=problem.chunk) else None
+        goes_on = self._continues(chunk=problem.chunk)
+        before = self._network if goes_on else problem.start
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -256,8 +230,9 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
+                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
-                    f"{self._continuing(problem.chunk)} continues from the last fit, but its "
+                    f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
                     f"{family.n_params}; keep hidden_layer_sizes and the data's shape, and the "
                     "activation too, or start anew by fit with warm_start=False"
@@ -269,7 +244,7 @@ class BaseAdaptedFlow(
         network = FittedNetwork.of(architecture, family, start, reference, rows, seed)
         return Training(
             settings, family, start, network, problem.loss, data, problem.index,
-            before=None if before is None else self._before(settings),
+            before=self._before(settings) if goes_on else None, own=own,
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
@@ -426,7 +401,7 @@ class BaseAdaptedFlow(
         """f_θ(X) − f_θ₀(X) at the solution, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         with undisturbed():
-            return self._network.model(self._inputs.read(self, X))
+            return self._network.model(streamed(self._inputs, self, X))
 
     def _staged_models(self, X: ArrayLike) -> Iterator[np.ndarray]:
         """f_θ(X) − f_θ₀(X) at every recorded point."""

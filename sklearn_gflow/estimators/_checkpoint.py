@@ -20,12 +20,14 @@ import torch
 
 from sklearn_gflow import archive
 from sklearn_gflow.dynamics import State
+from sklearn_gflow.estimators._group import by_all, ranks_of
 from sklearn_gflow.estimators._plain import Reader, Writer, digest, in_words, on_device
 from sklearn_gflow.estimators._reading import read, row_chunks
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import seed_of, to_numpy
 from sklearn_gflow.exceptions import ArchiveError
+from sklearn_gflow.geometry import Ranks
 
 __all__ = ["CHECKPOINT", "Checkpoint", "FlowKeeper", "Part", "checkpointed", "once", "told_of"]
 
@@ -43,7 +45,7 @@ _FORMAT = 1
 # second. So writing takes a twentieth of the time at most, and half a minute is all that is lost.
 _SHARE, _LONGEST = 20, 30.0
 # What is not asked for: where the file is, what is told on the way, and who computes.
-_FREE = ("checkpoint", "n_jobs", "verbose")
+_FREE = ("checkpoint", "distributed", "n_jobs", "verbose")
 # Results that calls after the first use as well.
 _LASTING = "rescaling"
 
@@ -67,7 +69,8 @@ def checkpointed(estimator: Any) -> Iterator[tuple[Any, Checkpoint | None]]:
             f"checkpoint keeps the steps of method='exponential', and those of method={method!r} "
             "are scipy's own; set checkpoint=None"
         )
-    checkpoint = Checkpoint.of(estimator)
+    ranks = ranks_of(estimator)
+    checkpoint = Checkpoint.of(estimator) if ranks is None else Checkpoint.shared(estimator, ranks)
     if estimator.random_state is None:
         if checkpoint.seed is None:
             checkpoint.seed = seed_of(None)
@@ -108,6 +111,7 @@ class Checkpoint:
         self.parts: dict[str, Any] = {}
         self.seed: int | None = None
         self.passed_over = False
+        self.writes = True  # of ranks that share a fit the first one alone
         self._found: list[str] = []  # calls in the file
         self._known: dict[str, dict[str, str]] = {}  # their parameters, by digest
         self._written, self._cost, self._changed = time.monotonic(), 0.0, False
@@ -127,6 +131,14 @@ class Checkpoint:
         archive.tidy(checkpoint.path)
         if os.path.exists(checkpoint.path):
             checkpoint._read()
+        return checkpoint
+
+    @classmethod
+    def shared(cls, estimator: Any, ranks: Ranks) -> Checkpoint:
+        """That of ranks which share a fit: rank 0 reads and writes the file."""
+        own = by_all(ranks, lambda: cls.of(estimator) if ranks.rank == 0 else None)
+        checkpoint: Checkpoint = ranks.shared(own)
+        checkpoint.writes = ranks.rank == 0
         return checkpoint
 
     def _read(self) -> None:
@@ -227,6 +239,8 @@ class Checkpoint:
 
     def note(self, name: str, make: Callable[[], Any], *, ended: bool = False) -> None:
         """Keep a part, where it is time to, or it is the last word."""
+        if not self.writes:
+            return
         due = time.monotonic() - self._written >= min(_LONGEST, _SHARE * self._cost)
         if not (due or ended):
             return
@@ -241,6 +255,8 @@ class Checkpoint:
             self._write()
 
     def _write(self) -> None:
+        if not self.writes:
+            return
         began, writer = time.monotonic(), Writer()
         facts = {
             "checkpoint": _FORMAT,
@@ -371,6 +387,10 @@ class About(Protocol):
     def coding(self) -> Any:
         """How y became targets."""
 
+    @property
+    def shared(self) -> Any:
+        """The rows of ranks that share a fit, or None."""
+
 
 def told_of(problem: About, folds: Folds = ()) -> dict[str, str]:
     """Digests of a table, by the arguments of ``fit`` that they tell of."""
@@ -381,6 +401,8 @@ def told_of(problem: About, folds: Folds = ()) -> dict[str, str]:
         "y": digest(*(table.targets for table in tables), *_arrays(problem.coding.attributes())),
         "sample_weight": digest(*(table.weights for table in tables)),
     }
+    if problem.shared is not None:
+        told |= problem.shared.told()
     return (
         {**told, "folds": digest(*(index for fold in folds for index in fold))} if folds else told
     )

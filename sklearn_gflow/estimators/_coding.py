@@ -23,6 +23,7 @@ from sklearn_gflow.estimators._losses import (
     inverse_link_slope,
     mean_and_deviation,
 )
+from sklearn_gflow.estimators._reading import by_rows
 from sklearn_gflow.estimators._rows import Rows, TrainingData
 from sklearn_gflow.geometry import Loss
 
@@ -351,8 +352,7 @@ class CodedClasses(ABC):
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, from scores."""
-        probabilities: np.ndarray = self.loss.probabilities(scores, self.n_seen)
-        return probabilities
+        return by_rows(lambda some: self.loss.probabilities(some, self.n_seen), scores)
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes."""

@@ -32,11 +32,26 @@ class Apart:
         shape (n_rows,).
     weights : ndarray of shape (n_rows,) or None
         A row of weight k counts as k.
+    places : ndarray of int of shape (n_rows,) or None
+        Which training rows they are, where they are some.
     """
 
     readings: np.ndarray
     truth: np.ndarray
     weights: np.ndarray | None = None
+    places: np.ndarray | None = None
+
+    def without(self, gone: np.ndarray) -> Apart:
+        """The same without some of the training rows, a mask, and with the others numbered anew."""
+        if self.places is None:
+            return self
+        stay = ~gone[self.places]
+        return Apart(
+            self.readings[stay],
+            self.truth[stay],
+            None if self.weights is None else self.weights[stay],
+            (np.cumsum(~gone) - 1)[self.places[stay]],
+        )
 
     def joined(self, other: Apart) -> Apart:
         """The rows of both."""

@@ -5,6 +5,7 @@ Both are read off the flow of the fit, followed once more (`_replay`). Notation:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,26 @@ from sklearn_gflow.estimators._indicators import CodedIndicators
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._replay import Replay
+from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._surroundings import undisturbed
 
-__all__ = ["OfMembers", "OfRows", "influence_attributes"]
+__all__ = ["OfMembers", "OfRows", "influence_attributes", "truth_of"]
 
 _NO_PATH = (
     "{what} follows the flow of a fit once more, and this one was {kind}; fit with "
     "batch_size=None, method='exponential' and warm_start=False"
 )
+
+_NOT_SQUARED = (
+    'of="deletions" is in closed form for the squared error, and the loss was {loss!r}; fit with '
+    'loss="squared_error", or compare with copy.deepcopy(model).forget([i])'
+)
+_READINGS: Mapping[str, Callable[[Replay, FittedNetwork, TrainingData, Any], np.ndarray]] = {
+    "contributions": Replay.contributions,
+    "deletions": Replay.deletions,
+}
+"""What `explain` may be asked for."""
 
 
 def influence_attributes(ended: Ended) -> dict[str, Any]:
@@ -35,12 +47,12 @@ def influence_attributes(ended: Ended) -> dict[str, Any]:
         coding, network = ended.problem.coding, ended.training.network
         at_end = network.ended(ended.training.family, ended.trained.trajectory.theta)
         readings = coding.readings(at_end.model(held_out.X))
-        apart = Apart(readings, _truth(coding, held_out.targets), held_out.weights)
+        apart = Apart(readings, truth_of(coding, held_out.targets), held_out.weights)
     kept = {} if replay is None else {"_kept": KeptRows.of(ended)}
     return {"_replay": replay, "_apart": apart, **kept}
 
 
-def _truth(coding: Any, targets: np.ndarray) -> np.ndarray:
+def truth_of(coding: Any, targets: np.ndarray) -> np.ndarray:
     """Targets as `Apart` has them."""
     if isinstance(coding, CodedNumbers):
         return coding.target_mean + coding.target_scale * targets
@@ -60,41 +72,58 @@ class OfRows:
     _coding: Any
     _inputs: Any
 
-    def explain(self, X: ArrayLike) -> np.ndarray:
-        """What each training row contributed to predictions.
+    def explain(self, X: ArrayLike, of: str = "contributions") -> np.ndarray:
+        """What each training row did to predictions, or what would be missing without it.
 
-        Over a step of the flow the outputs change by K̄(x, X) u: a number uⱼ for each training row
-        times the tangent kernel, in the mean over the step, between this row and x. Summed over
-        the steps these are the contributions of the rows, and summed over the rows they are the
-        prediction less its start, the mean of the targets, to rounding and the error of a
-        quadrature of ten points. The flow is followed once more for this, in about the time of
-        three fits; nothing is fitted again.
+        *Contributions.* Over a step of the flow the outputs change by K̄(x, X) u: a number uⱼ for
+        each training row times the tangent kernel, in the mean over the step, between this row and
+        x. Summed over the steps these are the contributions of the rows, and summed over the rows
+        they are the prediction less its start, the mean of the targets, to rounding and the error
+        of a quadrature of ten points. They say what a row did, not what would be missing without
+        it: other rows would have done much of it in its place.
 
-        A contribution says what a row did, not what would be missing without it, which other rows
-        would have done in its place; for that see `diagnostics.LeftOutAlong`.
+        *Deletions.* The prediction less what it would be without the row, f(x) − f₋ᵢ(x), in closed
+        form along the path of the fit (`diagnostics.LeftOutAlong`). They order the rows as refits
+        without each of them do (``docs/benchmarks/forget.md``), and do not add up. At the training
+        rows themselves y − f + the diagonal is the residual of each row under the fit without it.
+
+        The flow is followed once more for this, in about the time of a fit for contributions and of
+        two to three for deletions of some hundred rows; nothing is fitted again.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Inputs.
+        of : {"contributions", "deletions"}, default="contributions"
+            Which of the two.
 
         Returns
         -------
         ndarray of shape (n_samples, n_train) or (n_samples, n_train, n_outputs)
             In units of y, with a loss that has a link in those of its linear scores; of a
             classifier in those of the outputs of the network. Training rows are those of positive
-            weight that were not held out, in their order.
+            weight that were not held out, in their order; a row of weight k goes with all that it
+            counts for.
 
         Raises
         ------
         ValueError
-            If the fit was no flow of the full batch from a new start.
+            If the fit was no flow of the full batch from a new start, ``of`` is neither, or
+            deletions are asked of another loss than the squared error.
+
+        See Also
+        --------
+        forget : The fit without some rows.
         """
         check_is_fitted(self)
+        if of not in _READINGS:
+            raise ValueError(f'of must be "contributions" or "deletions"; got {of!r}')
         with undisturbed():
             replay = self._followed_again("explain")
+            if of == "deletions" and not replay.loss.squared:
+                raise ValueError(_NOT_SQUARED.format(loss=replay.loss))
             columns = self._inputs.read(self, X)
-            found = replay.contributions(self._network, self._kept.data, columns)
+            found = _READINGS[of](replay, self._network, self._kept.data, columns)
         if isinstance(self._coding, CodedNumbers):
             found = found * self._coding.unit_of_scores[:, None]
         return found[:, 0] if found.shape[1] == 1 else np.moveaxis(found, 1, 2)
@@ -131,7 +160,7 @@ class OfRows:
             distinct = self._kept.data.distinct()
             residuals = replay.left_out(network, distinct)
             readings = self._coding.readings(distinct.targets - residuals - distinct.start)
-            return Apart(readings, _truth(self._coding, distinct.targets), distinct.weights)
+            return Apart(readings, truth_of(self._coding, distinct.targets), distinct.weights)
 
         found: Apart = self._kept.once("left out", self._network, left_out)
         return found
@@ -150,13 +179,16 @@ class OfMembers:
     estimators_: list[Any]
     ensemble_weights_: np.ndarray
 
-    def explain(self, X: ArrayLike) -> np.ndarray:
-        """What each training row contributed to predictions, in the mean over the members.
+    def explain(self, X: ArrayLike, of: str = "contributions") -> np.ndarray:
+        """What each training row did to predictions, in the mean over the members.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Inputs.
+        of : {"contributions", "deletions"}, default="contributions"
+            Which; see `AdaptedFlowRegressor.explain`. Without a row the search might have chosen
+            another network: its choices stay as they are.
 
         Returns
         -------
@@ -166,10 +198,10 @@ class OfMembers:
         Raises
         ------
         ValueError
-            If a member was not fitted in the full batch.
+            If a member was not fitted in the full batch, or as for `AdaptedFlowRegressor.explain`.
         """
         check_is_fitted(self)
-        parts = [member.explain(X) for member in self.estimators_]
+        parts = [member.explain(X, of) for member in self.estimators_]
         found: np.ndarray = np.average(parts, axis=0, weights=self.ensemble_weights_)
         return found
 

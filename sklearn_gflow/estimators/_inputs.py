@@ -42,7 +42,15 @@ from sklearn_gflow.inputs import (
     origins_of,
 )
 
-__all__ = ["ENCODINGS", "FittedInputs", "checked_rows", "is_table"]
+__all__ = [
+    "ENCODINGS",
+    "FLOATS",
+    "FittedInputs",
+    "as_table",
+    "checked_rows",
+    "is_frame",
+    "is_table",
+]
 
 ENCODINGS: Mapping[str, Callable[[int], Any]] = {
     "piecewise": lambda seed: PiecewiseLinearEncoder(),
@@ -53,8 +61,8 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 # Medians and quantiles are learnt from at most so many random rows, and of tables that are not in
 # memory also levels and target means.
 _LEARNT_FROM = 50_000
-_FLOATS = [np.float64, np.float32]
-_SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": _FLOATS}
+FLOATS = [np.float64, np.float32]
+_SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": FLOATS}
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -98,11 +106,11 @@ def checked_rows(
         return SparseRows.of(X), y
     if not is_table(X) or (as_numbers and _holds_numbers(X)):
         X, y = validate_data(
-            estimator, X, y, dtype=_FLOATS, order="C", ensure_all_finite="allow-nan",
+            estimator, X, y, dtype=FLOATS, order="C", ensure_all_finite="allow-nan",
             ensure_min_samples=least, reset=reset, **check_y,
         )  # fmt: skip
         return X, y
-    X = _as_table(estimator, X, reset=reset)
+    X = as_table(estimator, X, reset=reset)
     stand_in = np.zeros((len(X), 1))
     _, y = check_X_y(stand_in, y, ensure_min_samples=least, estimator=estimator, **check_y)
     return X, y
@@ -114,10 +122,10 @@ def _checked_partitions(
     """X after a look at its columns; its numbers were looked at before."""
     first = X[:1]
     if not X.is_frame or (as_numbers and _holds_numbers(first)):
-        options: dict[str, Any] = {"dtype": _FLOATS, "ensure_all_finite": "allow-nan"}
+        options: dict[str, Any] = {"dtype": FLOATS, "ensure_all_finite": "allow-nan"}
         validate_data(estimator, first, **options, reset=reset)
         return X.mapped(_finite_numbers) if X.is_frame else X
-    _as_table(estimator, first, reset=reset)
+    as_table(estimator, first, reset=reset)
     return X
 
 
@@ -128,7 +136,7 @@ def _finite_numbers(rows: Any) -> np.ndarray:
     return numbers
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
     """Whether X is a frame of pandas or polars, told by what it can do."""
     if (partitions := in_partitions(X)) is not None:
         return partitions.is_frame
@@ -137,7 +145,7 @@ def _is_frame(X: Any) -> bool:
 
 def is_table(X: Any) -> bool:
     """Whether X is a frame, or an array or a list of rows with strings in it."""
-    if _is_frame(X):
+    if is_frame(X):
         return True
     if isinstance(X, list | tuple):
         return any(
@@ -154,9 +162,9 @@ def _holds_numbers(table: Any) -> bool:
     return np.asarray(table).dtype.kind in "fiub"
 
 
-def _as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+def as_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """A frame as it is, anything else as an array of objects; with two axes."""
-    if not _is_frame(X) and not isinstance(X, np.ndarray):
+    if not is_frame(X) and not isinstance(X, np.ndarray):
         X = np.array(X, dtype=object)
     X = validate_data(estimator, X, skip_check_array=True, reset=reset)
     if len(X.shape) != 2 or 0 in X.shape:
@@ -290,8 +298,15 @@ class FittedInputs:
             rows = _checked_partitions(estimator, X, reset=False, as_numbers=as_numbers)
             return self._as_numbers(rows)
         if self.table is not None:
-            return self.table.transform(_as_table(estimator, X, reset=False))
-        return validate_data(estimator, X, dtype=_FLOATS, order="C", reset=False)
+            return self.table.transform(as_table(estimator, X, reset=False))
+        return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+
+    def before_scaling(self, X: Any) -> Any:
+        """Numbers whose `scaled` columns these are, to rounding."""
+        if self.scaler is None:
+            return X
+        back = self.scaler.inverse_transform
+        return X.transformed(back) if isinstance(X, SparseRows) else back(X)
 
     def sharing(self, other: FittedInputs) -> Self:
         """The same with table and scaler of others, which are equal and were copied on the way."""

@@ -38,12 +38,15 @@ class Judgement:
     calibrate : bool
         Whether probabilities are those of one temperature, as in the searches; otherwise they are
         those of the classifier.
+    places : ndarray of int of shape (n_rows,) or None
+        Which of all rows they are.
     """
 
     coding: CodedNumbers | CodedClasses
     rows: Rows
     scoring: Any = None
     calibrate: bool = True
+    places: np.ndarray | None = None
 
     @cached_property
     def _outputs(self) -> Any:
@@ -98,11 +101,12 @@ class Judgement:
         """Readings of the rows beside what these are."""
         y, coding = self.rows.y, self.coding
         truth = coding.index(y) if isinstance(coding, CodedLabels) else columns(y)
-        return Apart(readings, truth, self.rows.weights)
+        return Apart(readings, truth, self.rows.weights, self.places)
 
     def take(self, index: np.ndarray) -> Judgement:
         """Of some of the rows."""
-        return replace(self, rows=self.rows.take(index))
+        places = None if self.places is None else self.places[index]
+        return replace(self, rows=self.rows.take(index), places=places)
 
 
 def score_by(

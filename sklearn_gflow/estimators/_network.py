@@ -27,6 +27,7 @@ from sklearn_gflow.estimators._tensors import (
     to_numpy,
     to_tensor,
 )
+from sklearn_gflow.estimators._threads import in_threads
 from sklearn_gflow.geometry import Family, LayeredNetwork, Linearization, ModuleFamily
 
 __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_widths"]
@@ -334,11 +335,23 @@ class FittedNetwork:
 
     def _outputs(self, X: np.ndarray, function: _Function, device: torch.device) -> np.ndarray:
         """What a function says of rows, chunk by chunk: X may be mapped from disk."""
-        parts = [
-            to_numpy(function(self._tensor(read(X, chunk), device)))
-            for chunk in chunks_for(X, _CHUNK, sparse=self._are_layers)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(X) <= _CHUNK:
+            return to_numpy(function(self._tensor(read(X, slice(None)), device)))
+        found = np.empty((len(X), self.n_outputs), self.dtype)
+
+        def fill(rows: slice) -> None:
+            columns, outputs = read(X, rows), found[rows]
+            for some in chunks_for(columns, _CHUNK, sparse=self._are_layers):
+                outputs[some] = to_numpy(function(self._tensor(columns[some], device)))
+
+        chunks = list(chunks_for(X, sparse=self._are_layers))
+        # Only layers are known to allow several threads at once.
+        if self._are_layers and device.type == "cpu":
+            in_threads(fill, chunks)
+        else:
+            for chunk in chunks:
+                fill(chunk)
+        return found
 
     @cached_property
     def _functions(self) -> tuple[_Function, _Function, torch.device]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
 from sklearn_gflow.estimators._checkpoint import CHECKPOINT
+from sklearn_gflow.estimators._group import DISTRIBUTED
 from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
@@ -99,7 +100,7 @@ class NetworkParameters:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class PathParameters:
-    """From which start, which flow, how far, and over which rows; a search decides on these."""
+    """From which start, which flow, how far, over which rows, by whom: a search decides on it."""
 
     init_scale: str | float = parameter(
         "auto",
@@ -212,6 +213,9 @@ class PathParameters:
         ["boolean"],
         "bool",
         "Draw new blocks in every epoch; otherwise they are runs of rows in their order.",
+    )
+    distributed: str | None = parameter(
+        None, [StrOptions({"auto"}), None], '"auto" or None', DISTRIBUTED
     )
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._inputs import FittedInputs
+from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
 from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._shares import SharedRows
 from sklearn_gflow.estimators._stopping import LeftOut
 from sklearn_gflow.estimators._training import TrainedFlow, Training
 from sklearn_gflow.geometry import Loss
@@ -49,6 +51,10 @@ class Problem:
         Where the training is kept.
     scaled : ndarray or None
         Columns of the rows to train on before they were encoded and stretched, where they were.
+    start : FittedNetwork or None
+        The network at θ₀, where the fit does not draw one.
+    shared : SharedRows or None
+        The rows of all ranks that share the fit, of which ``data`` are those that all know.
     """
 
     data: TrainingData
@@ -62,7 +68,9 @@ class Problem:
     score: Callable[[np.ndarray], float] | None = None
     checkpoint: Part | None = None
     scaled: Any = None
+    start: FittedNetwork | None = None
     task: Task = UNTOLD
+    shared: SharedRows | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""

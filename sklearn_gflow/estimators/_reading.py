@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn_gflow.estimators._partitions import PartitionedRows
 __all__ = [
     "SelectedRows",
     "TransformedRows",
+    "by_rows",
     "check_map",
     "in_partitions",
     "is_lazy",
@@ -199,6 +201,18 @@ def _release(array: Any) -> None:
         return
     if isinstance(mapped.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.base.madvise(mmap.MADV_DONTNEED)
+
+
+def by_rows(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A function of each row, of some at a time: what it needs on its way stays small."""
+    if len(values) <= _CHUNK:
+        return function(values)
+    first = function(values[:_CHUNK])
+    found = np.empty((len(values), *first.shape[1:]), first.dtype)
+    found[:_CHUNK] = first
+    for rows in islice(row_chunks(len(values)), 1, None):
+        found[rows] = function(values[rows])
+    return found
 
 
 def row_chunks(n_samples: int, size: int = _CHUNK) -> Iterator[slice]:

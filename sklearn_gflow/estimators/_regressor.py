@@ -232,11 +232,12 @@ class AdaptedFlowRegressor(
             In units of y; only with ``return_std``.
         """
         check_is_fitted(self)
+        if not return_std:
+            return self._coding.predictions(self._model(X))
         with undisturbed():
             columns = self._inputs.read(self, X)
             model = self._network.model(columns)
-        predicted = self._coding.predictions(model)
-        return (predicted, self._deviations(columns, model)) if return_std else predicted
+        return self._coding.predictions(model), self._deviations(columns, model)
 
     def _deviations(self, columns: Any, model: np.ndarray) -> np.ndarray:
         """Standard deviations for columns of the network, of which it made f_θ − f_θ₀."""

@@ -18,6 +18,7 @@ from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._reading import read, row_chunks
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor
+from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 
@@ -53,13 +54,18 @@ class Replay:
         steps = settings.given["method"] == "exponential" and not settings.in_blocks
         if not steps or ended.problem.chunk or training.before is not None:
             return None
-        options = replace(
+        options = cls.options_of(settings, trajectory.scale)
+        return cls(options, tuple(trajectory.step_taus), training.loss)
+
+    @staticmethod
+    def options_of(settings: Settings, scale: float | None) -> FlowOptions:
+        """The constants of a flow with these settings and a measured c."""
+        return replace(
             settings.options,
             solver=settings.given["solver"],  # by the name that the user gave it
-            metric_scale=trajectory.scale,
+            metric_scale=scale,
             store_path=False,
         )
-        return cls(options, tuple(trajectory.step_taus), training.loss)
 
     def contributions(
         self, network: FittedNetwork, data: TrainingData, X: np.ndarray
@@ -70,12 +76,20 @@ class Replay:
         if not self.taus:
             return found
         steps = list(self._steps(network, data))
-        family = network.family()
-        size = max(1, _CROSS_ENTRIES // (len(data.X) * n_outputs**2))
-        for rows in row_chunks(len(X), size):
-            inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
-            found[rows] = to_numpy(contributions(steps, OutputMap(family, inputs)))
+        for rows, samples in _samples(network, data, X):
+            found[rows] = to_numpy(contributions(steps, samples))
         return found
+
+    def deletions(self, network: FittedNetwork, data: TrainingData, X: np.ndarray) -> np.ndarray:
+        """Outputs at X less those without each training row, shape (n, Q, N)."""
+        samples = [one for _, one in _samples(network, data, X)]
+        if not self.taus:
+            # The start alone, which is the mean of the targets.
+            weights = np.ones(len(data.X)) if data.weights is None else data.weights
+            drive = weights * (data.targets - data.start).T / (weights.sum() - weights)
+            return np.repeat(drive[None], len(X), axis=0)
+        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True), samples)
+        return to_numpy(along.effects())
 
     def left_out(self, network: FittedNetwork, data: TrainingData) -> np.ndarray:
         """Target minus output of each row that is left out in turn, shape (N, Q).
@@ -84,11 +98,26 @@ class Replay:
         """
         if not self.taus:
             return data.targets - data.start
-        along = LeftOutAlong().follow(self._steps(network, data))
+        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True))
         return to_numpy(along.residuals())
 
-    def _steps(self, network: FittedNetwork, data: TrainingData) -> Iterator[DualStep]:
+    def _steps(
+        self, network: FittedNetwork, data: TrainingData, *, eigenvectors: bool = False
+    ) -> Iterator[DualStep]:
         dtype, device = network.exact_dtype, network.device
         reference: torch.Tensor = to_tensor(network.reference, dtype, device)
         rows = TableRows(network.family(device), data, reference, dtype, self.loss)
-        return dual_steps(*rows.block(slice(None)), reference, self.taus, self.options)
+        return dual_steps(
+            *rows.block(slice(None)), reference, self.taus, self.options, eigenvectors=eigenvectors
+        )
+
+
+def _samples(
+    network: FittedNetwork, data: TrainingData, X: np.ndarray
+) -> Iterator[tuple[slice, OutputMap]]:
+    """Rows of X as output maps, so few at once that the kernel to the training rows is small."""
+    family = network.family()
+    size = max(1, _CROSS_ENTRIES // (len(data.X) * network.n_outputs**2))
+    for rows in row_chunks(len(X), size):
+        inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
+        yield rows, OutputMap(family, inputs)

@@ -26,8 +26,8 @@ from sklearn_gflow.estimators._coding import CodedClasses
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._forgetting import ForgettingMembers
 from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
-from sklearn_gflow.estimators._influence import OfMembers
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
@@ -74,7 +74,7 @@ on all rows.
 
 
 class _FlowCV(
-    OfMembers,
+    ForgettingMembers,
     DifferentiableOnAverage,
     FlowParameters,
     SearchParameters,
@@ -209,7 +209,7 @@ class _FlowCV(
             grid,
             partial(to_be_judged, plain, quick=self.cv is None),
             problems,
-            Judgement(whole.coding, rows.take(all_held_out), self.scoring),
+            Judgement(whole.coding, rows.take(all_held_out), self.scoring, places=all_held_out),
             by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
             n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
             seed=seed,

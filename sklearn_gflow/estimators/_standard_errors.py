@@ -68,6 +68,11 @@ class KeptRows:
             scaled = read(scaled, rows)
         return cls(data.take(rows), seen + n_samples, scaled)
 
+    def take(self, rows: np.ndarray) -> KeptRows:
+        """Some of them, as all that there are."""
+        data, scaled = self.data.take(rows), self.scaled
+        return KeptRows(data, len(data.X), None if scaled is None else read(scaled, rows))
+
     def sharing(self, data: TrainingData) -> KeptRows:
         """The same with the arrays of others where they are equal, as those of a worker are."""
 

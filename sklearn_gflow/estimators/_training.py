@@ -25,6 +25,7 @@ from sklearn_gflow.dynamics import (
     FlowOptions,
     Origin,
     Outcome,
+    RowSource,
     Schedule,
     Trajectory,
     block_flow,
@@ -41,6 +42,7 @@ from sklearn_gflow.estimators._progress import Clock, Teller
 from sklearn_gflow.estimators._reading import runs_of
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._shares import OwnRows
 from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.geometry import (
     Cost,
@@ -192,6 +194,8 @@ class Training:
         Makes the callback that tells of the flow; see `Task.teller`.
     keeper : FlowKeeper or None
         Of the state of its flow.
+    own : OwnRows or None
+        What this process has of rows that ranks share, of which ``data`` are those that all know.
     """
 
     settings: Settings
@@ -204,6 +208,7 @@ class Training:
     before: Before | None = None
     teller: Teller | None = None
     keeper: FlowKeeper | None = None
+    own: OwnRows | None = None
 
     def at(self, alpha: float, t_end: float) -> Training:
         """The same for another α and another end."""
@@ -330,8 +335,10 @@ class Training:
         *,
         bare: bool,
     ) -> TrainedFlow:
-        settings = self.settings
-        output_map, cost = self.whole(self.data)
+        settings, options = self.settings, self._options()
+        output_map, cost = known = self.whole(self.data)
+        if self.own is not None:
+            output_map, cost, options = self.own.whole(self.whole, known, settings, options)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
         callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
@@ -341,20 +348,22 @@ class Training:
             if times is not None:
                 schedule = Fixed.at_times(times)
             trajectory = flow(
-                output_map, cost, self.start, schedule, self._options(), callbacks,
+                output_map, cost, self.start, schedule, options, callbacks,
                 self._origin(), self.keeper,
             )  # fmt: skip
         else:
             trajectory = reference_flow(
-                output_map, cost, self.start, self._options(), method=method,
+                output_map, cost, self.start, options, method=method,
                 t_end=t_end, times=times, callbacks=callbacks, origin=self._origin(),
             )  # fmt: skip
+        if self.own is not None:
+            output_map, cost = self.own.shown(trajectory, output_map, known)
         rows = np.arange(len(self.data.X))
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, self._kernel_rows(output_map))
 
     def _own_callbacks(self, output_map: OutputMap, cost: Cost, *, whole: bool) -> list[Callback]:
-        origin = self.start.new_zeros(output_map.size)
-        made = (maker(Occasion(self.settings, cost, whole, origin)) for maker in CALLBACKS)
+        occasion = Occasion(self.settings, cost, whole, output_map.origin)
+        made = (maker(occasion) for maker in CALLBACKS)
         return [callback for callback in made if callback is not None]
 
     def _told(self, clock: Clock) -> list[Callback]:
@@ -388,7 +397,10 @@ class Training:
         rows = subsample(len(data.X), _PROBE_ROWS, generator, self.labels)
         output_map, cost = self.whole(data.take(rows))
         kernel_rows = np.arange(min(len(rows), _kernel_size(n_outputs)))
-        source = self.rows(data, settings.block_dtype)
+        source: RowSource = (known := self.rows(data, settings.block_dtype))
+        if self.own is not None:
+            make = partial(self.rows, dtype=settings.block_dtype)
+            source, options, apart = self.own.in_blocks(make, options, apart)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
         trajectory = block_flow(
             source,
@@ -396,7 +408,7 @@ class Training:
             epochs,
             options,
             self._block_options(averaged, apart, chunk=chunk),
-            probe=source.block(torch.from_numpy(rows)),
+            probe=known.block(torch.from_numpy(rows)),
             # The kernel costs as much as a small chunk: it is not computed at each point of one.
             kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
             callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
@@ -404,6 +416,8 @@ class Training:
             keeper=self.keeper,
             closing=None if apart is None else _CLOSING,
         )
+        if self.own is not None:
+            self.own.ended(trajectory)
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)
 
     def _block_options(

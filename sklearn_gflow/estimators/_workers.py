@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,10 +18,10 @@ import torch
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
 
 from sklearn_gflow.estimators._reports import warn
 from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._threads import few_threads
 
 __all__ = ["Workers"]
 
@@ -104,17 +103,9 @@ def _run(
 ) -> tuple[T, list[tuple[str, type[Warning]]]]:
     """A task as a worker runs it: the result, and what the user is to be warned of."""
     if os.getpid() == parent:
-        with undisturbed(), _few_threads(n_threads):
+        with undisturbed(), few_threads(n_threads):
             return function(*arguments), []
     # Under the filters of the user, which scikit-learn has brought here.
     with undisturbed(), warnings.catch_warnings(record=True) as told:
         result = function(*arguments)
     return result, [(str(one.message), one.category) for one in told]
-
-
-@contextmanager
-def _few_threads(n_threads: int) -> Iterator[None]:
-    """Let torch compute with few threads in this thread; joblib sees to other processes."""
-    torch.get_num_threads()  # the first call in a thread sets their number
-    with threadpool_limits(n_threads, user_api="openmp"):
-        yield

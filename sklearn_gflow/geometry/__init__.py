@@ -25,6 +25,8 @@ from sklearn_gflow.geometry.losses import (
 from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
 from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent
+from sklearn_gflow.geometry.ranks import DividedMap, Ranks, RanksError, ShardedCost, ShardedMap
+from sklearn_gflow.geometry.sharded import Sharded, Shares
 from sklearn_gflow.geometry.solvers import (
     SOLVERS,
     Request,
@@ -34,6 +36,7 @@ from sklearn_gflow.geometry.solvers import (
     factorize,
     solver_for,
 )
+from sklearn_gflow.geometry.solvers.combined import CombinedSolver
 from sklearn_gflow.geometry.spectrum import gram_eigenvectors, gram_spectrum, tangent_spectrum
 
 __all__ = [
@@ -41,9 +44,11 @@ __all__ = [
     "PSEUDOINVERSE",
     "SOLVERS",
     "BinaryLogLoss",
+    "CombinedSolver",
     "Cost",
     "CrossEntropy",
     "DifferentiableMap",
+    "DividedMap",
     "FactorizationError",
     "Family",
     "Gamma",
@@ -57,9 +62,15 @@ __all__ = [
     "OutputMap",
     "Poisson",
     "Quantile",
+    "Ranks",
+    "RanksError",
     "Request",
     "RowCost",
     "Shape",
+    "Sharded",
+    "ShardedCost",
+    "ShardedMap",
+    "Shares",
     "Solver",
     "Spectrum",
     "SquaredError",

@@ -35,10 +35,14 @@ _ROUNDING_OF_BLOCKS = 1000
 
 
 class Eigh:
-    """A = V diag(λ) Vᵀ on its range: any f, rank revealed. The ridge enters f alone."""
+    """A = V diag(λ) Vᵀ on its range: any f, rank revealed. The ridge enters f alone.
+
+    ``whole`` are all λ and V, beyond the range too.
+    """
 
     def __init__(self, A: Tensor, threshold: float, ridge: float) -> None:
         eigenvalues, V, self.name = eigh_somewhere(A)
+        self.whole = eigenvalues, V
         _, self.rank, self.condition, _ = summarize(eigenvalues.flip(0), threshold)
         start = len(eigenvalues) - self.rank
         self.eigenvalues, self.V, self.ridge = eigenvalues[start:], V[:, start:], ridge

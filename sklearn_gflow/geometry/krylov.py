@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from sklearn_gflow.geometry.eigen import eigh_somewhere
 from sklearn_gflow.geometry.functions import FactorizationError, GramFunction
 from sklearn_gflow.geometry.lanczos import Lanczos
 from sklearn_gflow.geometry.maps import TangentMap
-from sklearn_gflow.geometry.vectors import norm
+from sklearn_gflow.geometry.vectors import norm, room_for, rowwise
 
 __all__ = ["Krylov", "PartialCholesky", "Solution", "conjugate_residuals", "numbers_held"]
 
@@ -86,7 +86,7 @@ class PartialCholesky:
         noise = _NOISE * len(F) * torch.finfo(F.dtype).eps
         keep = eigenvalues > noise * eigenvalues.max() if len(eigenvalues) else eigenvalues > 0
         kept = eigenvalues[keep]
-        self.U = _times(F, V[:, keep] / kept.sqrt())
+        self.U = rowwise(partial(_times, M=V[:, keep] / kept.sqrt()), F)
         self.shrink = (kept.min() + ridge) / (kept + ridge) - 1 if len(kept) else kept
 
     def __call__(self, r: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def _pivoted_columns(tangent: TangentMap, diagonal: Tensor) -> Tensor:
     rank = min(_COLUMNS, len(diagonal), tangent.n_params)
     a_round = max(1, rank // (_ROUNDS * Q))
     exhausted = _NOISE * len(diagonal) * torch.finfo(diagonal.dtype).eps * diagonal.max()
-    F, made = diagonal.new_empty((len(diagonal), rank)), 0
+    F, made = room_for(diagonal, rank, axis=1), 0
     generator = torch.Generator().manual_seed(0)
     while made < rank and bool(diagonal.max() > exhausted):
         offset = float(torch.rand((), generator=generator, dtype=torch.float64))

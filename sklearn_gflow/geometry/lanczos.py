@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sklearn_gflow.geometry.eigen import small_eigh
 from sklearn_gflow.geometry.functions import SMOOTH_TOLERANCE, smooth_tolerance
-from sklearn_gflow.geometry.vectors import norm
+from sklearn_gflow.geometry.vectors import norm, room_for
 
 __all__ = ["Lanczos"]
 
@@ -62,7 +62,7 @@ class Lanczos:
         self.tolerance = max(tolerance, smooth_tolerance(b.dtype))
         self.largest = len(b) if largest is None else min(largest, len(b))
         # The basis has its vectors as rows, which are contiguous.
-        self.V = b.new_empty((min(_LANCZOS_CHECK, self.largest), len(b)))
+        self.V = room_for(b, min(_LANCZOS_CHECK, self.largest), axis=0)
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
         self.exhausted = self.size == 0

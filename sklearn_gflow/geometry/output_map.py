@@ -76,6 +76,11 @@ class OutputMap:
         return self.n_samples * self.n_outputs
 
     @property
+    def origin(self) -> Tensor:
+        """Zero in output space."""
+        return torch.zeros(self.size, dtype=self.dtype, device=self.X.device)
+
+    @property
     def dtype(self) -> torch.dtype:
         """In which θ is taken and x(θ) given."""
         return self.X.dtype

@@ -27,6 +27,7 @@ from sklearn_gflow.inputs._statistics import centre_and_scale, sparse_scales, we
 __all__ = ["SmoothRobustScaler"]
 
 _FAR = 1e100  # where the bound is reached, in units of it
+_AT_BOUND = 1e-16  # 1 − (share of the bound)² of what has reached it
 
 _CENTRE = {
     "center_": ("ndarray of shape (n_features_in_,)", "Median of each column."),
@@ -138,6 +139,37 @@ class SmoothRobustScaler(
         z = self._bent(self._scaled(rows), rows.dtype)
         self._check_range(rows, z, np.broadcast_to(np.arange(rows.shape[1]), rows.shape))
         return z
+
+    def inverse_transform(self, X: ArrayLike) -> Any:
+        """Columns as they were before they were scaled.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            What `transform` made, or NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In float32 where X is; sparse where X is. A value z deviations from the median comes
+            back to (z/clip)² roundings of its precision, and one at the bound as 10⁸ deviations.
+        """
+        check_is_fitted(self)
+        rows = read_numbers(self, X, reset=False, gaps=True, sparse=True)
+        if issparse(rows):
+            found = rows.copy()
+            found.data = (self._straight(rows.data) * self.scale_[rows.indices]).astype(rows.dtype)
+            return found
+        return (self.center_ + self.scale_ * self._straight(rows)).astype(rows.dtype, copy=False)
+
+    def _straight(self, bent: np.ndarray) -> np.ndarray:
+        """The z that `_bent` bends."""
+        bent = bent.astype(np.float64)
+        if self.clip is None:
+            return bent
+        share = np.clip(bent / self.clip, -1, 1)
+        straight: np.ndarray = bent / np.sqrt(np.maximum((1 - share) * (1 + share), _AT_BOUND))
+        return straight
 
     def derivative(self, X: ArrayLike) -> np.ndarray:
         """Derivative of each column that comes out in the one that goes in.

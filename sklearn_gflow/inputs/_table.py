@@ -229,6 +229,13 @@ class TableEncoder(DocumentedHere, RawTables, FittedState, TransformerMixin, Bas
         return np.concatenate(parts).astype(object)
 
     @property
+    def has_learnt(self) -> bool:
+        """Whether what comes out depends on other rows: gaps that were filled, categories."""
+        check_is_fitted(self)
+        gaps = self.imputer_ is not None and self.imputer_.indicator_.features_.size
+        return bool(gaps or len(self.numeric_) < self.n_features_in_)
+
+    @property
     def origins(self) -> np.ndarray:
         """The column of X that each column that comes out is made of."""
         check_is_fitted(self)

@@ -7,6 +7,7 @@ import torch
 from sklearn_gflow.diagnostics import LeaveOneOut, LeftOutAlong, contributions, mean_kernel
 from sklearn_gflow.dynamics import Fixed, FlowOptions, Point, dual_steps, flow
 from sklearn_gflow.geometry import OutputMap
+from tests import oracles
 from tests.dynamics.dual import network, problem, table
 
 TAUS = [0.3, 0.8, 1.5]
@@ -111,3 +112,82 @@ def test_one_short_step_is_the_frozen_flow():
     start = LeaveOneOut.at(Point.at(*problem()[:2], 0.0, problem()[2]))
     expected = start.residuals(1.0, 1e-4, steps[0].frozen.scale, steps[0].frozen.ridge)
     assert torch.allclose(found, expected, atol=1e-7)
+
+
+def linear_model(n_outputs, *, weighted):
+    """Steps of a linear model, whose D is the same everywhere, and its D on rows and samples."""
+    options = FlowOptions(alpha=0.5, damping=0.1)
+    about = {"n_outputs": n_outputs, "weighted": weighted, "hidden": ()}
+    X_new = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    X, y = (part.numpy() for part in table(n_outputs=n_outputs))
+    D, D_new = (
+        np.kron(np.hstack([one, np.ones((len(one), 1))]), np.eye(n_outputs))
+        for one in (X, X_new.numpy())
+    )
+    weights = 1.0 + np.arange(30) % 3 if weighted else np.ones(30)
+    return steps_of(options, **about), X_new, y, D, D_new, weights
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize(("n_outputs", "weighted"), [(1, False), (2, True)])
+def test_groups_left_out_of_a_linear_model(n_outputs, weighted, size):
+    steps, X_new, y, D, D_new, weights = linear_model(n_outputs, weighted=weighted)
+    constants = {"alpha": 0.5, "c": steps[0].frozen.scale, "ridge": steps[0].frozen.ridge}
+    groups = torch.tensor([range(size), range(12, 12 + size)])
+    family, _ = network(n_outputs, ())
+    along = LeftOutAlong(groups=groups).follow(steps, [OutputMap(family, X_new)])
+
+    def predicted(rows, D_at):
+        mean = np.average(y[rows], axis=0, weights=weights[rows])
+        root = np.repeat(np.sqrt(weights[rows]), n_outputs)
+        D_rows = root[:, None] * D.reshape(30, n_outputs, -1)[rows].reshape(len(root), -1)
+        r = root * (y[rows] - mean).reshape(-1)
+        _, moved = oracles.damped_flow(D_rows @ D_rows.T, D_at @ D_rows.T, r, TAUS, **constants)
+        return mean + moved.reshape(-1, n_outputs)
+
+    whole = predicted(np.arange(30), D_new)
+    for k, group in enumerate(groups.numpy()):
+        kept = np.setdiff1d(np.arange(30), group)
+        effect = along.effects()[..., k]
+        np.testing.assert_allclose(effect, whole - predicted(kept, D_new), atol=1e-7)
+        left_out = along.residuals().view(len(groups), size, -1)[k]
+        expected = y[group] - predicted(kept, D).reshape(30, n_outputs)[group]
+        np.testing.assert_allclose(left_out.view(size, n_outputs), expected, atol=1e-7)
+
+
+# Correlation with refits and relative error: what the change of features without the rows adds.
+DELETED = {
+    "adapted, with a ridge": (0.85, 0.6),
+    "between, with a ridge": (0.98, 0.2),
+    "standard": (0.98, 0.2),
+}
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("way", DELETED)
+def test_effects_of_deletions_along_the_path(way, size):
+    options = FlowOptions(**WAYS[way])
+    groups = torch.arange(28).view(-1, size)
+    family, start = network()
+    X = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    along = LeftOutAlong(groups=groups).follow(steps_of(options), [OutputMap(family, X)])
+
+    def predicted(without):
+        output_map, cost, theta = problem(without=without)
+        mean = output_map.outputs(theta)[0]
+        solution = flow(output_map, cost, theta, Fixed(TAUS), options).theta
+        return mean + (family.outputs(solution, X) - family.outputs(start, X))[:, 0]
+
+    whole = predicted([])
+    true = torch.stack([whole - predicted(group) for group in groups], dim=1)
+    found = along.effects()[:, 0]
+    least, off = DELETED[way]
+    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > least
+    assert (found - true).norm() < off * true.norm()
+
+
+def test_a_group_of_one_is_a_row():
+    steps = steps_of(FlowOptions(alpha=0.5, damping=0.1), n_outputs=2)
+    by_itself = LeftOutAlong().follow(steps).residuals()
+    grouped = LeftOutAlong(groups=torch.tensor([[4], [2]])).follow(steps).residuals()
+    assert torch.allclose(grouped, by_itself[[4, 2]], atol=1e-9)

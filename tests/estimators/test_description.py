@@ -168,12 +168,14 @@ def test_documented_attributes_are_those_of_fits(estimator):
     found = {"feature_names_in_"}
     for parameters in variants:
         found |= fitted_names(small(estimator, **parameters).fit(X, y))
+    found |= fitted_names(small(estimator).fit(X, y).forget([0]))
     assert {entry.name for entry in ClassDoc(estimator)["Attributes"]} == found
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_documented_attributes_are_those_of_a_search(search):
     model = search((6,), random_state=0, alphas=[0.5], t_ends=[0.5]).fit(*example(search))
+    model.forget([0])
     documented = {entry.name for entry in ClassDoc(search)["Attributes"]}
     assert documented == fitted_names(model) | {"feature_names_in_"}
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from sklearn_gflow import SmoothRobustScaler
 
@@ -67,3 +68,35 @@ def test_a_column_of_nothing():
     scaler = SmoothRobustScaler().fit(np.column_stack([np.full(5, np.nan), np.arange(5)]))
     assert scaler.center_[0] == 0
     assert scaler.scale_[0] == 1
+
+
+@pytest.mark.parametrize("clip", [3.0, 0.5, None])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_it_is_undone(clip, dtype):
+    X = np.random.default_rng(0).standard_cauchy(size=(200, 3)).astype(dtype) * [1e-3, 1, 1e4]
+    X[5, 1] = np.nan
+    X = X.astype(dtype)
+    scaler = SmoothRobustScaler(clip=clip).fit(X)
+    again = scaler.inverse_transform(scaler.transform(X))
+    assert again.dtype == dtype
+    far = np.abs((X - scaler.center_) / scaler.scale_) / (1 if clip is None else clip)
+    allowed = 4 * np.finfo(dtype).eps * (1 + far) ** 3 * scaler.scale_
+    within = np.isnan(X) | (np.abs(again - X) <= allowed)
+    assert within.all()
+    np.testing.assert_array_equal(np.isnan(again), np.isnan(X))
+
+
+def test_what_is_at_the_bound_comes_back_as_far_as_numbers_tell():
+    x = np.r_[np.arange(20.0), 1e30, -1e30][:, None]
+    scaler = SmoothRobustScaler().fit(x)
+    again = scaler.inverse_transform(scaler.transform(x))[-2:, 0]
+    assert (np.sign(again) == [1, -1]).all()
+    assert (np.abs(again) > 1e8).all()
+    assert np.isfinite(again).all()
+
+
+def test_of_sparse_columns_it_is_undone_as_well():
+    X = csr_array(np.where(np.random.default_rng(0).random((50, 3)) < 0.5, 0.0, 3.0) * [1, 2, 5])
+    scaler = SmoothRobustScaler().fit(X)
+    again = scaler.inverse_transform(scaler.transform(X))
+    np.testing.assert_allclose(again.toarray(), X.toarray(), rtol=1e-12)

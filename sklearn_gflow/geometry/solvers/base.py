@@ -120,13 +120,26 @@ class TangentFactor(ABC):
     def apply(self, f: GramFunction, r: Tensor) -> Tensor:
         """f(DDᵀ) r on the range of D; of a vector, shape (Q·N,), or of columns."""
 
+    @property
+    def eigenvectors(self) -> tuple[Tensor, Tensor] | None:
+        """All λ, ascending, and V of G = VΛVᵀ, where the factor has them."""
+        return None
+
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
         """Σ Dᵀ f(DDᵀ) r over pairs (f, r)."""
         return total(self.lift(f, r) for f, r in terms)
 
+    def lift_with_dual(self, *terms: tuple[GramFunction, Tensor]) -> tuple[Tensor, Tensor]:
+        """(Δθ, u) of that sum, with Δθ = Dᵀu."""
+        return self.lift_all(*terms), total(self.apply(f, r) for f, r in terms)
+
     @abstractmethod
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,), of v, shape (K,)."""
+
+    def push_dual(self, u: Tensor, v: Tensor) -> Tensor:
+        """D·v for v = Dᵀu, which may cost less with u at hand."""
+        return self.push(v)
 
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """(Δθ, DΔθ) of Δθ = Dᵀ f(DDᵀ) r, of a vector."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sklearn_gflow.geometry.eigen import Eigh
 from sklearn_gflow.geometry.functions import GramFunction
 from sklearn_gflow.geometry.ladder import SymmetricFactor, factor_symmetric
 from sklearn_gflow.geometry.maps import TangentMap
@@ -42,14 +43,25 @@ class _RowSide(_Side):
     def solver(self) -> str:
         return self.tried + self.factor.name
 
+    @property
+    def eigenvectors(self) -> tuple[Tensor, Tensor] | None:
+        return self.factor.whole if isinstance(self.factor, Eigh) else None
+
     def lift(self, f: GramFunction, r: Tensor) -> Tensor:
         return self.lift_all((f, r))
 
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
-        return self.tangent.pull(total(self.factor.apply(f, r) for f, r in terms))
+        return self.lift_with_dual(*terms)[0]
+
+    def lift_with_dual(self, *terms: tuple[GramFunction, Tensor]) -> tuple[Tensor, Tensor]:
+        u = total(self.factor.apply(f, r) for f, r in terms)
+        return self.tangent.pull(u), u
 
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)
+
+    def push_dual(self, u: Tensor, v: Tensor) -> Tensor:
+        return self.factor.times(u)
 
     def move(self, f: GramFunction, r: Tensor) -> tuple[Tensor, Tensor]:
         """With G at hand DDᵀz costs a product, where a pass over the network costs several."""

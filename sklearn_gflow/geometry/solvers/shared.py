@@ -46,7 +46,10 @@ class _SharedFactor(TangentFactor):
         return self.lift_all((f, r))
 
     def lift_all(self, *terms: tuple[GramFunction, Tensor]) -> Tensor:
-        """Dᵀ z, z = Σ f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
+        return self.lift_with_dual(*terms)[0]
+
+    def lift_with_dual(self, *terms: tuple[GramFunction, Tensor]) -> tuple[Tensor, Tensor]:
+        """Dᵀ z and z, z = Σ f(K̄)r, times the ratio of zᵀK̄z to zᵀGz (the ridge is in both).
 
         K̄ averages over outputs: where they move together G exceeds it, by up to Q, and steps
         as long as K̄ suggests would diverge. For f = 1/λ this is a step of conjugate gradients
@@ -58,7 +61,8 @@ class _SharedFactor(TangentFactor):
         suggested = torch.vdot(z, (self.tangent.shared_gram @ columns).reshape(-1)) + ridge
         measured = lifted @ lifted + ridge
         # Where nothing was measured there is nothing to scale either.
-        return lifted * torch.where(measured == 0, measured, suggested / measured)
+        factor = torch.where(measured == 0, measured, suggested / measured)
+        return lifted * factor, z * factor
 
     def push(self, v: Tensor) -> Tensor:
         return self.tangent.push(v)

@@ -1,0 +1,99 @@
+"""What ranks of one fit send: a simulator of its messages, and their time on a network.
+
+A message is (kind, numbers, bytes of a number). Ring algorithms are assumed, of which each rank
+sends 2(R − 1)/R times the bytes of a sum, and R − 1 times its own part where parts are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+_EVALUATED_ROWS = 2048
+_SCALAR = 8
+
+
+class Message(NamedTuple):
+    """So many numbers are summed, or parts of so many joined."""
+
+    kind: str
+    numbers: float
+    itemsize: int
+
+    def sent(self, ranks: int) -> float:
+        """Bytes that each rank sends."""
+        share = 2 * (ranks - 1) / ranks if self.kind == "sum" else ranks - 1
+        return share * self.numbers * self.itemsize
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Shape of a fit: N rows of M columns on each rank, K parameters, Q outputs."""
+
+    rows: int
+    columns: int
+    n_params: int
+    n_outputs: int
+    itemsize: int = 4
+
+    def block_step(self) -> Iterator[Message]:
+        """Loss, ridge, and two directions with their products."""
+        for _ in range(2):
+            yield Message("sum", 1, _SCALAR)
+        yield Message("sum", self.n_params + 2, self.itemsize)
+        yield Message("sum", self.n_params + 3, self.itemsize)
+
+    def evaluation(self) -> Iterator[Message]:
+        """Loss and least loss of all rows after an epoch, and the length of the residual."""
+        for _ in range(-(-self.rows // _EVALUATED_ROWS)):
+            yield Message("sum", 1, _SCALAR)
+            yield Message("sum", 1, _SCALAR)
+            yield Message("sum", 1, self.itemsize)
+
+    def epoch(self, batch: int) -> Iterator[Message]:
+        """All of one epoch over blocks."""
+        for _ in range(-(-self.rows // batch)):
+            yield from self.block_step()
+        yield from self.evaluation()
+
+    def gram(self, ranks: int) -> Iterator[Message]:
+        """The panels of the lower triangle, padded to the largest, on N rows of all ranks."""
+        edges = [round(self.rows * (k / ranks) ** 0.5) for k in range(ranks + 1)]
+        largest = max(b * (b - a) for a, b in pairwise(edges))
+        yield Message("join", largest * self.n_outputs**2, self.itemsize)
+
+    def product(self, basis: int) -> Iterator[Message]:
+        """D(Dᵀv) in a Krylov space: Dᵀv, and two orthogonalisations against the basis."""
+        yield Message("sum", self.n_params, self.itemsize)
+        yield Message("sum", basis, self.itemsize)
+        yield Message("sum", basis, self.itemsize)
+        yield Message("sum", 1, self.itemsize)
+        yield Message("sum", 1, _SCALAR)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What connects the ranks.
+
+    Parameters
+    ----------
+    latency : float
+        Seconds until the first byte is there.
+    bandwidth : float
+        Bytes a second that a rank sends.
+    """
+
+    latency: float
+    bandwidth: float
+
+    def seconds(self, messages: Iterator[Message], ranks: int) -> float:
+        """Time of messages after each other; a sum goes round the ring twice, small ones a tree."""
+        total = 0.0
+        for message in messages:
+            sent = message.sent(ranks)
+            # Below the product of latency and bandwidth a tree of 2 log₂ R trips is quicker.
+            trips = min(2 * (ranks - 1), 2 * max(1, (ranks - 1).bit_length()))
+            total += trips * self.latency + sent / self.bandwidth
+        return total
