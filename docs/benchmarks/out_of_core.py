@@ -29,7 +29,7 @@ from sklearn_gflow import AdaptedFlowRegressor
 from sklearn_gflow.estimators import _partitions
 
 KINDS = ("memory", "memmap", "Dask array", "Dask frame", "Parquet")
-LARGE = {"hidden_layer_sizes": (32,), "batch_size": 1024, "max_iter": 2, "dtype": "float32"}
+LARGE = {"hidden_layer_sizes": (32,), "batch_size": 1024, "max_iter": 1, "dtype": "float32"}
 SMALL = {"hidden_layer_sizes": (64, 64), "batch_size": 256}
 PARTS = 40
 
@@ -136,7 +136,7 @@ def memory(n_rows: int, n_columns: int) -> str:
             for kind in KINDS
             for found in [run(kind, folder, {**LARGE, "random_state": 0})]
         ]
-    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; two epochs
+    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; one epoch
 with 32 hidden units and blocks of 1,024 rows. What a fit adds to the peak of its process, its
 libraries being loaded, and seconds of one core. Partitions are of {size / PARTS / 1e6:.0f} MB.
 
