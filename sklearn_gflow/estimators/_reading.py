@@ -178,7 +178,7 @@ def read(array: Any, rows: Any) -> Any:
         return array[rows]
     check_map(array)
     in_order = isinstance(rows, slice) and rows.step in (None, 1)
-    index = np.arange(len(array))[rows] if in_order else np.asarray(rows)
+    index = range(len(array))[rows] if in_order else np.asarray(rows)
     found = np.empty((len(index), *array.shape[1:]), array.dtype)
     for chunk in row_chunks(len(index), _CHUNK if in_order else _TOUCHED):
         check_map(array)
@@ -209,7 +209,7 @@ def by_rows(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) ->
     first = function(values[:_CHUNK])
     found = np.empty((len(values), *first.shape[1:]), first.dtype)
     found[:_CHUNK] = first
-    for rows in islice(row_chunks(len(values)), 1, None):
+    for rows in islice(row_chunks(len(values), _CHUNK), 1, None):
         found[rows] = function(values[rows])
     return found
 
