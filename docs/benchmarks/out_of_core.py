@@ -29,7 +29,7 @@ from sklearn_gflow import AdaptedFlowRegressor
 from sklearn_gflow.estimators import _partitions
 
 KINDS = ("memory", "memmap", "Dask array", "Dask frame", "Parquet")
-LARGE = {"hidden_layer_sizes": (32,), "batch_size": 1024, "max_iter": 2, "dtype": "float32"}
+LARGE = {"hidden_layer_sizes": (32,), "batch_size": 1024, "max_iter": 1, "dtype": "float32"}
 SMALL = {"hidden_layer_sizes": (64, 64), "batch_size": 256}
 PARTS = 40
 
@@ -62,11 +62,22 @@ def table(kind: str, folder: Path) -> tuple[Any, Any]:
     if kind == "memmap":
         return X, y
     if kind == "Dask array":
-        return da.from_array(X, chunks=(-(-len(y) // PARTS), X.shape[1])), y
+        return read_by_dask(folder / "X", *X.shape), y
     if kind == "Dask frame":
         rows = dd.read_parquet(folder / "parquet")
         return rows.drop(columns="y"), rows["y"]
     return ds.dataset(folder / "parquet"), "y"
+
+
+def read_by_dask(path: Path, n_rows: int, n_columns: int) -> da.Array:
+    """The table as an array of Dask that reads its parts; `da.from_array` would copy the map."""
+    size, parts = -(-n_rows // PARTS), []
+    for start in range(0, n_rows, size):
+        shape = min(size, n_rows - start), n_columns
+        offset = start * n_columns * 4
+        rows = dask.delayed(np.fromfile)(path, np.float32, shape[0] * n_columns, offset=offset)
+        parts.append(da.from_delayed(rows.reshape(shape), shape, np.float32))
+    return da.concatenate(parts)
 
 
 def peak() -> int:
@@ -76,7 +87,7 @@ def peak() -> int:
 
 
 def measured(kind: str, folder: Path, parameters: dict[str, Any], window: float) -> dict[str, Any]:
-    """A fit in this process: bytes beyond those before it, seconds of the processor, R² elsewhere."""
+    """A fit in this process: bytes beyond those before, seconds of the processor, R² elsewhere."""
     warnings.simplefilter("ignore")
     dask.config.set(scheduler="synchronous")
     rng = np.random.default_rng(0)
@@ -125,9 +136,9 @@ def memory(n_rows: int, n_columns: int) -> str:
             for kind in KINDS
             for found in [run(kind, folder, {**LARGE, "random_state": 0})]
         ]
-    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; two epochs with 32 hidden units and blocks of
-1,024 rows. What a fit adds to the peak of its process, its libraries being loaded, and seconds of one core.
-Partitions are of {size / PARTS / 1e6:.0f} MB.
+    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; one epoch
+with 32 hidden units and blocks of 1,024 rows. What a fit adds to the peak of its process, its
+libraries being loaded, and seconds of one core. Partitions are of {size / PARTS / 1e6:.0f} MB.
 
 | X comes from | MB | seconds |
 |---|---|---|
@@ -157,8 +168,9 @@ def scores(n_rows: int, n_seeds: int) -> str:
             seconds = np.mean([one["seconds"] for one in found])
             share = f"{window:.0%}" if window else "all"
             lines.append(f"| {kind} | {share} | {values} | {epochs} | {seconds:.0f} |")
-    return f"""{n_rows:,} rows of 20 columns, two layers of 64, to where rows held out gain no more; {n_seeds} seeds.
-"At once" is the share of the rows that are in memory together, and among which blocks are drawn.
+    return f"""{n_rows:,} rows of 20 columns, two layers of 64, to where rows held out gain no more;
+{n_seeds} seeds. "At once" is the share of the rows that are in memory together, among which blocks
+are drawn.
 
 | X comes from | at once | R² on other rows | epochs | seconds |
 |---|---|---|---|---|

@@ -408,7 +408,10 @@ def _encoded_table(table: TableEncoder, X: Any, y: Any, seed: int) -> tuple[Tabl
     if not is_lazy(X):
         return table, table.fit_transform(X, y)
     chosen = _chosen(len(X), seed)
-    encoded = table.fit_transform(read(X, chosen), y[chosen])
+    sample = read(X, chosen)
+    if not table.fit(sample, y[chosen]).by_target_.size:
+        return table, transformed(X, table.transform)
+    encoded = table.fit_transform(sample, y[chosen])
     return table, known_rows(X, table.transform, chosen, encoded)
 
 

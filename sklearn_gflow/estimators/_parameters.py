@@ -158,11 +158,13 @@ class PathParameters:
     )
     schedule: Any = parameter(
         "adaptive",
-        [StrOptions({"adaptive"}), _POSITIVE_INTEGER, "array-like"],
-        '"adaptive", int or increasing sequence of float',
+        [StrOptions({"adaptive", "fast"}), _POSITIVE_INTEGER, "array-like"],
+        '"adaptive", "fast", int or increasing sequence of float',
         """
         Steps as long as their error allows; or that many equal steps in t; or steps to the
-        given times in (0, ``t_end``], the last of which ends the flow.
+        given times in (0, ``t_end``], the last of which ends the flow. "fast" is for who wants the
+        end of the adapted flow and not its path, with ``alpha=1``, ``t_end=1.0`` and the squared
+        error in the full batch: as few Grams as will do (`dynamics.Fast`).
         """,
     )
     method: str = parameter(

@@ -324,7 +324,9 @@ class PartitionedRows:
         return int(self.ends[-1])
 
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
-        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        index = np.asarray(rows)
         places = self.partition_of(index)
         order = np.argsort(places, kind="stable")
         present, first = np.unique(places[order], return_index=True)
@@ -333,7 +335,10 @@ class PartitionedRows:
         wanted = sorted(runs, key=lambda k: k not in self._held)
         parts = [self._rows_of(k, index[runs[k]]) for k in wanted]
         order = np.concatenate([runs[k] for k in wanted] or [np.empty(0, int)])
-        return _safe_indexing(_joined(parts), np.argsort(order, kind="stable"))
+        found = _joined(parts)
+        del parts
+        in_order = (np.diff(order) > 0).all()
+        return found if in_order else _safe_indexing(found, np.argsort(order, kind="stable"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)

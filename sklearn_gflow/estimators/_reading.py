@@ -178,7 +178,7 @@ def read(array: Any, rows: Any) -> Any:
         return array[rows]
     check_map(array)
     in_order = isinstance(rows, slice) and rows.step in (None, 1)
-    index = range(len(array))[rows] if in_order else np.asarray(rows)
+    index = range(len(array))[rows] if isinstance(rows, slice) else np.asarray(rows)
     found = np.empty((len(index), *array.shape[1:]), array.dtype)
     for chunk in row_chunks(len(index), _CHUNK if in_order else _TOUCHED):
         check_map(array)

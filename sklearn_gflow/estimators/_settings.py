@@ -27,7 +27,12 @@ from sklearn_gflow.dynamics import (
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
 from sklearn_gflow.estimators._ridges import Dampings, open_ridge
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
-from sklearn_gflow.estimators._validation import check_alpha, check_schedule, check_streamed
+from sklearn_gflow.estimators._validation import (
+    check_alpha,
+    check_fast,
+    check_schedule,
+    check_streamed,
+)
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
@@ -150,6 +155,7 @@ class Settings:
             chunk=chunk, streamed=streamed,
         )  # fmt: skip
         in_blocks = rows is not None
+        check_fast(given, alpha, t_end, squared=loss.squared, whole=chunk or not in_blocks)
         open_ended = (
             automatic and in_blocks and not chunk and times is None
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
@@ -183,7 +189,8 @@ class Settings:
 
     def at(self, alpha: float, t_end: float) -> Settings:
         """The same for another α and another end."""
-        return self.with_parameters(alpha=alpha, t_end=t_end)
+        ends = {"schedule": "adaptive"} if self.fast else {}
+        return self.with_parameters(alpha=alpha, t_end=t_end, **ends)
 
     def with_parameters(self, **changed: Any) -> Settings:
         """The same with other parameters; the start stays that of this record."""
@@ -205,6 +212,11 @@ class Settings:
     def in_blocks(self) -> bool:
         """Whether training goes over blocks of rows."""
         return self.batch_rows is not None
+
+    @property
+    def fast(self) -> bool:
+        """Whether only the end of the flow is asked for."""
+        return np.ndim(self.given["schedule"]) == 0 and self.given["schedule"] == "fast"
 
     @property
     def by_leave_one_out(self) -> bool:

@@ -145,6 +145,16 @@ class TestArrays:
         np.testing.assert_array_equal(one.predict(X), other.predict(X))
         assert other.ntk_gram_.shape == (200, 200)
 
+    def test_are_gone_on_with_from_a_checkpoint(self, tmp_path, small_window):
+        X, y = table()
+        flow = AdaptedFlowRegressor(**FLOW)
+        expected = flow.fit(in_parts(X), y).predict(X)
+        flow.set_params(checkpoint=tmp_path / "kept")
+        for _ in range(2):
+            np.testing.assert_array_equal(flow.fit(in_parts(X), y).predict(X), expected)
+        with pytest.raises(ValueError, match="is of another fit: X"):
+            flow.fit(in_parts(X[::-1]), y)
+
     def test_of_single_precision_stay_so(self):
         X, y = table()
         found = AdaptedFlowRegressor(**FLOW).fit(in_parts(X.astype(np.float32)), y)
