@@ -119,7 +119,8 @@ def test_estimators_share_their_parameters_and_defaults():
         for estimator in PLAIN
     )
     common = one.keys() & other.keys()
-    assert {name: one[name] for name in common} == {name: other[name] for name in common}
+    differing = {name for name in common if one[name] != other[name]}
+    assert differing == {"loss"}  # only that of labels waits for how the flow goes
     assert one.keys() - other.keys() == {"quantile"}
     assert issubclass(AdaptedFlowRegressor, BaseAdaptedFlow)
 
