@@ -41,6 +41,7 @@ from sklearn_gflow.estimators._schedule import schedule_to
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows
 from sklearn_gflow.estimators._tensors import to_tensor
+from sklearn_gflow.estimators._threads import threads_of_blocks
 from sklearn_gflow.geometry import (
     Cost,
     Family,
@@ -397,20 +398,23 @@ class Training:
             make = partial(self.rows, dtype=settings.block_dtype)
             source, options, apart = self.own.in_blocks(make, options, apart)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
-        trajectory = block_flow(
-            source,
-            self.start,
-            epochs,
-            options,
-            self._block_options(averaged, apart, chunk=chunk),
-            probe=known.block(torch.from_numpy(rows)),
-            # The kernel costs as much as a small chunk: it is not computed at each point of one.
-            kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
-            callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
-            origin=None if chunk else self._origin(),  # a chunk is judged by itself
-            keeper=self.keeper,
-            closing=None if apart is None else _CLOSING,
-        )
+        with threads_of_blocks(
+            settings.batch_rows or len(data.X), self.family.n_params, self.start.device
+        ):
+            trajectory = block_flow(
+                source,
+                self.start,
+                epochs,
+                options,
+                self._block_options(averaged, apart, chunk=chunk),
+                probe=known.block(torch.from_numpy(rows)),
+                # The kernel costs as much as a small chunk: no point of one has it.
+                kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
+                callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
+                origin=None if chunk else self._origin(),  # a chunk is judged by itself
+                keeper=self.keeper,
+                closing=None if apart is None else _CLOSING,
+            )
         if self.own is not None:
             self.own.ended(trajectory)
         return TrainedFlow(output_map, cost, trajectory, t_end, rows, kernel_rows)

@@ -1,0 +1,43 @@
+"""How many threads the steps over blocks have."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_gflow import AdaptedFlowRegressor
+from sklearn_gflow.estimators import _training
+
+FIT = {"hidden_layer_sizes": (8,), "batch_size": 32, "schedule": 1, "t_end": 0.5, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def _two():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_threads"),
+    [({}, 1), ({"batch_size": 600}, 2), ({"hidden_layer_sizes": (250, 250)}, 2)],
+)
+def test_small_matrices_have_one(monkeypatch, given, n_threads):
+    seen, block_flow = [], _training.block_flow
+
+    def watched(*args, **options):
+        seen.append(torch.get_num_threads())
+        return block_flow(*args, **options)
+
+    monkeypatch.setattr(_training, "block_flow", watched)
+    X = np.random.default_rng(0).normal(size=(700, 2))
+    AdaptedFlowRegressor(**{**FIT, **given}).fit(X, X[:, 0])
+    assert seen == [n_threads]
+    assert torch.get_num_threads() == 2
+
+
+def test_same_model_with_any_number():
+    X = np.random.default_rng(0).normal(size=(700, 2))
+    several = AdaptedFlowRegressor(**FIT).fit(X, X[:, 0]).predict(X)
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(AdaptedFlowRegressor(**FIT).fit(X, X[:, 0]).predict(X), several)
