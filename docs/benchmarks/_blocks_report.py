@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from _blocks_classes import Fit, classes
 from _blocks_tables import CHOICE_ROWS, TABLES, Table
 from _machine import header
 
@@ -144,59 +145,22 @@ seeds of the models, times are medians of whole fits. α, t and ε are our `alph
 """
 
 
-TRIED = """\
-## What was tried
-
-Scores on validation parts of the training rows, as above: means of two starts and two splits
-(diamonds and letter-like: one, of 8,000 rows; differences of 0.02 on abalone, 1 on bikeshare, 0.005
-on california and the digits, 10 on diamonds and 0.01 on letter-like are chance). α = 1 to t = 0.998
-in 12 epochs, ε = 0.03, momentum 0.5, blocks of 256 rows, `init_scale` 0.5, but for what each line
-says.
-
-| change | abalone | bikeshare | california | diamonds | digits | letter-like |
-|---|---|---|---|---|---|---|
-| none | 2.100 | 34.4 | 0.507 | 609 | 0.979 | 0.868 |
-| ε = 0.01 | 2.132 | 35.8 | 0.514 | 592 | 0.983 | 0.827 |
-| ε = 0.01, 25 epochs | 2.265 | 34.4 | 0.517 | – | 0.983 | – |
-| ε = 0.1 | 2.050 | 35.7 | 0.514 | 596 | 0.979 | 0.879 |
-| ε = 0.3 | 2.045 | 44.2 | 0.526 | 604 | 0.974 | 0.869 |
-| ε from 0.3 to 0.01 | 2.065 | 35.6 | 0.511 | 611 | 0.978 | 0.870 |
-| ε from 0.1 to 0.001 | 2.174 | 34.0 | 0.507 | 595 | 0.978 | 0.852 |
-| ε from 0.01 to 0.3 | 2.080 | 35.5 | 0.510 | 583 | 0.983 | 0.844 |
-| momentum 0 | 2.073 | 34.4 | 0.511 | 598 | 0.981 | 0.871 |
-| momentum 0.7 | 2.123 | 34.4 | 0.517 | 602 | 0.979 | 0.850 |
-| momentum 0.9 | 2.166 | 36.3 | 0.563 | 627 | 0.981 | 0.579 |
-| momentum from 0.9 to 0 | 2.091 | 35.8 | 0.533 | 616 | 0.982 | 0.782 |
-| momentum from 0 to 0.9 | 2.083 | 34.6 | 0.503 | 610 | 0.981 | 0.866 |
-| blocks of 128 | 2.046 | 35.9 | 0.511 | 603 | 0.979 | 0.864 |
-| blocks of 512 | 2.180 | 35.1 | 0.511 | 621 | 0.985 | 0.844 |
-| steps decay as a cosine | 2.069 | 34.1 | 0.504 | 609 | 0.981 | 0.857 |
-| steps decay as a square | 2.057 | 35.8 | 0.510 | 598 | 0.979 | 0.863 |
-| t = 0.95, 12 epochs | 2.095 | 35.0 | 0.505 | 598 | 0.981 | 0.877 |
-| t = 0.95, 6 epochs | 2.038 | 36.8 | 0.509 | 603 | 0.978 | 0.861 |
-| 8 epochs | 2.053 | 36.1 | 0.509 | 605 | 0.979 | 0.845 |
-| `init_scale` 1 | 2.108 | 34.9 | 0.521 | 624 | 0.985 | 0.849 |
-| `init_scale` 0.25 | 2.068 | 33.2 | 0.499 | 593 | 0.978 | 0.855 |
-| mean of θ over the last quarter | 2.092 | 34.5 | 0.506 | 606 | 0.979 | 0.867 |
-
-Half of the epochs and ε = 0.03 lose nothing. A smoother start was the one gain across tables; with
-0.35 the classes lose nothing. Constant steps with the mean of θ over the last half came as far as
-steps that decay. With 26 classes the shared kernel wants ε = 0.1; two, three or six
-conjugate-gradient steps with it in place of one gave 0.848, 0.871 and 0.874 at 1.2 to 1.7 times the
-time, where one gave 0.879, and 8, 4, 2 and 1 random combinations of the outputs 0.879, 0.880, 0.879
-and 0.876 (digits: 0.982, 0.982, 0.981, 0.980). On five such
-cuts of the digits, test parts of 360 rows, a support vector machine (RBF, C = 10) has a mean of
-0.991, networks of 512 or 256×256 0.987, and `init_scale` 1 0.989: the goal of 0.993 lies above what
-these rows give on average, and within one cut's chance.
-"""
+TRIALS = "How the defaults were chosen, and what was tried besides: [trials](blocks_trials.md).\n"
 
 
-def write(out: Path, results: dict[str, dict[str, Entry]], found: list[dict[str, float]]) -> None:
+def write(
+    out: Path,
+    results: dict[str, dict[str, Entry]],
+    of_classes: dict[str, dict[str, list[Fit]]],
+    found: list[dict[str, float]],
+) -> None:
     """Write the page as far as it is known."""
     load = f"- Load: {os.getloadavg()[2]:.1f} processes on average over the last quarter of an hour"
     parts = [PREAMBLE, header(), load, ""]
     if results:
         parts += comparison(results)
+    if of_classes:
+        parts += classes(of_classes)
     if found:
         parts += growth(found)
-    out.write_text("\n".join([*parts, "", TRIED]))
+    out.write_text("\n".join([*parts, "", TRIALS]))

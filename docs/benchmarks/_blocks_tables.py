@@ -70,10 +70,10 @@ def california(data: Path | None) -> tuple[Any, np.ndarray]:
     return X, y / 1e5 if y.max() > 1e3 else y
 
 
-def letters(data: Path | None) -> tuple[Any, np.ndarray]:
+def letters(data: Path | None, n_rows: int = 20_000) -> tuple[Any, np.ndarray]:
     """26 classes of four clusters each."""
     return make_classification(
-        20_000, 16, n_informative=16, n_redundant=0, n_classes=26, n_clusters_per_class=4,
+        n_rows, 16, n_informative=16, n_redundant=0, n_classes=26, n_clusters_per_class=4,
         class_sep=2.5, flip_y=0.0, random_state=0,
     )  # fmt: skip
 

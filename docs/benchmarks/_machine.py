@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,11 +19,11 @@ import sklearn_gflow
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torch-levenberg-marquardt")
 
 
-def header() -> str:
-    """Describe machine, versions, threads and command as a Markdown list."""
+def header(*more: str) -> str:
+    """Describe machine, versions (of more packages too), threads and command as a Markdown list."""
     lines = {
         "Processor": f"{processor()}, {os.cpu_count()} cores, {memory()} of memory, no GPU used",
-        "Versions": ", ".join([f"Python {platform.python_version()}", *_versions()]),
+        "Versions": ", ".join([f"Python {platform.python_version()}", *_versions(more)]),
         "Threads": f"torch {torch.get_num_threads()}, {_blas_threads()}",
         "Command": f"`{command()}`",
     }
@@ -46,9 +47,9 @@ def memory() -> str:
     return f"{size / 2**30:.0f} GiB"
 
 
-def _versions() -> list[str]:
+def _versions(more: Sequence[str]) -> list[str]:
     found = [f"sklearn-gflow {sklearn_gflow.__version__}"]
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *more):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:

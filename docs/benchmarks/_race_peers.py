@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch_levenberg_marquardt.loss import MSELoss
 from torch_levenberg_marquardt.training import LevenbergMarquardtModule
 
 from sklearn_gflow import AdaptedFlowRegressor
-from sklearn_gflow.dynamics import Adaptive, FlowOptions, flow
+from sklearn_gflow.dynamics import Adaptive, Callback, Event, Fast, FlowOptions, Schedule, flow
 from sklearn_gflow.geometry import LayeredNetwork, OutputMap, SquaredError
 
 Runner = Callable[[Problem, Stopwatch], None]
@@ -35,28 +36,48 @@ class TimedSquaredError(SquaredError):
     def value(self, x: torch.Tensor) -> float:
         """C(x) = MSE/2."""
         value = super().value(x)
-        self.watch.see(2 * value)
+        self.watch.see_once(x, 2 * value)
         return value
 
-    def gradient(self, x: torch.Tensor) -> torch.Tensor:
-        """∇ₓC, once a point of the flow."""
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        """y − x, which says how far it is where no value is asked for."""
+        residual = super().residual(x)
+        self.watch.see_once(x, float(residual @ residual) / len(residual))
+        return residual
+
+
+class Grams(Callback):
+    """Counts factorisations: one at the start, and one after each step."""
+
+    def __init__(self, watch: Stopwatch) -> None:
+        self.watch = watch
+
+    def start(self, event: Event) -> dict[str, float]:
+        """That of the first step."""
         self.watch.linearized()
-        return super().gradient(x)
+        return {}
+
+    def step(self, event: Event) -> dict[str, float]:
+        """That of the next step."""
+        self.watch.linearized()
+        return {}
 
 
-def run_flow(race: Problem, watch: Stopwatch, *, tolerance: float = 0.05) -> None:
+def run_flow(race: Problem, watch: Stopwatch, *, schedule: Callable[[], Schedule]) -> None:
     """Run the flow at α = 1 up to t = 1."""
     X, y = torch.from_numpy(race.X), torch.from_numpy(race.y)
     theta = torch.from_numpy(race.theta)
     network = LayeredNetwork(race.sizes)
     output_map = OutputMap(network, X, network.outputs(theta, X))
     cost = TimedSquaredError(y, output_map.total_weight, watch)
-    flow(output_map, cost, theta, Adaptive(np.inf, tolerance), FlowOptions(alpha=1.0))
+    flow(output_map, cost, theta, schedule(), FlowOptions(alpha=1.0), [Grams(watch)])
 
 
-def run_fit(race: Problem, watch: Stopwatch) -> None:
+def run_fit(race: Problem, watch: Stopwatch, *, schedule: str) -> None:
     """Fit the estimator: on to its own tolerance, rank and spectrum at the end included."""
-    model = AdaptedFlowRegressor(race.hidden, alpha=1.0, t_end=1.0, random_state=SEED)
+    model = AdaptedFlowRegressor(
+        race.hidden, alpha=1.0, t_end=1.0, schedule=schedule, random_state=SEED
+    )
     model.fit(race.X, race.y)
     watch.linearizations = model.n_iter_
     watch.evaluations = len(model.loss_curve_)
@@ -247,12 +268,42 @@ def mlp_settings() -> dict[str, Runner]:
     return {name: partial(run_mlp, options=values) for name, values in options.items()}
 
 
+def optimistix_settings() -> dict[str, Runner]:
+    """Those of optimistix.LevenbergMarquardt."""
+    return _jax().levenberg_marquardt_settings()
+
+
+def broyden_settings() -> dict[str, Runner]:
+    """Those of the self-scaled Broyden methods of ssbroyden-optimistix."""
+    return _jax().broyden_settings()
+
+
+def _jax() -> Any:
+    """JAX reads how many threads it may have when it is imported."""
+    try:
+        import _race_jax
+    except ImportError as error:
+        raise ImportError(
+            "two peers run in JAX; run pip install 'sklearn-gflow[bench-race]'"
+        ) from error
+    return _race_jax
+
+
 OURS = "this package, `flow`"
 LOOSE = "this package, `flow` to a step tolerance of 0.4"
-FIT = "this package, whole `fit`"
-OWN: dict[str, Runner] = {OURS: run_flow, LOOSE: partial(run_flow, tolerance=0.4), FIT: run_fit}
+FAST = "this package, `flow` by `Fast`"
+FITS = "this package, whole `fit`", 'this package, whole `fit`, `schedule="fast"`'
+OWN: dict[str, Runner] = {
+    OURS: partial(run_flow, schedule=partial(Adaptive, np.inf)),
+    LOOSE: partial(run_flow, schedule=partial(Adaptive, np.inf, 0.4)),
+    FAST: partial(run_flow, schedule=Fast),
+    FITS[0]: partial(run_fit, schedule="adaptive"),
+    FITS[1]: partial(run_fit, schedule="fast"),
+}
 PEERS: dict[str, Callable[[], dict[str, Runner]]] = {
     "LM in torch": lm_settings,
+    "LM of optimistix": optimistix_settings,
     "scipy `least_squares`": scipy_settings,
     "`MLPRegressor(lbfgs)`": mlp_settings,
+    "SSBroyden": broyden_settings,
 }

@@ -49,6 +49,7 @@ class Stopwatch:
     elapsed: float = np.nan
     evaluations: int = 0
     linearizations: int = 0
+    _last: object = None
     _start: float = field(default_factory=time.perf_counter)
 
     def start(self) -> None:
@@ -65,6 +66,12 @@ class Stopwatch:
             raise Finish
         if now > self.budget:
             raise Finish
+
+    def see_once(self, outputs: object, mse: float) -> None:
+        """Note the MSE of outputs, unless it was the last that was noted."""
+        if outputs is not self._last:
+            self._last = outputs
+            self.see(mse)
 
     def linearized(self) -> None:
         """Count a Jacobian, Gram or gradient."""

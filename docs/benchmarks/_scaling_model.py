@@ -38,12 +38,12 @@ class Fit:
     n_outputs: int
     itemsize: int = 4
 
-    def block_step(self) -> Iterator[Message]:
-        """Loss, ridge, and two directions with their products."""
+    def block_step(self, directions: int = 2) -> Iterator[Message]:
+        """Loss, ridge, and one or two directions with their products."""
         for _ in range(2):
             yield Message("sum", 1, _SCALAR)
-        yield Message("sum", self.n_params + 2, self.itemsize)
-        yield Message("sum", self.n_params + 3, self.itemsize)
+        for k in range(directions):
+            yield Message("sum", self.n_params + 2 + k, self.itemsize)
 
     def evaluation(self) -> Iterator[Message]:
         """Loss and least loss of all rows after an epoch, and the length of the residual."""
@@ -52,10 +52,10 @@ class Fit:
             yield Message("sum", 1, _SCALAR)
             yield Message("sum", 1, self.itemsize)
 
-    def epoch(self, batch: int) -> Iterator[Message]:
+    def epoch(self, batch: int, directions: int = 2) -> Iterator[Message]:
         """All of one epoch over blocks."""
         for _ in range(-(-self.rows // batch)):
-            yield from self.block_step()
+            yield from self.block_step(directions)
         yield from self.evaluation()
 
     def gram(self, ranks: int) -> Iterator[Message]:
@@ -64,13 +64,30 @@ class Fit:
         largest = max(b * (b - a) for a, b in pairwise(edges))
         yield Message("join", largest * self.n_outputs**2, self.itemsize)
 
-    def product(self, basis: int) -> Iterator[Message]:
-        """D(Dᵀv) in a Krylov space: Dᵀv, and two orthogonalisations against the basis."""
+    def preconditioner(self, columns: int) -> Iterator[Message]:
+        """Columns of G in eight rounds: whence they are drawn, their inputs, and inner products."""
+        a_round, Q = columns // (8 * self.n_outputs), self.n_outputs
+        for k in range(8):
+            yield Message("join", self.rows, self.itemsize)
+            yield Message("sum", a_round * self.columns, self.itemsize)
+            yield Message("sum", a_round * Q * (k * a_round * Q), self.itemsize)
+            yield Message("sum", (a_round * Q) ** 2, self.itemsize)
+        yield Message("sum", columns**2, self.itemsize)
+
+    def residuals(self, columns: int) -> Iterator[Message]:
+        """An iteration of conjugate residuals: Dᵀv, the preconditioner, five inner products."""
         yield Message("sum", self.n_params, self.itemsize)
-        yield Message("sum", basis, self.itemsize)
-        yield Message("sum", basis, self.itemsize)
-        yield Message("sum", 1, self.itemsize)
-        yield Message("sum", 1, _SCALAR)
+        yield Message("sum", columns, self.itemsize)
+        for _ in range(5):
+            yield Message("sum", 1, self.itemsize)
+
+    def lanczos(self, dimension: int) -> Iterator[Message]:
+        """A dimension of a Krylov space: Dᵀv, and two orthogonalisations against those before."""
+        yield Message("sum", self.n_params, self.itemsize)
+        for _ in range(2):
+            yield Message("sum", dimension, self.itemsize)
+        for _ in range(2):
+            yield Message("sum", 1, self.itemsize)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,24 @@
 
 Both have the same hidden layers, the same scaled inputs and targets and the same splits, in one
 process in turns. The settings of both, four each, are chosen on a validation part of the training
-rows. Then both are fitted to all training rows, once a seed, and scored on the test rows. Scaling
-is measured in a process for each size. Run ``python docs/benchmarks/blocks.py --help``.
+rows. Then both are fitted to all training rows, once a seed, and scored on the test rows. Default
+fits of many rows with classes are compared besides, and scaling is measured in a process for each
+size. With ``--results`` parts may be run one after the other. Run
+``python docs/benchmarks/blocks.py --help``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import time
 import warnings
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from _blocks_classes import CLASSES, Fit, against_default
 from _blocks_report import Entry, write
 from _blocks_scaling import SIZES, scale_child, scaling
 from _blocks_tables import TABLES, Split, Table, cut
@@ -42,12 +47,13 @@ MLP_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def flow_model(table: Table, setting: str, seed: int) -> Any:
-    """The estimator of this package, on blocks whatever the size."""
+    """The estimator of this package, on blocks whatever the size; columns are scaled already."""
     kind = AdaptedFlowClassifier if table.classes else AdaptedFlowRegressor
     return kind(
         hidden_layer_sizes=table.hidden,
         random_state=seed,
         batch_size=256,
+        scale_inputs=False,
         **FLOW_SETTINGS[setting],
     )
 
@@ -115,6 +121,37 @@ def compare(name: str, data: Path | None, seeds: int) -> dict[str, Entry]:
     return entries
 
 
+@dataclass
+class Found:
+    """What is known of all three parts."""
+
+    tables: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    classes: dict[str, dict[str, list[Fit]]] = field(default_factory=dict)
+    scaling: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path | None) -> Found:
+        """What was kept."""
+        if path is None or not path.exists():
+            return cls()
+        kept = json.loads(path.read_text())
+        tables = {
+            name: {kind: Entry(**entry) for kind, entry in entries.items()}
+            for name, entries in kept["tables"].items()
+        }
+        classes = {
+            name: {kind: [Fit(*fit) for fit in fits] for kind, fits in entries.items()}
+            for name, entries in kept["classes"].items()
+        }
+        return cls(tables, classes, kept["scaling"])
+
+    def keep(self, path: Path | None, page: Path) -> None:
+        """Write it down, and the page as far as it is known."""
+        if path is not None:
+            path.write_text(json.dumps(asdict(self)))
+        write(page, self.tables, self.classes, self.scaling)
+
+
 def main() -> None:
     """Run all tables, then the scaling, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -122,21 +159,28 @@ def main() -> None:
         "--data", type=Path, help="directory of NAME.csv.gz; default: public loaders"
     )
     parser.add_argument("--tables", nargs="*", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--classes", nargs="*", choices=CLASSES, default=list(CLASSES))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(
         "--largest", type=int, default=SIZES[-1], help="rows of the scaling; 0: none"
     )
     parser.add_argument("--out", type=Path, default=OUT, help="where the page goes")
+    parser.add_argument("--results", type=Path, help="JSON that keeps parts; default: none")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         scale_child(arguments.child)
         return
-    results: dict[str, dict[str, Entry]] = {}
+    found = Found.read(arguments.results)
     for name in arguments.tables:
-        results[name] = compare(name, arguments.data, arguments.seeds)
-        write(arguments.out, results, [])
-    write(arguments.out, results, scaling(Path(__file__), arguments.largest))
+        found.tables[name] = compare(name, arguments.data, arguments.seeds)
+        found.keep(arguments.results, arguments.out)
+    for name in arguments.classes:
+        found.classes[name] = against_default(name, arguments.seeds)
+        found.keep(arguments.results, arguments.out)
+    if arguments.largest:
+        found.scaling = scaling(Path(__file__), arguments.largest)
+        found.keep(arguments.results, arguments.out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from sklearn_gflow.dynamics.epochs import (
     share_of,
     timed_epochs,
 )
+from sklearn_gflow.dynamics.fast import Fast
 from sklearn_gflow.dynamics.fields import Metric, family_function, output_field, parameter_field
 from sklearn_gflow.dynamics.fisher import FisherCost, FisherMap, FisherTangent, fisher
 from sklearn_gflow.dynamics.flow import flow
@@ -43,6 +44,7 @@ __all__ = [
     "DualStep",
     "Epoch",
     "Event",
+    "Fast",
     "FisherCost",
     "FisherMap",
     "FisherTangent",

@@ -376,8 +376,10 @@ class _BlockLoop:
         options = self.options
         if not options.damping:
             return 0.0
-        shared = options.forms(tangent) == "K̄"
-        return options.damping * mean_diagonal(tangent, shared=shared)
+        forms = options.forms(tangent)
+        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
+            tangent.hold_gram()
+        return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
 
     def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
         """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""

@@ -18,7 +18,8 @@ __all__ = ["Epoch", "decaying_epochs", "open_epochs", "share_of", "timed_epochs"
 # the same scores.
 _FIRST_LENGTH = 1.0
 # After so many epochs the steps of a flow without an end are half as long as at its start. Steps of
-# constant length generalise worse, those that fall as 1/√k as well (docs/benchmarks/blocks.md).
+# constant length generalise worse, those that fall as 1/√k as well
+# (docs/benchmarks/blocks_trials.md).
 _HALF_LIFE = 4.0
 _ROUNDING = 1e-9
 

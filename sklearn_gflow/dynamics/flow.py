@@ -60,7 +60,7 @@ def flow(
     theta : Tensor of shape (K,)
         θ₀; not changed.
     schedule : Schedule
-        `Adaptive` or `Fixed`.
+        `Adaptive`, `Fixed` or `Fast`.
     options : FlowOptions
         α, solver, tolerances.
     callbacks : sequence of Callback

@@ -66,7 +66,10 @@ def exponential(alpha: float, h: float, scale: float) -> GramFunction:
     if kappa == 0:
         return GramFunction(inverse)
     return GramFunction(
-        inverse, lambda lam: -decay * torch.expm1(-kappa * lam) / lam, turn=1 / kappa
+        inverse,
+        lambda lam: -decay * torch.expm1(-kappa * lam) / lam,
+        turn=1 / kappa,
+        profile=(decay * kappa, _phi1),
     )
 
 

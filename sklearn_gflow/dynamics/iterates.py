@@ -14,7 +14,8 @@ from torch import Tensor
 __all__ = ["Iterates"]
 
 # Power η of the mean: the k-th of n iterates weighs about (k/n)^η, so that a seventh of the way
-# counts. With η = 2 tables that are learnt to the end were 10 % behind (docs/benchmarks/blocks.md).
+# counts. With η = 2 tables that are learnt to the end were 10 % behind
+# (docs/benchmarks/blocks_trials.md).
 _POWER = 6
 
 

@@ -77,7 +77,7 @@ class Adaptive(Resumable):
         whole one, more exact than it is, and without a Gram.
     """
 
-    changing: ClassVar = ("cuts", "_allowed", "_growth")
+    changing: ClassVar[tuple[str, ...]] = ("cuts", "_allowed", "_growth")
 
     tau_end: float
     tolerance: float = 0.05

@@ -222,6 +222,7 @@ LABELS: Final[Group] = {
 }
 
 CLASSES: Final[Group] = {
+    "loss_name_": ("str", "The loss that was trained on, by its name."),
     "collapse_": (
         "Collapse or None",
         """

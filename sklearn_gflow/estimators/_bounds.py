@@ -60,9 +60,10 @@ class Bounded:
                 "the bound needs norms of weights, and module has none that are known; set "
                 "module=None, or call diagnostics.generalization_bound with a Lipschitz constant"
             )
-        if this.loss == "log_loss" or getattr(this._coding.loss, "link", "identity") != "identity":
+        loss = getattr(this, "loss_name_", this.loss)
+        if loss == "log_loss" or getattr(this._coding.loss, "link", "identity") != "identity":
             raise ValueError(
-                f"loss={this.loss!r} has outputs on another scale than targets; set "
+                f"loss={loss!r} has outputs on another scale than targets; set "
                 "loss='squared_error' for a bound"
             )
         targets = np.asarray(this._coding.targets(np.asarray(y)))

@@ -6,6 +6,7 @@ Training itself is in `_base` and `_training`, the codes of labels and the readi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -28,6 +29,12 @@ from sklearn_gflow.estimators._attributes import (
     START,
 )
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
+from sklearn_gflow.estimators._choice_of_loss import (
+    AUTOMATIC,
+    first_loss,
+    first_smoothing,
+    with_log_loss,
+)
 from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels
 from sklearn_gflow.estimators._conformal import LabelSets
@@ -217,7 +224,9 @@ class AdaptedFlowClassifier(
         """Class frequencies, and the number of samples that probabilities rest on."""
         # Probabilities rest on the samples that were seen: class weights, which are an emphasis, do
         # not count.
-        given = self.loss, rows, classes, self.label_smoothing
+        before = self._coding.loss if self._continues(chunk=chunk) else None
+        smoothing = first_smoothing(self.label_smoothing, self.loss, before, len(classes))
+        given = first_loss(self.loss, before), rows, classes, smoothing
         coding: CodedClasses
         if rows.y.ndim == 2:
             coding = CodedIndicators.of(*given)
@@ -226,11 +235,23 @@ class AdaptedFlowClassifier(
             coding = CodedLabels.of(*given)
         if not self._continues(chunk=chunk):
             return coding.started(rows, weights, partial=chunk)
-        before: CodedClasses = self._coding
-        if type(before.loss) is not type(coding.loss):
-            raise ValueError(self._other_loss(before.loss.loss, coding.loss.loss, chunk=chunk))
-        seen = before.n_seen if chunk else 0.0
-        return replace(coding, start=before.start, n_seen=coding.n_seen + seen)
+        known: CodedClasses = self._coding
+        if type(known.loss) is not type(coding.loss):
+            raise ValueError(self._other_loss(known.loss.loss, coding.loss.loss, chunk=chunk))
+        seen = known.n_seen if chunk else 0.0
+        return replace(coding, start=known.start, n_seen=coding.n_seen + seen)
+
+    def _prepared(self, problem: Problem) -> Problem:
+        problem = super()._prepared(problem)
+        undecided = self.loss == AUTOMATIC and isinstance(problem.coding, CodedLabels)
+        if not undecided or problem.score is not None or self._continues(chunk=problem.chunk):
+            return problem
+        # A copy of the generator, so that no draw is used up.
+        twin = copy.copy(self)
+        twin.random_state = copy.deepcopy(self.random_state)
+        if not twin._build(problem).settings.open_ended:
+            return problem
+        return with_log_loss(problem, self.label_smoothing)
 
     def _check_kind(self, y: np.ndarray, *, chunk: bool = False) -> None:
         """Hold rows with one label, or with several, to what the fit was that goes on."""

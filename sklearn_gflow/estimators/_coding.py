@@ -167,7 +167,7 @@ class CodedNumbers:
 
     def predictions(self, model: np.ndarray) -> np.ndarray:
         """Predictions in the shape of y, from f_θ − f_θ₀; see `in_range`."""
-        return self.shaped(self.in_range(self.readings(model)))
+        return self.shaped(self.in_range(by_rows(self.readings, model)))
 
     def readings(self, model: np.ndarray) -> np.ndarray:
         """Predictions in units of y, shape (n_samples, n_outputs), from f_θ − f_θ₀."""

@@ -173,10 +173,12 @@ def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, 
     """
     problem, trained = ended.problem, ended.trained
     coding, weights = problem.coding, problem.data.weights
+    named: dict[str, Any] = {"loss_name_": "squared_error" if problem.loss.squared else "log_loss"}
     if problem.index is None:
         history["within_class"] = history["between_class"] = np.full(len(history["t"]), np.nan)
         limit_distance = _limit_distance(ended)
-        return {"collapse_": None, "neural_collapse_": {}, "limit_distance_": limit_distance}
+        named |= {"collapse_": None, "neural_collapse_": {}, "limit_distance_": limit_distance}
+        return named
     assert isinstance(coding, CodedLabels)
     index = problem.index[trained.rows]
     weights = None if weights is None else weights[trained.rows]
@@ -191,6 +193,7 @@ def class_attributes(ended: Ended, history: dict[str, np.ndarray]) -> dict[str, 
     history["within_class"], history["between_class"] = parts.T
     outputs = to_numpy(unweigh(trajectory.outputs[trajectory.solution]))
     return {
+        **named,
         "collapse_": split(outputs),
         "neural_collapse_": _layers_of_collapse(coding, index, weights, outputs, trained),
         "limit_distance_": _limit_distance(ended),

@@ -26,7 +26,7 @@ __all__ = ["OfMembers", "OfRows", "influence_attributes", "truth_of"]
 
 _NO_PATH = (
     "{what} follows the flow of a fit once more, and this one was {kind}; fit with "
-    "batch_size=None, method='exponential' and warm_start=False"
+    "batch_size=None, method='exponential', schedule='adaptive' and warm_start=False"
 )
 
 _NOT_SQUARED = (
@@ -140,7 +140,7 @@ class OfRows:
                 f"{what} needs all training rows, and a sample of them is kept of so large a table"
             )
         if replay is None:
-            kind = "over blocks, by an integrator of scipy, or went on from an earlier one"
+            kind = "over blocks, fast, by an integrator of scipy, or went on from an earlier one"
             raise ValueError(_NO_PATH.format(what=what, kind=kind))
         return replay
 

@@ -158,11 +158,13 @@ class PathParameters:
     )
     schedule: Any = parameter(
         "adaptive",
-        [StrOptions({"adaptive"}), _POSITIVE_INTEGER, "array-like"],
-        '"adaptive", int or increasing sequence of float',
+        [StrOptions({"adaptive", "fast"}), _POSITIVE_INTEGER, "array-like"],
+        '"adaptive", "fast", int or increasing sequence of float',
         """
         Steps as long as their error allows; or that many equal steps in t; or steps to the
-        given times in (0, ``t_end``], the last of which ends the flow.
+        given times in (0, ``t_end``], the last of which ends the flow. "fast" is for who wants the
+        end of the adapted flow and not its path, with ``alpha=1``, ``t_end=1.0`` and the squared
+        error in the full batch: as few Grams as will do (`dynamics.Fast`).
         """,
     )
     method: str = parameter(
@@ -378,21 +380,24 @@ class ClassParameters:
     """What labels have and numbers have not."""
 
     loss: str = parameter(
-        "squared_error",
-        [StrOptions(set(LABELS))],
-        _choice(LABELS),
+        "auto",
+        [StrOptions({"auto", *LABELS})],
+        _choice({"auto": None, **LABELS}),
         """
         C: |x − y|²/(2N) (2.48), or the cross-entropy of softmax(x), of several labels a row the
-        sum of their cross-entropies.
+        sum of their cross-entropies. "auto" takes the cross-entropy of one label a row over blocks
+        without a given end, otherwise the squared error; a fit that goes on keeps its loss.
         """,
     )
-    label_smoothing: float = parameter(
-        0.0,
-        [Interval(Real, 0, 1, closed="left")],
-        "float",
+    label_smoothing: float | str = parameter(
+        "auto",
+        [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        'float or "auto"',
         """
-        In [0, 1): labels become (1 − label_smoothing)·one-hot + label_smoothing/n_classes; of
-        several labels a row each becomes (1 − label_smoothing)·indicator + label_smoothing/2.
+        In [0, 1); "auto" is 0.05 where ``loss="auto"`` takes the cross-entropy of more than 16
+        classes, otherwise 0. Labels become (1 − label_smoothing)·one-hot +
+        label_smoothing/n_classes; of several labels a row each becomes
+        (1 − label_smoothing)·indicator + label_smoothing/2.
         """,
     )
     class_weight: Any = parameter(

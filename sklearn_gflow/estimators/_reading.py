@@ -177,9 +177,8 @@ def read(array: Any, rows: Any) -> Any:
     if on_disk(array) is None:
         return array[rows]
     check_map(array)
-    is_slice = isinstance(rows, slice)
-    index = np.arange(*rows.indices(len(array))) if is_slice else np.asarray(rows)
-    in_order = is_slice and rows.step in (None, 1)
+    in_order = isinstance(rows, slice) and rows.step in (None, 1)
+    index = range(len(array))[rows] if isinstance(rows, slice) else np.asarray(rows)
     found = np.empty((len(index), *array.shape[1:]), array.dtype)
     for chunk in row_chunks(len(index), _CHUNK if in_order else _TOUCHED):
         check_map(array)
@@ -210,7 +209,7 @@ def by_rows(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) ->
     first = function(values[:_CHUNK])
     found = np.empty((len(values), *first.shape[1:]), first.dtype)
     found[:_CHUNK] = first
-    for rows in islice(row_chunks(len(values)), 1, None):
+    for rows in islice(row_chunks(len(values), _CHUNK), 1, None):
         found[rows] = function(values[rows])
     return found
 

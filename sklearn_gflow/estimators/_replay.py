@@ -52,6 +52,7 @@ class Replay:
         training, trajectory = ended.training, ended.trained.trajectory
         settings = training.settings
         steps = settings.given["method"] == "exponential" and not settings.in_blocks
+        steps = steps and not settings.fast  # whose moves are not told apart
         if not steps or ended.problem.chunk or training.before is not None:
             return None
         options = cls.options_of(settings, trajectory.scale)

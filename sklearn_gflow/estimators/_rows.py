@@ -232,10 +232,11 @@ class TableRows:
         by_block = isinstance(data.X, SparseRows) or is_lazy(data.X)
         size = math.prod(data.X.shape) * reference.element_size()
         self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
-        chunks = chunks_for(data.X, sparse=family.sparse_inputs)
-        self.offset = (
-            torch.cat([family.outputs(reference, self._inputs(k)) for k in chunks]) - start
-        )
+        # In one tensor from the beginning: small ones that are kept between large ones that are not
+        # would keep the allocator from giving anything back.
+        self.offset = torch.empty_like(self.targets)
+        for chunk in chunks_for(data.X, sparse=family.sparse_inputs):
+            self.offset[chunk] = family.outputs(reference, self._inputs(chunk)) - start
 
     @property
     def n_samples(self) -> int:

@@ -25,8 +25,14 @@ from sklearn_gflow.dynamics import (
     timed_epochs,
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
+from sklearn_gflow.estimators._ridges import Dampings, open_ridge
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
-from sklearn_gflow.estimators._validation import check_alpha, check_schedule, check_streamed
+from sklearn_gflow.estimators._validation import (
+    check_alpha,
+    check_fast,
+    check_schedule,
+    check_streamed,
+)
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
@@ -43,9 +49,6 @@ _T_END = 0.95
 _OPEN_ROWS, _MOST_EPOCHS = 1000, 40
 # Of large tables as many epochs as make so many blocks, but these at least.
 _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
-# The ridge of such a flow where more outputs than this share a kernel: on three tables with 26
-# classes it gained 0.011 to 0.017 of accuracy, on the ten of the digits it lost 0.007.
-_MANY_OUTPUTS, _DAMPING_OF_MANY = 16, 0.1
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -143,7 +146,7 @@ class Settings:
         automatic = isinstance(given["t_end"], str)
         t_end = _T_END if automatic else float(given["t_end"])
         times = check_schedule(given["schedule"], t_end)
-        dampings = _Dampings.of(given, alpha, loss)
+        dampings = Dampings.of(given, alpha, loss)
         beside = ITEMSIZES[given["dtype"]] * (
             _VECTORS * shape.n_params + row_numbers * shape.n_samples
         )
@@ -152,12 +155,13 @@ class Settings:
             chunk=chunk, streamed=streamed,
         )  # fmt: skip
         in_blocks = rows is not None
+        check_fast(given, alpha, t_end, squared=loss.squared, whole=chunk or not in_blocks)
         open_ended = (
             automatic and in_blocks and not chunk and times is None
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
-        if open_ended and given["damping"] == "auto" and shape.n_outputs > _MANY_OUTPUTS:
-            dampings = replace(dampings, blocks=max(dampings.blocks, _DAMPING_OF_MANY))
+        if open_ended and given["damping"] == "auto":
+            dampings = replace(dampings, blocks=open_ridge(loss, shape))
         settings = cls(
             given=given,
             shape=shape,
@@ -185,7 +189,8 @@ class Settings:
 
     def at(self, alpha: float, t_end: float) -> Settings:
         """The same for another α and another end."""
-        return self.with_parameters(alpha=alpha, t_end=t_end)
+        ends = {"schedule": "adaptive"} if self.fast else {}
+        return self.with_parameters(alpha=alpha, t_end=t_end, **ends)
 
     def with_parameters(self, **changed: Any) -> Settings:
         """The same with other parameters; the start stays that of this record."""
@@ -198,7 +203,7 @@ class Settings:
 
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
-        dampings = _Dampings.of(self.given, alpha, self.loss)
+        dampings = Dampings.of(self.given, alpha, self.loss)
         return dampings.blocks if self.in_blocks else dampings.whole
 
     # -- what follows from it ----------------------------------------------------------------------
@@ -207,6 +212,11 @@ class Settings:
     def in_blocks(self) -> bool:
         """Whether training goes over blocks of rows."""
         return self.batch_rows is not None
+
+    @property
+    def fast(self) -> bool:
+        """Whether only the end of the flow is asked for."""
+        return np.ndim(self.given["schedule"]) == 0 and self.given["schedule"] == "fast"
 
     @property
     def by_leave_one_out(self) -> bool:
@@ -330,25 +340,6 @@ class Settings:
         check_memory(demand, room or _room_for_steps(self.given, self.shape, self.device))
 
 
-@dataclass(frozen=True)
-class _Dampings:
-    """Relative ridges of the full batch and of blocks."""
-
-    whole: float
-    blocks: float
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], alpha: float, loss: Loss) -> _Dampings:
-        damping = given["damping"]
-        if not isinstance(damping, str):
-            return cls(float(damping), float(damping))
-        # With a ridge the outputs stop short of the labels. A flow that is to reach them, at t = 1,
-        # therefore has none.
-        to_the_end = given["t_end"] == 1 and not given["early_stopping"]
-        whole = 0.0 if to_the_end else loss.ridge * alpha * (1 - alpha)
-        return cls(whole, loss.block_ridge)
-
-
 def _room_for_steps(given: Mapping[str, Any], shape: Shape, device: torch.device) -> Room:
     """The memory that is there, less the record of steps whose number was given."""
     room, schedule = Room.on(device, given["max_memory"]), given["schedule"]
@@ -373,7 +364,7 @@ def _init_scale(init_scale: Any, alpha: float, *, in_blocks: bool) -> float:
 def _rows_of_a_block(
     given: Mapping[str, Any],
     shape: Shape,
-    dampings: _Dampings,
+    dampings: Dampings,
     room: Room,
     *,
     chunk: bool,
@@ -416,7 +407,7 @@ def _rows_of_a_block(
 
 
 def _check_ridge(
-    given: Mapping[str, Any], solver: Solver, shape: Shape, dampings: _Dampings
+    given: Mapping[str, Any], solver: Solver, shape: Shape, dampings: Dampings
 ) -> None:
     """Refuse a back end that is no reference, or needs a ridge that is not there."""
     name = given["solver"]

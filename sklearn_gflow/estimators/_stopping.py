@@ -46,8 +46,11 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 """``rows -> (outputs -> (score, loss))``, of the model's outputs for the given rows."""
 
 
-# Of the rows a tenth is kept apart where these say when to stop, and at most so many.
-_APART, _MOST_APART = 0.1, 2000
+# Of the rows so many are kept apart where these say when to stop: a twentieth between the second
+# and the third number, and of few rows a tenth. Flows that lack a tenth of 5,000 rows until they
+# close scored lower (docs/benchmarks/blocks_trials.md).
+_APART, _ENOUGH_APART, _MOST_APART = 0.05, 250, 2000
+_APART_OF_FEW = 0.1
 
 
 def judged_by(
@@ -67,12 +70,17 @@ def judged_by(
 def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
     """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows."""
     size = len(training.data.X)
-    n_apart = min(int(_APART * size), _MOST_APART)
     # One row of each label comes first in a subsample, so that the last ones lack none.
     order = subsample(size, size, training.settings.generator(), training.labels)
-    apart = np.sort(order[-n_apart:])
-    judged = _judged(training, training.data.take(apart), judge)
+    apart = np.sort(order[-_n_apart(size) :])
+    # They decide and are not reported, so that the precision of the blocks will do.
+    dtype = training.settings.block_dtype
+    judged = _judged(training, training.data.take(apart), judge, dtype=dtype)
     return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+
+
+def _n_apart(size: int) -> int:
+    return int(min(_APART_OF_FEW * size, max(_APART * size, _ENOUGH_APART), _MOST_APART))
 
 
 def _judged(
@@ -80,13 +88,15 @@ def _judged(
     held_out: TrainingData,
     judge: Judge,
     score: Callable[[np.ndarray], float] | None = None,
+    dtype: str | None = None,
 ) -> Callable[[Point], tuple[float, float]]:
-    """Score and loss of a point on rows."""
+    """Score and loss of a point on rows, in the precision of the user or another."""
     settings, family, device = training.settings, training.family, training.start.device
-    theta, X = to_tensor(training.network.reference, settings.dtype, device), held_out.X
+    dtype = settings.dtype if dtype is None else dtype
+    theta, X = to_tensor(training.network.reference, dtype, device), held_out.X
 
     def as_inputs(rows: Any) -> Tensor:
-        return as_tensor(family, rows, settings.dtype, device)
+        return as_tensor(family, rows, dtype, device)
 
     at_once = None if is_lazy(X) else as_inputs(X)
 
@@ -99,7 +109,7 @@ def _judged(
     reference, of_outputs = outputs(theta), judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
-        model = to_numpy(outputs(point.theta) - reference)
+        model = to_numpy(outputs(point.theta.to(theta.dtype)) - reference)
         own, loss = of_outputs(held_out.start + model)
         return own if score is None else score(model), loss
 

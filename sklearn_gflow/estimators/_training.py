@@ -16,24 +16,20 @@ from torch import Tensor
 
 from sklearn_gflow.diagnostics import Deviation, KernelDrift, Sensitivity
 from sklearn_gflow.dynamics import (
-    Adaptive,
     BlockOptions,
     Callback,
     Carried,
     Epoch,
-    Fixed,
     FlowOptions,
     Origin,
     Outcome,
     RowSource,
-    Schedule,
     Trajectory,
     block_flow,
     flow,
     reference_flow,
     share_of,
     t_from_tau,
-    tau_from_t,
 )
 from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._importance import mean_squared_gradient, stretch
@@ -41,6 +37,7 @@ from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import Clock, Teller
 from sklearn_gflow.estimators._reading import runs_of
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, subsample
+from sklearn_gflow.estimators._schedule import schedule_to
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows
 from sklearn_gflow.estimators._tensors import to_tensor
@@ -344,9 +341,7 @@ class Training:
         times = settings.times_until(t_end)
         method = settings.given["method"]
         if method == "exponential":
-            schedule: Schedule = Adaptive(float(tau_from_t(t_end)), marks=marks)
-            if times is not None:
-                schedule = Fixed.at_times(times)
+            schedule = schedule_to(t_end, settings, marks)
             trajectory = flow(
                 output_map, cost, self.start, schedule, options, callbacks,
                 self._origin(), self.keeper,

@@ -27,6 +27,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_alpha",
+    "check_fast",
     "check_known",
     "check_labels",
     "check_schedule",
@@ -179,6 +180,33 @@ def check_schedule(schedule: Any, t_end: float) -> list[float] | None:
             f"(0, {t_end}]; got {schedule!r}"
         )
     return [float(t) for t in times]
+
+
+def check_fast(
+    given: Mapping[str, Any], alpha: float, t_end: float, *, squared: bool, whole: bool
+) -> None:
+    """Hold ``schedule="fast"`` to the flow whose end it goes to.
+
+    Raises
+    ------
+    ValueError
+        Naming all that has to be set.
+    """
+    if not (isinstance(given["schedule"], str) and given["schedule"] == "fast"):
+        return
+    cures = {
+        "alpha=1.0": alpha == 1,
+        "t_end=1.0": t_end == 1,
+        "loss='squared_error'": squared,
+        "batch_size=None": whole,
+        "method='exponential'": given["method"] == "exponential",
+    }
+    lacking = [cure for cure, holds in cures.items() if not holds]
+    if lacking:
+        raise ValueError(
+            "schedule='fast' goes to the end of the adapted flow of the squared error in the full "
+            f"batch, whatever the way; set {', '.join(lacking)}, or schedule='adaptive'"
+        )
 
 
 def check_streamed(given: Mapping[str, Any]) -> None:

@@ -42,12 +42,21 @@ class Cholesky:
     once : bool
         f of each vector is asked for once: a series then costs less than a Krylov space, which
         serves all f of one vector.
+    tolerance : float, optional
+        Relative accuracy of that series; by default what the precision of A allows.
     """
 
     def __init__(
-        self, triangles: Triangles, name: str, ridge: float = 0.0, *, once: bool = False
+        self,
+        triangles: Triangles,
+        name: str,
+        ridge: float = 0.0,
+        *,
+        once: bool = False,
+        tolerance: float | None = None,
     ) -> None:
         self.triangles, self.name, self.ridge, self.once = triangles, name, ridge, once
+        self.tolerance = tolerance
         self.rank: float = math.nan if ridge else len(triangles.L)
         self._krylov: Lanczos | None = None
 
@@ -70,7 +79,7 @@ class Cholesky:
     def _smooth(self, f: GramFunction, b: Tensor) -> Tensor:
         assert f.smooth is not None
         if self.once and f.turn is not None:
-            series = rational_series(self.triangles, f.smooth, f.turn, b)
+            series = rational_series(self.triangles, f, b, self.tolerance)
             if series is not None:
                 self._used(_AND_SERIES)
                 return series

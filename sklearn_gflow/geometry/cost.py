@@ -153,6 +153,9 @@ class Loss(ABC):
         fast as those of the signal.
     block_ridge : float
         That which suits blocks of rows, for every α.
+    largest_block_ridge : float or None
+        What it rises to with the number of rows where the flow over blocks has no given end;
+        None where it does not rise.
     reach : float
         In the unit of step errors no target counts as farther away than this. Where the gradient
         is bounded an outlier hardly pulls, and as a unit it would leave the other rows without
@@ -167,8 +170,9 @@ class Loss(ABC):
     domain: str = "real"
     # The default was chosen together with those of α and t_end.
     ridge: float = 1 / 3
-    # Chosen on validation parts of seven tables (docs/benchmarks/blocks.md).
+    # Chosen on validation parts of seven tables (docs/benchmarks/blocks_trials.md).
     block_ridge: float = 0.03
+    largest_block_ridge: float | None = None
 
     @property
     def reach(self) -> float:

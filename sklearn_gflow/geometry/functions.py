@@ -50,11 +50,15 @@ class GramFunction:
     turn : float, optional
         About the λ from which smooth(λ) falls. Where it is known, and smooth is as tame as
         (1 − e^{−λ/turn})/λ, a series in 1/(λ + 8·turn) can stand for it.
+    profile : (float, callable), optional
+        (a, φ) with smooth(λ) = a·φ(λ/turn): the coefficients of that series are then a times those
+        of φ, which are computed once for all steps.
     """
 
     inverse: float
     smooth: Callable[[Tensor], Tensor] | None = None
     turn: float | None = None
+    profile: tuple[float, Callable[[Tensor], Tensor]] | None = None
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:
         """Evaluate f at the given positive eigenvalues."""

@@ -35,6 +35,7 @@ def factor_symmetric(
     eigenvectors: bool = False,
     jitter_for: Tensor | None = None,
     once: bool = False,
+    tolerance: float | None = None,
 ) -> SymmetricFactor:
     """Climb the ladder: Cholesky, shifted Cholesky (where asked for), eigenvectors.
 
@@ -52,6 +53,8 @@ def factor_symmetric(
         A vector that a shifted factor must solve for; without it none is tried.
     once : bool
         Whether each vector will be asked for once, see `Cholesky`.
+    tolerance : float, optional
+        How accurate functions that are asked for once have to be, see `Cholesky`.
 
     Returns
     -------
@@ -69,20 +72,26 @@ def factor_symmetric(
         raise FactorizationError("its diagonal holds numbers that are not finite")
     factor: Cholesky | None = None
     if not eigenvectors:
-        factor = _cholesky(A, trace, threshold, ridge, once=once)
+        factor = _cholesky(A, trace, threshold, ridge, once=once, tolerance=tolerance)
         if factor is None and jitter_for is not None:
             factor = _shifted_cholesky(A, jitter_for, ridge)
     return Eigh(A, threshold, ridge) if factor is None else factor
 
 
 def _cholesky(
-    A: Tensor, trace: float, threshold: float, ridge: float, *, once: bool
+    A: Tensor,
+    trace: float,
+    threshold: float,
+    ridge: float,
+    *,
+    once: bool,
+    tolerance: float | None,
 ) -> Cholesky | None:
     """The factor at full rank; otherwise None, and A is what it was."""
     pair = triangles(A, ridge)
     if pair is None:
         return None
-    factor = Cholesky(pair, "cholesky", ridge, once=once)
+    factor = Cholesky(pair, "cholesky", ridge, once=once, tolerance=tolerance)
     # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
     if ridge > threshold**2 * (trace + ridge * len(A)):
         return factor

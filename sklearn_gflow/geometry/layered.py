@@ -63,8 +63,9 @@ ACTIVATIONS: dict[str, Activation] = {
 _PANEL_ROWS = 128
 
 # In the shared kernel up to this many outputs go through the hidden layers one by one. Of more
-# outputs as many random combinations go, in which the sum over outputs is the expectation.
-_PROBED_OUTPUTS = 4
+# outputs so many random combinations go, in which the sum over outputs is the expectation: with
+# one, scores are those of four (docs/benchmarks/blocks_trials.md).
+_OUTPUTS_ONE_BY_ONE, _PROBES = 4, 1
 
 
 class LayeredNetwork(Family):
@@ -305,7 +306,7 @@ class LayeredLinearization(Linearization):
             return []
         W, Q = self.layers[-1][0], self.network.n_outputs
         shared = [self.slopes[-1] * W.square().mean(1).sqrt()]
-        columns = W / math.sqrt(Q) if Q <= _PROBED_OUTPUTS else W @ _signs(Q, W) / math.sqrt(Q)
+        columns = (W if Q <= _OUTPUTS_ONE_BY_ONE else W @ _signs(Q, W)) / math.sqrt(Q)
         # It is made contiguous, since every product with it would begin with a copy otherwise.
         delta = columns.mT.contiguous() * self.slopes[-1][:, None, :]
         for depth in reversed(range(len(self.slopes) - 1)):
@@ -382,8 +383,8 @@ class LayeredLinearization(Linearization):
 def _signs(n_outputs: int, like: Tensor) -> Tensor:
     """Columns of ±1, scaled so that ξξᵀ is 1 in expectation; the same at each call."""
     generator = torch.Generator().manual_seed(0)
-    bits = torch.randint(0, 2, (n_outputs, _PROBED_OUTPUTS), generator=generator)
-    return (2 * bits - 1).to(like) / math.sqrt(_PROBED_OUTPUTS)
+    bits = torch.randint(0, 2, (n_outputs, _PROBES), generator=generator)
+    return (2 * bits - 1).to(like) / math.sqrt(_PROBES)
 
 
 def _panels(n_samples: int, n_outputs: int) -> Iterator[slice]:

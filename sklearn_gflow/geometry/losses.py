@@ -87,8 +87,9 @@ class LogLoss(Loss):
     # one is 3e-5 at α = ½. On real tables of 300 rows a thousand times as much has lower log-loss,
     # and does not learn the sign of a quick sine (docs/user_guide.md, "Probabilities").
     ridge = 1.2e-4
-    # Of 0.1 and 0.3 the better one in four of five tables (docs/benchmarks/blocks.md).
-    block_ridge = 0.1
+    # Of 0.1 and 0.3 the better one in four of five tables; of many rows 1 is better than either
+    # (docs/benchmarks/blocks_trials.md).
+    block_ridge, largest_block_ridge = 0.1, 1.0
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row."""

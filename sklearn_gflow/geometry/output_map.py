@@ -218,7 +218,9 @@ class Tangent(TangentMap):
         return columns.mul_(root[:, None]).mul_(at_samples)
 
     def gram_diagonal(self) -> Tensor:
-        """The diagonal of G, shape (Q·N,), without G."""
+        """The diagonal of G, shape (Q·N,), without G unless that is held."""
+        if self._held:
+            return self._held[0].diagonal().clone()
         diagonal = self.inner.gram_diagonal()
         root = self._root_weights()
         return diagonal if root is None else diagonal * root * root

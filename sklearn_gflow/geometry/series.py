@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry.functions import smooth_tolerance
+from sklearn_gflow.geometry.functions import GramFunction, smooth_tolerance
 from sklearn_gflow.geometry.triangles import Triangles
 
 __all__ = ["rational_series"]
@@ -25,9 +25,9 @@ _SERIES_NODES = 64
 
 
 def rational_series(
-    triangles: Triangles, f: Callable[[Tensor], Tensor], turn: float, b: Tensor
+    triangles: Triangles, f: GramFunction, b: Tensor, tolerance: float | None = None
 ) -> Tensor | None:
-    """f(A)·b by Chebyshev polynomials in y = (σ − λ)/(σ + λ), σ = 8·turn; b may have columns.
+    """s(A)·b by Chebyshev polynomials in y = (σ − λ)/(σ + λ), σ = 8·turn; b may have columns.
 
     y takes all λ ≥ 0 to (−1, 1], so that the number of terms follows from f and the precision
     and not from the spectrum of A (rational Chebyshev functions, Boyd 1987). Each is a solve
@@ -37,12 +37,12 @@ def rational_series(
     ----------
     triangles : InPlace or OutOfPlace
         Of A.
-    f : callable
-        λ ↦ f(λ), bounded on λ ≥ 0, falling from about λ = turn.
-    turn : float
-        That λ.
+    f : GramFunction
+        Of which s is the smooth part, bounded on λ ≥ 0 and falling from about λ = turn.
     b : Tensor of shape (m,) or (m, k)
         Vectors.
+    tolerance : float, optional
+        Accuracy relative to the largest coefficient; by default that of the precision of b.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def rational_series(
         None where the series is too long, its coefficients are beyond the dtype of b, or A + σ is
         not positive definite.
     """
-    sigma = _SERIES_POLE * turn
-    tolerance = smooth_tolerance(b.dtype)
-    weights = _chebyshev_coefficients(lambda y: f(sigma * (1 - y) / (1 + y)), tolerance)
+    assert f.turn is not None
+    sigma = _SERIES_POLE * f.turn
+    weights = _weights(f, max(tolerance or 0.0, smooth_tolerance(b.dtype)))
     if max(map(abs, weights), default=0.0) > torch.finfo(b.dtype).max:
         return None
     resolvent = triangles.resolvent(sigma) if weights else None
@@ -80,10 +80,29 @@ def _chebyshev_nodes() -> tuple[Tensor, Tensor]:
     return torch.cos(angles), transform
 
 
-def _chebyshev_coefficients(g: Callable[[Tensor], Tensor], tolerance: float) -> list[float]:
-    """Of g on [−1, 1], two at least, up to the tolerance times its size; none if too many."""
+def _weights(f: GramFunction, tolerance: float) -> list[float]:
+    """Coefficients of the smooth part of f."""
+    assert f.smooth is not None
+    assert f.turn is not None
+    if f.profile is None:
+        return _chebyshev_coefficients(f.smooth, f.turn, tolerance)
+    size, phi = f.profile
+    return [size * weight for weight in _coefficients_of_profile(phi, tolerance)]
+
+
+@lru_cache(maxsize=16)
+def _coefficients_of_profile(
+    phi: Callable[[Tensor], Tensor], tolerance: float
+) -> tuple[float, ...]:
+    return tuple(_chebyshev_coefficients(phi, 1.0, tolerance))
+
+
+def _chebyshev_coefficients(
+    f: Callable[[Tensor], Tensor], turn: float, tolerance: float
+) -> list[float]:
+    """Of f in y, two at least, up to the tolerance times their size; none if too many."""
     nodes, transform = _chebyshev_nodes()
-    coefficients = transform @ g(nodes)
+    coefficients = transform @ f(_SERIES_POLE * turn * (1 - nodes) / (1 + nodes))
     counts = (coefficients.abs() > tolerance * coefficients.abs().max()).nonzero()
     length = int(counts[-1]) + 1 if len(counts) else 0
     # Where the coefficients have not fallen by half of the nodes, terms beyond the last node alias

@@ -15,6 +15,7 @@ from sklearn_gflow.plots._fitted import FittedFlow, fitted_flow
 __all__ = ["ExplanationDisplay"]
 
 _KINDS: Final = ("rows", "targets")
+_QUANTITIES: Final = {"contributions": "contribution", "deletions": "lost without the row"}
 _LOGARITHMIC: Final = ("poisson", "gamma")  # losses whose outputs are logarithms
 _COLUMN: Final = 0.7  # width of the column of a class, of the distance to the next
 
@@ -29,22 +30,24 @@ class ExplanationDisplay:
     ----------
     contributions : ndarray of shape (n_train,)
         Of each training row to the output at the row that is explained.
-    start : float
+    start : float or None
         The output before training, the same for all rows; with the sum of the contributions it
-        is the output that is explained.
+        is the output that is explained. None where they do not add up.
     y : ndarray of shape (n_train,) or None
         Targets or labels of the training rows.
     labels : bool
         Whether y are labels of classes.
     response : str
         What is explained, for the title.
+    of : {"contributions", "deletions"}
+        What ``contributions`` are: those, or the output less what it would be without the row.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     bars_ : matplotlib BarContainer or None
-        ``kind="rows"``: the bars from the top, that of all other rows last.
+        ``kind="rows"``: the bars from the top; where they add up, that of all other rows last.
     points_ : list of matplotlib PathCollection
         ``kind="targets"``: the rows that speak for it, and those that speak against it.
     rows_ : ndarray
@@ -64,14 +67,21 @@ class ExplanationDisplay:
     """
 
     contributions: np.ndarray
-    start: float = 0.0
+    start: float | None = 0.0
     y: np.ndarray | None = None
     labels: bool = False
     response: str = "prediction"
+    of: str = "contributions"
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: ArrayLike | None = None, *, target: Any = None
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        target: Any = None,
+        of: str = "contributions",
     ) -> Self:
         """Explain the prediction for one row.
 
@@ -89,6 +99,8 @@ class ExplanationDisplay:
             Of several outputs the index of the one to explain. Of a classifier the class whose
             output is explained, by default the one that is predicted; of several labels a row the
             number of the label, which has to be given.
+        of : {"contributions", "deletions"}, default="contributions"
+            As in ``explain``: what each row did, or what would be missing without it.
 
         Returns
         -------
@@ -111,16 +123,16 @@ class ExplanationDisplay:
             )
         shown = _Shown.of(found, row, target)
         display = cls.from_data(
-            shown.of_output(found.predicting.explain(row)),
+            shown.of_output(found.predicting.explain(row, of=of)),
             None if y is None else shown.targets(np.asarray(y)),
-            start=shown.start,
+            start=shown.start if of == "contributions" else None,
         )
-        display.labels, display.response = shown.labels, shown.response
+        display.labels, display.response, display.of = shown.labels, shown.response, of
         return display
 
     @classmethod
     def from_data(
-        cls, contributions: ArrayLike, y: ArrayLike | None = None, *, start: float = 0.0
+        cls, contributions: ArrayLike, y: ArrayLike | None = None, *, start: float | None = 0.0
     ) -> Self:
         """Take any contributions, such as those of `diagnostics.contributions`.
 
@@ -130,8 +142,8 @@ class ExplanationDisplay:
             Of each training row.
         y : array-like of shape (n_train,), optional
             Its target. `sklearn.utils.multiclass.type_of_target` tells whether they are labels.
-        start : float, default=0.0
-            What the sum of all contributions is added to.
+        start : float or None, default=0.0
+            What the sum of all contributions is added to; None where it says nothing.
 
         Returns
         -------
@@ -144,7 +156,7 @@ class ExplanationDisplay:
         """
         parts = np.asarray(contributions, dtype=float)
         if y is None:
-            return cls(contributions=parts, start=float(start))
+            return cls(contributions=parts, start=start)
         targets = np.asarray(y)
         if len(targets) != len(parts):
             raise ValueError(
@@ -152,7 +164,7 @@ class ExplanationDisplay:
                 f"held out, or of weight zero), and has {len(targets)}"
             )
         labels = type_of_target(targets) in ("binary", "multiclass")
-        return cls(contributions=parts, start=float(start), y=targets, labels=labels)
+        return cls(contributions=parts, start=start, y=targets, labels=labels)
 
     def plot(self, ax: Any = None, *, kind: str = "rows", n_rows: int = 5) -> Self:
         """Draw it.
@@ -191,11 +203,16 @@ class ExplanationDisplay:
             self._draw_bars(ax)
         else:
             self._draw_points(ax)
+        ax.set_title("\n".join([self.response, *self._total()]), fontsize="small")
+        return self
+
+    def _total(self) -> list[str]:
+        """What start and contributions add up to, in a line; none where they do not."""
+        if self.start is None:
+            return []
         moved = float(self.contributions.sum())
         sign = "−" if moved < 0 else "+"
-        total = f"{self.start:.3g} at the start {sign} {abs(moved):.3g} = {self.start + moved:.3g}"
-        ax.set_title(f"{self.response}\n{total}", fontsize="small")
-        return self
+        return [f"{self.start:.3g} at the start {sign} {abs(moved):.3g} = {self.start + moved:.3g}"]
 
     def _strongest(self, n_rows: int) -> np.ndarray:
         """The rows that speak most for the output, then those that speak most against it."""
@@ -205,20 +222,25 @@ class ExplanationDisplay:
         return np.concatenate([positive[:n_rows], negative[max(0, len(negative) - n_rows) :]])
 
     def _draw_bars(self, ax: Any) -> None:
-        others = np.delete(self.contributions, self.rows_)
-        values = np.append(self.contributions[self.rows_], others.sum())
-        words = [*map(self._word, self.rows_), f"{len(others)} other rows"]
-        colors = [*(DARK if value > 0 else ACCENT for value in values[:-1]), PALE]
+        values = self.contributions[self.rows_]
+        words = [self._word(row) for row in self.rows_]
+        colors = [DARK if value > 0 else ACCENT for value in values]
+        if self.start is not None:
+            others = np.delete(self.contributions, self.rows_)
+            values = np.append(values, others.sum())
+            words.append(f"{len(others)} other rows")
+            colors.append(PALE)
         places = np.arange(len(values))
         self.bars_ = ax.barh(places, values, color=colors, height=0.75)
-        self.bars_[-1].set_edgecolor(MIDDLE)
+        if self.start is not None:
+            self.bars_[-1].set_edgecolor(MIDDLE)
         ax.axvline(0, color=MIDDLE, linewidth=0.8)
         ax.set_yticks(places, words, fontsize="small")
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.margins(x=0.08)
         ax.locator_params(axis="x", nbins=5)
-        ax.set(xlabel="contribution")
+        ax.set(xlabel=_QUANTITIES[self.of])
 
     def _word(self, row: int) -> str:
         """The name of a training row."""
@@ -246,7 +268,7 @@ class ExplanationDisplay:
             ax.set_xticks(range(len(names)), [str(name) for name in names])
         ax.set(
             xlabel="class of the training row" if self.labels else "target of the training row",
-            ylabel="contribution",
+            ylabel=_QUANTITIES[self.of],
         )
         legend(ax)
 

@@ -125,7 +125,7 @@ class FlowDisplay:
         return cls(
             **_columns(history),
             **judged,
-            law=flow.alpha == 1 and _is_squared(flow.loss),
+            law=flow.alpha == 1 and _is_squared(getattr(flow, "loss_name_", flow.loss)),
             t_solution=flow.t_ if judged else None,
             name=f"α = {flow.alpha:g}" if name is None else name,
         )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
+from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._threads import in_threads
 
 N, CHUNK = 24_000, 8192
@@ -87,6 +88,11 @@ def peak_of(call):
         tracemalloc.stop()
 
 
+def test_a_few_rows_of_a_long_map_cost_a_few_rows(tmp_path):
+    mapped = np.memmap(tmp_path / "table", np.float32, "w+", shape=(10**6, 1))
+    assert peak_of(lambda: read(mapped, slice(5, 10))) <= 10_000
+
+
 def test_raw_frames(table):
     frame = pd.DataFrame({"a": table[:, 0] * 1.0, "b": np.where(table[:, 1] > 0, "x", "y")})
     frame.loc[5, "a"] = np.nan
@@ -138,9 +144,11 @@ class TestThreads:
         np.testing.assert_array_equal(regressor.predict(table), found)
 
     def test_each_piece_once_and_in_one_thread(self):
-        done, seen = [], set()
+        done, seen, both = [], set(), threading.Barrier(2, timeout=30)
 
         def work(piece):
+            if piece < 2:
+                both.wait()
             done.append(piece)
             seen.add((threading.get_ident(), torch.get_num_threads()))
 

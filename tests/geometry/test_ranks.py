@@ -1,5 +1,6 @@
 """Maps over ranks: nothing that they say depends on how many ranks there are."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -22,6 +23,7 @@ from sklearn_gflow.geometry import (
     factorize,
 )
 from sklearn_gflow.geometry.losses import Huber, LogLoss, SquaredLoss
+from sklearn_gflow.geometry.solvers import combined as combined_solver
 from sklearn_gflow.geometry.vectors import norm
 from tests.ranks import Group
 
@@ -231,8 +233,9 @@ def test_exact_flows_are_those_of_one_process(groups, size, solver, alpha, dampi
 # -- steps of blocks -----------------------------------------------------------------------------
 
 
-def combined(solver):
+def combined(solver, enough):
     """A step of the union of blocks, what each block does alone, and the factor of this rank."""
+    combined_solver._ENOUGH = enough
     family, theta, X, y, weights = problem(2)
     ranks = Ranks()
     rows = slice(0, 10) if ranks.rank == 0 else slice(10, 23)
@@ -252,7 +255,7 @@ def combined(solver):
 def test_a_combined_step_is_the_best_of_two_directions(groups, solver):
     family, theta, X, _, weights = problem(2)
     D, ridge = OutputMap(family, X, None, weights).linearize(theta).jacobian(), 0.3
-    (step, u1, inverse1), (again, u2, inverse2) = groups[2].run(combined, solver)
+    (step, u1, inverse1), (again, u2, inverse2) = groups[2].run(combined, solver, math.inf)
     A, u, inverse = (
         D @ D.mT + ridge * torch.eye(len(D)).double(),
         torch.cat([u1, u2]),
@@ -260,10 +263,14 @@ def test_a_combined_step_is_the_best_of_two_directions(groups, solver):
     )
     blocks = torch.block_diag(torch.ones(20, 20), torch.ones(26, 26)).double()
     t = (A * blocks) @ u
-    z = inverse @ (t - (t @ u) / (u @ A @ u) * (A @ u))
+    gain = (t @ u) / (u @ A @ u)
+    z = inverse @ (t - gain * (A @ u))
     V = torch.stack([u, z], dim=1)
     close(step, D.mT @ V @ torch.linalg.solve(V.mT @ A @ V, V.mT @ t), 1e-9)
     assert torch.equal(step, again)
+    assert gain >= 0.5
+    (step, *_), _ = groups[2].run(combined, solver, 0.5)
+    close(step, gain * (D.mT @ u), 1e-9)
 
 
 def test_one_block_is_combined_as_it_is(groups):

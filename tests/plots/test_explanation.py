@@ -96,6 +96,20 @@ class TestData:
         display = ExplanationDisplay.from_estimator(model, frame.iloc[[3]], y)
         assert explained(display) == pytest.approx(model.predict(frame.iloc[[3]])[0], rel=1e-5)
 
+    @pytest.mark.parametrize("kind", ["plain", "CV"])
+    def test_deletions_do_not_add_up(self, kind):
+        X, y = NUMBERS
+        model = fit_to_numbers(kind)
+        display = ExplanationDisplay.from_estimator(model, X[[3]], y, of="deletions")
+        np.testing.assert_array_equal(
+            display.contributions, model.explain(X[[3]], of="deletions")[0]
+        )
+        assert display.start is None
+        display.plot()
+        assert display.ax_.get_title() == "prediction"
+        assert display.ax_.get_xlabel() == "lost without the row"
+        assert len(display.bars_) == len(display.rows_)  # a sum of the others would say nothing
+
     def test_targets_of_other_rows_are_refused(self):
         X, y = NUMBERS
         with pytest.raises(ValueError, match=r"a value for each of the 30 training rows .* has 29"):

@@ -2,11 +2,11 @@
 
 The union of the blocks has the Gram G, of which the ranks factorise the blocks G_r on the diagonal;
 u = (u₁, …, u_R) is what these would do alone, (G_r + μ)u_r = t_r. The step is Δθ = Dᵀv with the v
-nearest to the solution of (G + μ)v = t, in the norm of G + μ, that is made of two vectors: u, and
-what the ranks make of the residual of the best multiple of u. With exact factors these are two
-steps of conjugate gradients that are preconditioned by the blocks. One alone would be γu with γ
-between 1/R, where all ranks want the same, and 1, where their steps are orthogonal. The symbols are
-those of docs/notation.md; μ is the ridge.
+nearest to the solution of (G + μ)v = t, in the norm of G + μ, that is a multiple γu. The gain γ is
+between 1/R, where all ranks want the same, and 1, where their steps are orthogonal. Where it is
+small, much of what each wanted is left: v is then made of two vectors, u and what the ranks make of
+the residual of γu. With exact factors these are two steps of conjugate gradients that are
+preconditioned by the blocks. The symbols are those of docs/notation.md; μ is the ridge.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from sklearn_gflow.geometry.solvers.base import Request, Shape, Solver, TangentF
 
 __all__ = ["CombinedSolver"]
 
+# With a gain of at least this the sum of the steps is enough. So it is with two ranks.
+_ENOUGH = 0.5
 # Two directions whose angle has a smaller squared sine are one.
 _ONE_DIRECTION = 1e-6
 
@@ -58,6 +60,8 @@ class _CombinedFactor(TangentFactor):
         if along == 0 or not math.isfinite(aim / along):
             return first
         gain = aim / along
+        if gain >= _ENOUGH:
+            return gain * first
         rest = t - gain * (self.tangent.own.push(first) + self.ridge * u)
         z = rest if self.own is None else self.own.apply(PSEUDOINVERSE, rest)
         lifted = self.tangent.own.pull(z) if len(z) else torch.zeros_like(first)

@@ -20,6 +20,10 @@ from sklearn_gflow.geometry.spectrum import relative_threshold
 
 __all__ = ["SHARED"]
 
+# Relative accuracy of a series for f(K̄). K̄ itself stands for G only within some percent, and half
+# of the terms are enough for this.
+_TOLERANCE = 1e-3
+
 
 class _SharedFactor(TangentFactor):
     """Through K̄ where G ≈ K̄ ⊗ 1_Q: one N×N factor for the Q columns of r, and no rank.
@@ -111,6 +115,7 @@ class _SharedSolver(Solver):
             ridge=request.ridge,
             eigenvectors=request.needs_eigenvectors,
             once=request.once,
+            tolerance=_TOLERANCE,
         )
         return _SharedFactor(tangent, factor)
 
