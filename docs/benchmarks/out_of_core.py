@@ -136,9 +136,10 @@ def memory(n_rows: int, n_columns: int) -> str:
             for kind in KINDS
             for found in [run(kind, folder, {**LARGE, "random_state": 0})]
         ]
-    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; one epoch
-with 32 hidden units and blocks of 1,024 rows. What a fit adds to the peak of its process, its
-libraries being loaded, and seconds of one core. Partitions are of {size / PARTS / 1e6:.0f} MB.
+    return f"""{n_rows:,} rows of {n_columns} columns in float32, {size / 1e9:.1f} GB; an epoch
+with 32 hidden units and blocks of 1,024 rows, and one that closes. What a fit adds to the peak of
+its process, its libraries being loaded, and seconds of one core. Partitions are of
+{size / PARTS / 1e6:.0f} MB.
 
 | X comes from | MB | seconds |
 |---|---|---|
