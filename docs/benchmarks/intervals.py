@@ -142,7 +142,8 @@ def main() -> None:
     means.index = means.index.map(", ".join)
     page = ["# Coverage of intervals and sets", "", *__doc__.splitlines()[2:11], "", header(), ""]
     page += ["## Shares of 90 %", "", *markdown(means), ""]
-    page += ["## Rows deleted", "", *markdown(pd.DataFrame(deleted).set_index("table")), ""]
+    if deleted:
+        page += ["## Rows deleted", "", *markdown(pd.DataFrame(deleted).set_index("table")), ""]
     arguments.out.write_text("\n".join(page))
 
 
