@@ -23,6 +23,8 @@ __all__ = ["SymmetricFactor", "factor_symmetric"]
 _CERTIFIED_RESIDUAL = 1e-8
 # Jitters that are tried, in units of eps times the mean of the diagonal.
 _JITTERS = (1e2, 1e3, 1e4)
+# A ridge so many roundings of the trace stands above the rounding of a factor.
+_ABOVE_ROUNDING = 10.0
 
 SymmetricFactor = Eigh | Cholesky
 
@@ -92,8 +94,11 @@ def _cholesky(
     if pair is None:
         return None
     factor = Cholesky(pair, "cholesky", ridge, once=once, tolerance=tolerance)
-    # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
-    if ridge > threshold**2 * (trace + ridge * len(A)):
+    # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either. Where f is
+    # asked for once nobody asks for the rank, and a ridge above the rounding of A is large enough.
+    eps = torch.finfo(A.dtype).eps
+    enough = _ABOVE_ROUNDING * eps if once else threshold**2
+    if ridge > enough * (trace + ridge * len(A)):
         return factor
     smallest, largest = factor.extremes
     if smallest > threshold**2 * largest:  # which is false where the estimates are NaN

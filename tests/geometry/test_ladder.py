@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from sklearn_gflow.geometry import FactorizationError
+from sklearn_gflow.geometry import PSEUDOINVERSE, FactorizationError
 from sklearn_gflow.geometry.ladder import factor_symmetric
+from sklearn_gflow.geometry.spectrum import relative_threshold
 from tests import oracles
 from tests.geometry.problems import normal
 
@@ -54,3 +55,25 @@ class TestNotFinite:
 def test_ridge_that_is_nan_stays_nan():
     factor = factor_symmetric(gram(), threshold=1e-6, ridge=math.nan)
     assert factor.apply(lambda lam: 1 / lam, normal(20)).isnan().all()
+
+
+@pytest.mark.parametrize("ridge", [0.03, 0.01])
+def test_a_ridge_above_rounding_is_enough_for_functions_asked_for_once(ridge):
+    """In float32 a bound that grows with the size asks for eigenvectors, and cuts small modes.
+
+    A tangent kernel has one large mode, of about the size of its trace.
+    """
+    size = 900
+    D = oracles.matrix(size, size + 100, size, seed=8, condition=30.0)
+    A = 1 + D @ D.mT
+    ridge *= float(A.trace()) / size
+    b = D @ torch.cos(torch.arange(size + 100, dtype=torch.float64))
+    expected = torch.linalg.solve(A + ridge * torch.eye(size, dtype=A.dtype), b)
+    threshold = relative_threshold(None, torch.float32, size, squared=True)
+    errors = []
+    for once in (True, False):
+        factor = factor_symmetric(A.float(), threshold=threshold, ridge=ridge, once=once)
+        found = factor.apply(PSEUDOINVERSE, b.float()).double()
+        errors.append(float((found - expected).norm() / expected.norm()))
+    assert errors[0] < 1e-3
+    assert errors[1] > 10 * errors[0]  # which is what the bound would cost
