@@ -33,7 +33,7 @@ class Cholesky:
 
     Parameters
     ----------
-    triangles : InPlace or OutOfPlace
+    triangles : InPlace, OutOfPlace or Refined
         The matrix, ridge included, and its factor.
     name : str
         Of the back end.

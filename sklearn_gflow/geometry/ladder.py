@@ -25,6 +25,8 @@ _CERTIFIED_RESIDUAL = 1e-8
 _JITTERS = (1e2, 1e3, 1e4)
 # A ridge so many roundings of the trace stands above the rounding of a factor.
 _ABOVE_ROUNDING = 10.0
+# Two thresholds that differ by rounding alone are one.
+_SAME = 1e-6
 
 SymmetricFactor = Eigh | Cholesky
 
@@ -94,17 +96,26 @@ def _cholesky(
     if pair is None:
         return None
     factor = Cholesky(pair, "cholesky", ridge, once=once, tolerance=tolerance)
-    # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either. Where f is
-    # asked for once nobody asks for the rank, and a ridge above the rounding of A is large enough.
-    eps = torch.finfo(A.dtype).eps
-    enough = _ABOVE_ROUNDING * eps if once else threshold**2
-    if ridge > enough * (trace + ridge * len(A)):
+    # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
+    if ridge > _enough(A, threshold) * (trace + ridge * len(A)):
         return factor
     smallest, largest = factor.extremes
     if smallest > threshold**2 * largest:  # which is false where the estimates are NaN
         return factor
     pair.restore()
     return None
+
+
+def _enough(A: Tensor, threshold: float) -> float:
+    """The share of the trace that a ridge has to be, so that a factor with it cuts no mode.
+
+    A threshold that is the bound on rounding, size·eps, is far above what rounding does to a
+    factor: with a ridge, modes below it are damped, and need not be cut. One that the user gave
+    cuts where it says.
+    """
+    eps = torch.finfo(A.dtype).eps
+    given = threshold**2 > (1 + _SAME) * len(A) * eps
+    return threshold**2 if given else _ABOVE_ROUNDING * eps
 
 
 def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:

@@ -35,7 +35,7 @@ def rational_series(
 
     Parameters
     ----------
-    triangles : InPlace or OutOfPlace
+    triangles : InPlace, OutOfPlace or Refined
         Of A.
     f : GramFunction
         Of which s is the smooth part, bounded on λ ≥ 0 and falling from about λ = turn.

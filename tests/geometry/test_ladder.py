@@ -58,7 +58,7 @@ def test_ridge_that_is_nan_stays_nan():
 
 
 @pytest.mark.parametrize("ridge", [0.03, 0.01])
-def test_a_ridge_above_rounding_is_enough_for_functions_asked_for_once(ridge):
+def test_a_ridge_above_rounding_is_enough_unless_a_threshold_is_given(ridge):
     """In float32 a bound that grows with the size asks for eigenvectors, and cuts small modes.
 
     A tangent kernel has one large mode, of about the size of its trace.
@@ -71,9 +71,10 @@ def test_a_ridge_above_rounding_is_enough_for_functions_asked_for_once(ridge):
     expected = torch.linalg.solve(A + ridge * torch.eye(size, dtype=A.dtype), b)
     threshold = relative_threshold(None, torch.float32, size, squared=True)
     errors = []
-    for once in (True, False):
-        factor = factor_symmetric(A.float(), threshold=threshold, ridge=ridge, once=once)
+    for factor_on_it, name in ((1.0, "cholesky"), (1.01, "eigh")):  # the second as if it were given
+        factor = factor_symmetric(A.float(), threshold=factor_on_it * threshold, ridge=ridge)
+        assert factor.name == name
         found = factor.apply(PSEUDOINVERSE, b.float()).double()
         errors.append(float((found - expected).norm() / expected.norm()))
     assert errors[0] < 1e-3
-    assert errors[1] > 10 * errors[0]  # which is what the bound would cost
+    assert errors[1] > 10 * errors[0]  # which is what cutting there costs
