@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
 from sklearn_gflow.estimators._checkpoint import CHECKPOINT
+from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS
 from sklearn_gflow.estimators._group import DISTRIBUTED
-from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
 from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss, Solver
@@ -114,13 +114,16 @@ class PathParameters:
         """,
     )
     encoding: Any = parameter(
-        None,
-        [StrOptions(set(ENCODINGS)), HasMethods(["fit", "transform"]), None],
-        '{"piecewise", "periodic"}, transformer or None',
+        AUTOMATIC,
+        [StrOptions({AUTOMATIC, *ENCODINGS}), HasMethods(["fit", "transform"]), None],
+        '{"auto", "piecewise", "periodic"}, transformer or None',
         """
         Functions of the columns of numbers, which stand beside them: `PiecewiseLinearEncoder`,
         `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
-        then bends sharply in single columns.
+        then bends sharply in single columns. "auto": from 1,000 rows on indicators of frequent
+        values, in columns that are mostly one value and repeat at least 20
+        (`FrequentValueEncoder`); otherwise None, as for sparse tables and columns that are not
+        scaled.
         """,
     )
     rescalings: int = parameter(
