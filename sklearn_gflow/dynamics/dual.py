@@ -6,6 +6,7 @@ reads predictions, and what they would be without a row, off it. Notation: docs/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def dual_steps(
     theta : Tensor of shape (K,)
         θ₀.
     taus : sequence of float
-        Where the steps end, in τ, increasing; the last may be ∞. Those at which `flow` recorded
+        Where the steps end, in τ, increasing; the last ones may be ∞. Those at which `flow` recorded
         the ends of its steps lead to the same points.
     options : FlowOptions
         Those of that flow.
@@ -93,7 +94,8 @@ def dual_steps(
         stepper = Stepper(
             point, factor, output_map, cost, options.alpha, scale, limit, distance, ridge
         )
-        h = tau - point.tau
+        # At τ = ∞ a flow goes on by Gauss–Newton steps, which end there as well.
+        h = tau - point.tau if math.isfinite(point.tau) else math.inf
         step = stepper.step(h)
         dual = stepper.frozen.dual(h)
         if step.chord is not None:

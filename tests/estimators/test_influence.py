@@ -45,6 +45,15 @@ class TestExplain:
         moved = model.predict(X_NEW) - model.target_mean_
         assert np.abs(found.sum(axis=1) - moved).max() < 1e-6 * np.abs(moved).max()
 
+    @pytest.mark.parametrize("alpha", [0.5, 1.0])
+    def test_of_a_fit_to_the_end(self, alpha):
+        model = regressor(alpha=alpha, t_end=1.0).fit(X, Y)
+        assert model.t_ == 1
+        moved = model.predict(X_NEW) - model.target_mean_
+        np.testing.assert_allclose(model.explain(X_NEW).sum(axis=1), moved, atol=1e-5)
+        assert np.isfinite(model.explain(X_NEW, of="deletions")).all()
+        assert np.isfinite(model.predict_interval(X_NEW)).all()
+
     def test_of_several_outputs(self):
         y = np.column_stack([Y, Y**2, -Y])
         model = regressor().fit(X, y)
