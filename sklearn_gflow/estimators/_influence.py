@@ -79,12 +79,14 @@ class OfRows:
         each training row times the tangent kernel, in the mean over the step, between this row and
         x. Summed over the steps these are the contributions of the rows, and summed over the rows
         they are the prediction less its start, the mean of the targets, to rounding and the error
-        of a quadrature of ten points. They say what a row did, not what would be missing without
+        of a quadrature of five points a step; a `ConvergenceWarning` tells where they are not,
+        because modes of the kernel are hardly resolved. They say what a row did, not what would be missing without
         it: other rows would have done much of it in its place.
 
         *Deletions.* The prediction less what it would be without the row, f(x) − f₋ᵢ(x), in closed
         form along the path of the fit (`diagnostics.LeftOutAlong`). They order the rows as refits
-        without each of them do (``docs/benchmarks/forget.md``), and do not add up. At the training
+        without each of them do that keep the scales of the columns and the times of the steps
+        (``docs/benchmarks/forget.md``), and do not add up. At the training
         rows themselves y − f + the diagonal is the residual of each row under the fit without it.
 
         The flow is followed once more for this, in about the time of a fit for contributions and of

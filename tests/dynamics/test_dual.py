@@ -57,6 +57,16 @@ def test_a_flow_that_goes_on_at_infinity_is_followed_there():
     assert (last.end.theta - trajectory.theta).norm() < 1e-8 * (trajectory.theta - theta).norm()
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_shared_kernel_has_the_dual_of_what_it_moved(alpha):
+    output_map, cost, theta = problem(n_outputs=2)
+    options = FlowOptions(alpha=alpha, damping=0.1, solver="shared")
+    taus = flow(output_map, cost, theta, Adaptive(1.5), options).step_taus
+    for step in dual_steps(output_map, cost, theta, taus, options):
+        moved = step.end.theta - step.point.theta
+        assert (step.point.tangent.pull(step.dual) - moved).norm() < 1e-9 * moved.norm()
+
+
 def test_other_costs_have_a_dual_too():
     output_map, _, theta = problem(n_outputs=1)
     labels = (output_map.X[:, :1] > 0).double()

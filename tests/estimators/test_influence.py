@@ -12,6 +12,7 @@ from sklearn_gflow import (
     load,
     save,
 )
+from sklearn_gflow.exceptions import ConvergenceWarning
 from tests.estimators import data
 from tests.estimators.data import classes, small, table
 
@@ -53,6 +54,29 @@ class TestExplain:
         np.testing.assert_allclose(model.explain(X_NEW).sum(axis=1), moved, atol=1e-5)
         assert np.isfinite(model.explain(X_NEW, of="deletions")).all()
         assert np.isfinite(model.predict_interval(X_NEW)).all()
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [{"alpha": 1.0}, {"loss": "huber"}, {"solver": "shared", "damping": 0.1}],
+        ids=["adapted", "huber", "shared"],
+    )
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
+    def test_of_the_flow_in_its_own_precision(self, dtype, parameters):
+        y = np.column_stack([Y, Y**2, -Y]) if "solver" in parameters else Y
+        model = regressor(dtype=dtype, **parameters).fit(X, y)
+        start = model.target_mean_ + model.target_scale_ * model.initial_output_
+        moved = model.predict(X_NEW) - start
+        found = model.explain(X_NEW).sum(axis=1)
+        assert np.abs(found - moved).max() < 1e-3 * np.abs(moved).max()
+
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
+    def test_where_it_ends_elsewhere_it_says_so(self):
+        model = regressor(hidden_layer_sizes=(5,), damping=0.0)
+        model.fit(X[:16], np.column_stack([Y, Y**2])[:16])
+        for of in ("contributions", "deletions"):
+            with pytest.warns(ConvergenceWarning, match="ended elsewhere"):
+                model.explain(X_NEW, of=of)
 
     def test_of_several_outputs(self):
         y = np.column_stack([Y, Y**2, -Y])
