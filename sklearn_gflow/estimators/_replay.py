@@ -23,7 +23,7 @@ from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "other_way"]
 
 # Largest number of entries of a kernel between training rows and inputs that is held at once.
 _CROSS_ENTRIES = 2**22
@@ -49,14 +49,11 @@ class Replay:
 
     @classmethod
     def of(cls, ended: Ended) -> Replay | None:
-        """That of a training that ended; None where it was no such flow from a new start."""
-        training, trajectory = ended.training, ended.trained.trajectory
-        settings = training.settings
-        steps = settings.given["method"] == "exponential" and not settings.in_blocks
-        steps = steps and not settings.fast  # whose moves are not told apart
-        if not steps or ended.problem.chunk or training.before is not None:
+        """That of a training that ended; None where `other_way` names another kind of flow."""
+        if other_way(ended) is not None:
             return None
-        options = cls.options_of(settings, trajectory.scale)
+        training, trajectory = ended.training, ended.trained.trajectory
+        options = cls.options_of(training.settings, trajectory.scale)
         return cls(options, tuple(trajectory.step_taus), training.loss)
 
     @staticmethod
@@ -120,6 +117,26 @@ class Replay:
         return dual_steps(
             *rows.block(slice(None)), reference, self.taus, self.options, eigenvectors=eigenvectors
         )
+
+
+def other_way(ended: Ended) -> str | None:
+    """What a training did in place of a flow that can be followed again, with what to set.
+
+    None where it was such a flow: in the full batch, by steps of its own, from a new start.
+    """
+    training = ended.training
+    given = training.settings.given
+    if ended.problem.chunk:
+        return "went over chunks by partial_fit; call fit"
+    if training.before is not None:
+        return "went on from an earlier one; set warm_start=False"
+    if given["method"] != "exponential":
+        return f"was by method={given['method']!r}; set method='exponential'"
+    if training.settings.in_blocks:
+        return "went over blocks of rows; set batch_size=None"
+    if training.settings.fast:  # whose moves are not told apart
+        return "took many moves with one factor; set schedule='adaptive'"
+    return None
 
 
 def _samples(

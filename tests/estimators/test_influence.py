@@ -119,11 +119,24 @@ class TestExplain:
         np.testing.assert_allclose(of_weights, joined, atol=1e-5 * np.abs(joined).max())
 
     @pytest.mark.parametrize(
-        "parameters", [{"batch_size": 20}, {"method": "RK45", "t_end": 0.3}], ids=["blocks", "RK45"]
+        ("parameters", "cure"),
+        [
+            ({"batch_size": 20}, "went over blocks of rows; set batch_size=None"),
+            ({"method": "RK45", "t_end": 0.3}, "method='RK45'; set method='exponential'"),
+            ({"alpha": 1.0, "t_end": 1.0, "schedule": "fast"}, "factor; set schedule='adaptive'"),
+        ],
+        ids=["blocks", "RK45", "fast"],
     )
-    def test_other_flows_say_what_to_set(self, parameters):
+    def test_other_flows_say_what_to_set(self, parameters, cure):
         model = regressor(**parameters).fit(X, Y)
-        with pytest.raises(ValueError, match=r"explain follows the flow .* batch_size=None"):
+        with pytest.raises(ValueError, match=f"^explain follows the flow .* and this one .*{cure}"):
+            model.explain(X_NEW)
+        with pytest.raises(ValueError, match=f"^predict_interval needs rows .* {cure}"):
+            model.predict_interval(X_NEW)
+
+    def test_chunks_say_what_to_call(self):
+        model = regressor().partial_fit(X, Y)
+        with pytest.raises(ValueError, match="went over chunks by partial_fit; call fit"):
             model.explain(X_NEW)
 
     def test_a_fit_that_went_on_says_so(self):
@@ -183,7 +196,7 @@ class TestIntervals:
     def test_without_rows_left_out_it_says_what_to_set(self):
         with pytest.raises(ValueError, match="early_stopping=True, which holds rows out"):
             regressor(batch_size=20).fit(X, Y).predict_interval(X_NEW)
-        with pytest.raises(ValueError, match="leave-one-out needs the squared error"):
+        with pytest.raises(ValueError, match="rows out in turn needs the squared error"):
             regressor(loss="huber").fit(X, Y).predict_interval(X_NEW)
 
     @pytest.mark.parametrize("coverage", [0, 1, 1.5, -0.1, "a", np.nan])
