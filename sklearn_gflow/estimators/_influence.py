@@ -122,7 +122,7 @@ class OfRows:
         forget : The fit without some rows.
         """
         check_is_fitted(self)
-        if of not in _READINGS:
+        if not isinstance(of, str) or of not in _READINGS:
             raise ValueError(f'of must be "contributions" or "deletions"; got {of!r}')
         with undisturbed():
             replay = self._followed_again("explain")

@@ -115,7 +115,7 @@ def test_another_loss_says_what_to_set():
         model.explain(X, of="deletions")
 
 
-@pytest.mark.parametrize("of", ["shares", None, 1])
+@pytest.mark.parametrize("of", ["shares", None, 1, ["deletions"]])
 def test_what_is_asked_for_is_one_of_two(of):
     with pytest.raises(ValueError, match='of must be "contributions" or "deletions"'):
         regressor().fit(X, Y).explain(X_NEW, of)
