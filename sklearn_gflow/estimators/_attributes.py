@@ -42,6 +42,7 @@ PATH: Final[Group] = {
         ``partial_fit``, it is the record of all fits, of each up to its solution.
         """,
     ),
+    "rescalings_": ("int", "How often columns were stretched by a flow before this one."),
     "validation_scores_": (
         "ndarray of shape (n_iter_ + 1,)",
         "With ``early_stopping=True``: score on the held-out rows at every point of the path.",

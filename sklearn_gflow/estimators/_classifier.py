@@ -6,7 +6,6 @@ Training itself is in `_base` and `_training`, the codes of labels and the readi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -246,10 +245,7 @@ class AdaptedFlowClassifier(
         undecided = self.loss == AUTOMATIC and isinstance(problem.coding, CodedLabels)
         if not undecided or problem.score is not None or self._continues(chunk=problem.chunk):
             return problem
-        # A copy of the generator, so that no draw is used up.
-        twin = copy.copy(self)
-        twin.random_state = copy.deepcopy(self.random_state)
-        if not twin._build(problem).settings.open_ended:
+        if not self._open_ended(problem):
             return problem
         return with_log_loss(problem, self.label_smoothing)
 
