@@ -379,7 +379,10 @@ class BaseAdaptedFlow(
             return replace(problem, rescalings=vars(self).get("rescalings_", 0))
         if self.module is None and problem.inputs.scaler is None:
             warn(unscaled(problem), UserWarning)
-        problem = problem.encoded(self.encoding, self._inputs_seed())
+        return self._stretched(problem.encoded(self.encoding, self._inputs_seed()))
+
+    def _stretched(self, problem: Problem) -> Problem:
+        """With columns that first flows have stretched."""
         problem = replace(problem, rescalings=self._n_rescalings(problem))
         for k in range(problem.rescalings):
             name = f"rescaling {k}"

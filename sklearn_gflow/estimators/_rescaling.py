@@ -23,6 +23,8 @@ OF_OPEN_FLOWS = 1
 # Before such a flow, slopes are those after three epochs over at most so many rows: factors hardly
 # change after that, and scores are those of factors at t = 0.95, which takes six.
 _TAU, _ROWS = 1.5, 20_000
+# However few epochs of its own the flow that follows may take, this one is not cut short.
+_LEAST_MAX_ITER = 30
 # The first layer of that flow starts at this scale. From a smooth start three epochs do not tell
 # a column in which the target turns quickly from one that does nothing.
 _ROUGH_START = 1.0
@@ -40,10 +42,12 @@ def stretching(training: Training) -> tuple[np.ndarray, TrainedFlow]:
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         return training.factors(trained.trajectory.theta), trained
-    t_end = float(t_from_tau(_TAU))
-    training = _rough(_of_some_rows(training)).at(training.settings.alpha, t_end)
-    trained = training.until(t_end, bare=True)
-    return training.factors(trained.trajectory.theta, kept=_KEPT), trained
+    t_end, training = float(t_from_tau(_TAU)), _rough(_of_some_rows(training))
+    settings = training.settings.at(training.settings.alpha, t_end)
+    enough = max(settings.given["max_iter"], _LEAST_MAX_ITER)
+    short = replace(training, settings=settings.with_parameters(max_iter=enough))
+    trained = short.until(t_end, bare=True)
+    return short.factors(trained.trajectory.theta, kept=_KEPT), trained
 
 
 def _of_some_rows(training: Training) -> Training:
