@@ -63,8 +63,8 @@ def test_nor_of_few_rows_chunks_and_modules():
     assert small(module=_network).fit(X, y).rescalings_ == 0
 
 
-def _network():
-    return nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1))
+def _network(n_features, n_outputs):
+    return nn.Sequential(nn.Linear(n_features, 3), nn.Tanh(), nn.Linear(3, n_outputs))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
