@@ -126,15 +126,16 @@ class PathParameters:
         scaled.
         """,
     )
-    rescalings: int = parameter(
-        0,
-        [Interval(Integral, 0, 100, closed="both")],
-        "int",
+    rescalings: str | int = parameter(
+        "auto",
+        [StrOptions({"auto"}), Interval(Integral, 0, 100, closed="both")],
+        '"auto" or int',
         """
         How often the flow starts anew, at its own start again, with its input columns stretched
-        by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start. Each
-        takes a flow of its own, at most 100 of them.
+        by the fourth root of the mean square of the gradient in them, which a first flow has
+        found. Columns that the network learnt to use then count for more from the start. Each
+        takes a flow of its own, at most 100 of them: to t = 0.95, or three epochs before one over
+        blocks without a given end. "auto": 1 before such, otherwise 0; 0 with ``module``.
         """,
     )
     alpha: float = parameter(

@@ -56,6 +56,8 @@ class Problem:
         The network at θ₀, where the fit does not draw one.
     shared : SharedRows or None
         The rows of all ranks that share the fit, of which ``data`` are those that all know.
+    rescalings : int
+        How often columns are stretched before the flow.
     """
 
     data: TrainingData
@@ -72,6 +74,7 @@ class Problem:
     start: FittedNetwork | None = None
     task: Task = UNTOLD
     shared: SharedRows | None = None
+    rescalings: int = 0
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
