@@ -108,9 +108,9 @@ class TestManyOutputs:
     def test_random_signs_are_unbiased(self, monkeypatch):
         draws, generator = [], torch.Generator().manual_seed(0)
 
-        def signs(n_outputs, like):
+        def signs(n_outputs, dtype, device):
             bits = torch.randint(0, 2, (n_outputs, 8), generator=generator)
-            return (2 * bits - 1).to(like) / 8**0.5
+            return (2 * bits - 1).to(device, dtype) / 8**0.5
 
         monkeypatch.setattr(layered, "_signs", signs)
         for _ in range(400):
@@ -123,6 +123,11 @@ class TestManyOutputs:
         first, second = (self._kernels((3, 5, 4, 12))[0] for _ in range(2))
         assert torch.equal(first, second)
         assert float(torch.linalg.eigvalsh(first)[0]) > -1e-12
+
+    def test_signs_are_drawn_once(self, monkeypatch):
+        self._kernels((3, 5, 4, 12))
+        monkeypatch.setattr(torch, "randint", None)  # another draw would fail
+        self._kernels((3, 5, 4, 12))
 
 
 def test_kernel_of_a_linear_model_is_the_inner_product_plus_one():
