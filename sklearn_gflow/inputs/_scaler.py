@@ -220,7 +220,7 @@ class SmoothRobustScaler(
                 far = self.clip * _FAR
                 z = np.clip(z, -far, far)  # infinity over infinity would be no number
                 share = z / self.clip
-                z /= np.sqrt(1 + share * share)  # a sixth of the time of `hypot`, which it needs not
+                z /= np.sqrt(1 + share * share)  # in a sixth of the time of `hypot`
             return z.astype(dtype, copy=False)
 
     def _check_range(self, X: np.ndarray, z: np.ndarray, columns: np.ndarray) -> None:
