@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -50,6 +51,8 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
+# Relative accuracy of the smooth part of a step in single precision.
+_ACCURACY = 1e-3
 # Where a closing epoch follows.
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
@@ -352,6 +355,7 @@ class _BlockLoop:
                 solver=options.solver,
                 eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
                 once=True,
+                tolerance=_ACCURACY if point.outputs.dtype == torch.float32 else None,
                 rcond=options.rcond,
                 ridge=ridge,
             )
