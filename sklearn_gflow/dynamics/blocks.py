@@ -90,10 +90,10 @@ def block_flow(
     A step of length h on block B is the frozen flow of that block with the ridge
     ε·mean diag G_B: for the squared error Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
     `exponential`. For α > 0 without a ridge a `chord` follows. After each epoch the loss of all
-    rows is evaluated, or that of the probe. An epoch that brought it to more than half above the least, a tenth above the
-    start, or out of the finite numbers, is undone, and all that is left of the way is gone with
-    steps half as long. Where the blocks met twice that loss before their steps, the epoch is undone
-    at once.
+    rows is evaluated, or that of the probe. An epoch that brought it to more than half above the
+    least, a tenth above the start, or out of the finite numbers, is undone, and all that is left of
+    the way is gone with steps half as long. Where the blocks met twice that loss before their
+    steps, the epoch is undone at once.
 
     Parameters
     ----------
