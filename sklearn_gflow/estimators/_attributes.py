@@ -72,7 +72,10 @@ PATH: Final[Group] = {
     ),
     "loss_curve_": (
         "list of float",
-        "C (2.48), of a regressor on the scaled targets, from the start on.",
+        """
+        C (2.48), of a regressor on the scaled targets, from the start on. In blocks without a given
+        end it is that of 2,000 random training rows, since rows held out decide there.
+        """,
     ),
     "loss_": ("float", "C at the solution."),
     "best_loss_": ("float", "The least C of the path."),

@@ -436,6 +436,7 @@ class Training:
             parabolic=True,
             apart=None if apart is None else torch.from_numpy(apart),
             runs=runs_of(self.data.X),
+            sampled=averaged and self.own is None,  # ranks have to know the same loss
         )
 
 

@@ -57,8 +57,9 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 # Rows of the Gram are made in panels of this many rows: the operands of one panel's
-# Hadamard product then stay in cache, and only the lower triangle is computed.
-_PANEL_ROWS = 128
+# Hadamard product then stay in cache, and only the lower triangle is computed. The shared kernel
+# has operands enough for larger ones.
+_PANEL_ROWS, _SHARED_PANEL_ROWS = 128, 256
 
 # In the shared kernel up to this many outputs go through the hidden layers one by one. Of more
 # outputs so many random combinations go, in which the sum over outputs is the expectation: with
@@ -276,12 +277,10 @@ class LayeredLinearization(Linearization):
         n, Q = self.outputs.shape
         gram = self.outputs.new_empty((n * Q, n * Q))
         room = _room(self, n)
-        for rows in _panels(n, Q):
+        for rows in _panels(n, _PANEL_ROWS // Q):
             block = gram[rows.start * Q : rows.stop * Q, : rows.stop * Q]
             self._kernel(self, rows, slice(0, rows.stop), out=block, room=room)
-            # The square on the diagonal is symmetric already; the rest is mirrored.
-            below = block[:, : rows.start * Q]
-            gram[: rows.start * Q, rows.start * Q : rows.stop * Q] = below.mT
+            _mirror(gram, rows.start * Q, rows.stop * Q)
         return gram
 
     def shared_gram(self) -> Tensor:
@@ -290,9 +289,17 @@ class LayeredLinearization(Linearization):
         With Q > 4 outputs the sum over q is estimated in all layers but the last two, by a
         fixed draw of random signs.
         """
-        kernel = of_rows.inner_products(self.inputs[-1], self.inputs[-1])
-        for a, delta in zip(self.inputs[:-1], self._shared_sensitivities(), strict=True):
-            kernel.addcmul_(of_rows.inner_products(a, a), delta @ delta.mT)
+        *inputs, last = self.inputs
+        layers = list(zip(inputs, self._shared_sensitivities(), strict=True))
+        kernel = self.outputs.new_empty((len(last), len(last)))
+        for rows in _panels(len(last), _SHARED_PANEL_ROWS):
+            upto = slice(0, rows.stop)
+            block = kernel[rows, upto]
+            of_rows.inner_products(of_rows.take(last, rows), of_rows.take(last, upto), out=block)
+            for a, delta in layers:
+                inner = of_rows.inner_products(of_rows.take(a, rows), of_rows.take(a, upto))
+                block.addcmul_(inner, delta[rows] @ delta[upto].mT)
+            _mirror(kernel, rows.start, rows.stop)
         return kernel
 
     def _shared_sensitivities(self) -> list[Tensor]:
@@ -321,7 +328,7 @@ class LayeredLinearization(Linearization):
         (n, Q), m = self.outputs.shape, len(other.outputs)
         kernel = self.outputs.new_empty((n * Q, m * Q))
         room = _room(self, m)
-        for rows in _panels(n, Q):
+        for rows in _panels(n, _PANEL_ROWS // Q):
             block = kernel[rows.start * Q : rows.stop * Q]
             self._kernel(other, rows, slice(0, m), out=block, room=room)
         return kernel
@@ -420,7 +427,12 @@ def _room(linearization: LayeredLinearization, n_columns: int) -> _Room:
     )  # fmt: skip
 
 
-def _panels(n_samples: int, n_outputs: int) -> Iterator[slice]:
-    step = max(1, _PANEL_ROWS // n_outputs)
+def _mirror(matrix: Tensor, start: int, stop: int) -> None:
+    """Copy a panel of rows beside the diagonal; its square on the diagonal is symmetric already."""
+    matrix[:start, start:stop] = matrix[start:stop, :start].mT
+
+
+def _panels(n_samples: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
     for start in range(0, n_samples, step):
         yield slice(start, min(start + step, n_samples))

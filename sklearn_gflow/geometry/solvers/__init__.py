@@ -73,6 +73,7 @@ def factorize(
     solver: str | Solver = "auto",
     eigenvectors: bool = False,
     once: bool = False,
+    tolerance: float | None = None,
     rcond: float | None = None,
     ridge: float = 0.0,
 ) -> TangentFactor:
@@ -98,6 +99,9 @@ def factorize(
     once : bool
         Whether f is asked for once: a Cholesky factor then applies its smooth part by a
         rational series, to a vector or to columns.
+    tolerance : float, optional
+        How accurate that part has to be, relatively; by default as the precision allows. To a low
+        accuracy a small Krylov space leads sooner than a series, where G is large.
     rcond : float or None
         Relative threshold on singular values of D, see `relative_threshold`.
     ridge : float
@@ -120,5 +124,7 @@ def factorize(
             f"solver={chosen.name!r} sees no singular values to cut at rcond={rcond}; "
             "set rcond=None"
         )
-    request = Request(eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge)
+    request = Request(
+        eigenvectors=eigenvectors, once=once, tolerance=tolerance, rcond=rcond, ridge=ridge
+    )
     return chosen.factorize(tangent, probe, request)
