@@ -352,8 +352,8 @@ class FittedNetwork:
         if self._are_layers and device.type == "cpu":
             in_threads(fill, chunks)
         else:
-            for chunk in chunks:
-                fill(chunk)
+            for rows in chunks:
+                fill(rows)
         return found
 
     @cached_property
