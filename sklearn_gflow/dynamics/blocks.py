@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
@@ -26,10 +27,9 @@ from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
 from sklearn_gflow.dynamics.rows import AllRows, BlockOptions, Cuts, Place, RowSource, evaluated
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord
+from sklearn_gflow.dynamics.step import chord, displacement
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
     Cost,
     DifferentiableMap,
     FactorizationError,
@@ -328,7 +328,7 @@ class _BlockLoop:
             output_map, cost = self.source.block(blocks[k])
             point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
+            step = self._steps(output_map, cost, point, lengths[k]) if self._bears(met) else None
             if step is None:
                 break
             iterates = iterates.moved(step)
@@ -336,10 +336,30 @@ class _BlockLoop:
             self._keep()
         return iterates, met
 
-    def _step(
+    def _steps(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
-        """Δθ of one block; None where it is not to be had."""
+        """Δθ of one block; None where it is not to be had. Members of a mean flow side by side."""
+        members, last = point.members(output_map, cost), self.last_step
+        lasts = [None] * len(members) if last is None else last.chunk(len(members))
+        # tr(G) of a mean is that of a member over their number, and so is the unit.
+        scale = self.trajectory.scale * len(members)
+        steps = [
+            self._step(one, cost, at, h, scale, last)
+            for (one, at), last in zip(members, lasts, strict=True)
+        ]
+        found = [step for step in steps if step is not None]
+        if len(found) < len(steps):
+            return None
+        step = found[0] if len(found) == 1 else torch.cat(found)
+        self.last_step = step if self.blocks.momentum else None
+        return step
+
+    def _step(
+        self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float,
+        scale: float, last: Tensor | None,
+    ) -> Tensor | None:  # fmt: skip
+        """Δθ of one block of a network by itself, whose last step is known."""
         options = self.options
         try:
             if self.blocks.parabolic and cost.bounded:
@@ -360,16 +380,16 @@ class _BlockLoop:
             return None
         frozen = FrozenFlow(
             factor, cost, point.outputs, point.residual,
-            options.alpha, self.trajectory.scale, ridge,
+            options.alpha, scale, ridge,
         )  # fmt: skip
-        step = self._displacement(point, frozen, h)
+        kept = None if last is None else self.blocks.momentum * last
+        step = displacement(point, frozen, h, kept)
         if options.alpha > 0 and not ridge:
             _, motion = frozen.move(h)
             target, size = point.outputs + motion, norm(motion)
             end, *_ = chord(output_map, factor, point.theta + step, target, size)
             step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
-        self.last_step = step if self.blocks.momentum else None
         return step
 
     def _ridge(self, tangent: TangentMap) -> float:
@@ -380,18 +400,6 @@ class _BlockLoop:
         if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
             tangent.hold_gram()
         return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
-
-    def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
-        """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
-        target, smooth = frozen.split(h)
-        if self.last_step is not None:
-            kept = self.blocks.momentum * self.last_step
-            target = target - point.tangent.push(kept)
-        terms = [(PSEUDOINVERSE, target)]
-        if smooth is not None:
-            terms.append((smooth, point.residual))
-        displacement = frozen.factor.lift_all(*terms)
-        return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""

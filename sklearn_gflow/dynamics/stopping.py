@@ -16,7 +16,7 @@ from sklearn_gflow.dynamics.point import Point
 
 __all__ = ["BestPoint", "LossReached", "WhileGaining"]
 
-_SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
+_SMALL_GAIN = 2e-3
 
 
 class BestPoint(Callback):
@@ -110,19 +110,21 @@ class LossReached(Callback):
 class WhileGaining(Callback):
     """Keeps the point of the least loss on rows held out, and lets a flow go on while that falls.
 
-    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and 3 points at
+    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and some points at
     least. What falls by less than 2 ‰ of the loss is no gain to wait for, but may be the best.
 
     Parameters
     ----------
     judge : callable
         Point ↦ loss.
+    wait : int
+        So many points at least.
     """
 
     changing = ("best", "_least", "_bar", "_gained", "_seen")
 
-    def __init__(self, judge: Callable[[Point], float]) -> None:
-        self.judge = judge
+    def __init__(self, judge: Callable[[Point], float], wait: int = 3) -> None:
+        self.judge, self.wait = judge, wait
         self._gained = self._seen = 0
 
     def start(self, event: Event) -> Mapping[str, float]:
@@ -146,7 +148,7 @@ class WhileGaining(Callback):
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override]
         """Why the flow is to end, once it has gained nothing for long."""
-        waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
+        waited = self._seen - 1 >= self._gained + max(self.wait, self._gained // 2)
         return Outcome.NOTHING_GAINED if waited else None
 
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._averages import members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
@@ -199,14 +200,17 @@ class BaseAdaptedFlow(
 
     def _factors(self, problem: Problem, flow: int) -> np.ndarray:
         """By what columns are stretched after a flow to t = 0.95."""
-        training = self._told(self._build(problem), problem, flow)
+        training = self._told(self._build(problem, several=False), problem, flow)
         training = training.at(training.settings.alpha, LOOKED_AT)
         trained = training.until(LOOKED_AT)
         warn(incomplete(trained))
         return training.factors(trained.trajectory.theta)
 
-    def _build(self, problem: Problem) -> Training:
-        """The training on some rows, from a new start or from the last solution."""
+    def _build(self, problem: Problem, *, several: bool = True) -> Training:
+        """The training on some rows, from a new start or from the last solution.
+
+        It is that of a mean of ``several`` networks where parameters say so.
+        """
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
@@ -222,6 +226,12 @@ class BaseAdaptedFlow(
         )  # fmt: skip
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
+        doing = self._continuing(problem.chunk) if goes_on else "forget"
+        n_members = members_for(settings, before, doing, alone=own is None) if several else 1
+        if n_members > 1:
+            architecture = replace(architecture, n_members=n_members)
+            family = architecture.family(n_features, n_outputs, device, seed)
+            settings = settings.averaging(n_members, family.n_params)
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -230,7 +240,6 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
-                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
                     f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "

@@ -249,7 +249,7 @@ class AdaptedFlowClassifier(
         # A copy of the generator, so that no draw is used up.
         twin = copy.copy(self)
         twin.random_state = copy.deepcopy(self.random_state)
-        if not twin._build(problem).settings.open_ended:
+        if not twin._build(problem, several=False).settings.open_ended:
             return problem
         return with_log_loss(problem, self.label_smoothing)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._averages import MEMBERS
 from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._group import DISTRIBUTED
 from sklearn_gflow.estimators._inputs import ENCODINGS
@@ -133,6 +134,9 @@ class PathParameters:
         has found. Columns that the network learnt to use then count for more from the start. Each
         takes a flow of its own, at most 100 of them.
         """,
+    )
+    n_members: int | str = parameter(
+        "auto", [StrOptions({"auto"}), _POSITIVE_INTEGER], 'int or "auto"', MEMBERS
     )
     alpha: float = parameter(
         0.5,

@@ -51,6 +51,8 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 # close scored lower (docs/benchmarks/blocks_trials.md).
 _APART, _ENOUGH_APART, _MOST_APART = 0.05, 250, 2000
 _APART_OF_FEW = 0.1
+# So many epochs without a gain are waited for at the least.
+_LEAST_WAIT = 3
 
 
 def judged_by(
@@ -76,7 +78,9 @@ def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
     # They decide and are not reported, so that the precision of the blocks will do.
     dtype = training.settings.block_dtype
     judged = _judged(training, training.data.take(apart), judge, dtype=dtype)
-    return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+    # An epoch of several networks takes as long as several epochs, and their mean is less noisy.
+    wait = -(-_LEAST_WAIT // training.settings.n_members)
+    return training.while_gaining(WhileGaining(lambda point: judged(point)[1], wait), apart)
 
 
 def _n_apart(size: int) -> int:
