@@ -7,23 +7,35 @@ a residual of its own, and rows held out judge their mean. Notation: docs/notati
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._tensors import to_numpy
+from sklearn_gflow.estimators._training import Training
+from sklearn_gflow.geometry import BinaryLogLoss, LogLoss
 
-__all__ = ["MEMBERS", "members_for"]
+__all__ = ["MEMBERS", "averaging", "members_for", "of_member", "share_of_epochs"]
 
-# So many networks where a flow over blocks has no given end.
+_LOG_LOSSES = LogLoss, BinaryLogLoss
+
+# So many networks where a flow over blocks has no given end, and how many epochs they share, of
+# which each has some at least.
 _MEMBERS = 3
+_SHARED_EPOCHS, _LEAST_SHARE = 24, 8
 MEMBERS = f"""
     Of so many networks the model is the mean, each from a start of its own; only in blocks, where
-    the mean of a few short flows is better than a long flow in the same time. "auto":
-    {_MEMBERS} where rows held out say when to stop (see ``t_end``) and up to about 300,000 rows,
-    1 otherwise, with ``module``, and where ranks share the fit. Without a given end each then
-    goes over the rows 8 times at most, of 2 networks 12 times. The mean is a network whose hidden
-    layers are block-diagonal, and ``coefs_`` are those of it. A fit that goes on keeps its number.
-    In the full batch `sklearn.ensemble.BaggingRegressor` and `BaggingClassifier` average.
+    the mean of a few short flows is often better than a long flow in the same time. Where ``t_end``
+    leaves the end to rows held out, the networks share 24 epochs, more while these bring much,
+    and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy, up to about 300,000 rows;
+    or the best of them alone, from its start anew, where it is better than the mean. 1 otherwise,
+    with ``early_stopping``, with ``module``, and where ranks share the fit. The mean is a network
+    whose hidden layers are block-diagonal, and ``coefs_`` are those of it. A fit that goes on keeps
+    its number. In the full batch `sklearn.ensemble.BaggingRegressor` and `BaggingClassifier`
+    average.
 """
 
 
@@ -50,11 +62,63 @@ def members_for(
             )
         asked = known
     elif automatic:
-        pays = settings.open_ended and settings.may_share_epochs
-        asked = _MEMBERS if pays and alone and settings.given["module"] is None else 1
+        asked = _MEMBERS if alone and _pays(settings) else 1
     if asked > 1:
         _check(settings, asked)
     return int(asked)
+
+
+def _pays(settings: Settings) -> bool:
+    """Whether it was measured that a mean of short flows is better than one long flow."""
+    given = settings.given
+    plain = not given["early_stopping"] and given["module"] is None
+    if not (plain and settings.open_ended and isinstance(settings.loss, _LOG_LOSSES)):
+        return False
+    return settings.affordable_epochs >= _SHARED_EPOCHS
+
+
+def averaging(settings: Settings, n_members: int) -> Settings:
+    """The settings of a mean of so many networks, from those of one.
+
+    Raises
+    ------
+    GramMemoryError
+        If they would not fit.
+    """
+    found = _of_networks(settings, n_members)
+    found.check_memory()
+    return found
+
+
+def share_of_epochs(settings: Settings) -> int:
+    """How many epochs are the share of each of several networks."""
+    return max(_SHARED_EPOCHS // settings.n_members, _LEAST_SHARE)
+
+
+def _of_networks(settings: Settings, n_members: int) -> Settings:
+    known, shape = settings.n_members, settings.shape
+    return replace(
+        settings,
+        n_members=n_members,
+        shape=replace(shape, n_params=shape.n_params // known * n_members),
+        row_numbers=settings.row_numbers // known * n_members,
+    )
+
+
+def of_member(training: Training, number: int) -> Training:
+    """The training of one member of a mean, from its own start."""
+    family, network = training.family.member, training.network
+    start = training.start.split(family.n_params)[number]
+    reference = np.split(network.reference, training.settings.n_members)[number]
+    architecture = replace(network.architecture, n_members=1)
+    keeper = training.within("alone").keeper
+    return replace(
+        training, family=family, start=start, settings=_of_networks(training.settings, 1),
+        network=replace(
+            network, architecture=architecture, theta=to_numpy(start), reference=reference
+        ),
+        keeper=None if keeper is None else replace(keeper, start=start),
+    )  # fmt: skip
 
 
 def _check(settings: Settings, n_members: int) -> None:

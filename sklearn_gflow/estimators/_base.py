@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
-from sklearn_gflow.estimators._averages import members_for
+from sklearn_gflow.estimators._averages import averaging, members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
@@ -142,7 +142,7 @@ class BaseAdaptedFlow(
         problem = self._prepared(problem)
         training = self._told(self._build(problem), problem, self.rescalings)
         warn(long(least_seconds(training), "fit"), UserWarning)
-        trained, left_out = self._flow(training, problem)
+        training, trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
@@ -231,7 +231,7 @@ class BaseAdaptedFlow(
         if n_members > 1:
             architecture = replace(architecture, n_members=n_members)
             family = architecture.family(n_features, n_outputs, device, seed)
-            settings = settings.averaging(n_members, family.n_params)
+            settings = averaging(settings, n_members)
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -257,7 +257,9 @@ class BaseAdaptedFlow(
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
-    def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
+    def _flow(
+        self, training: Training, problem: Problem
+    ) -> tuple[Training, TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
@@ -269,13 +271,13 @@ class BaseAdaptedFlow(
             else:
                 trained = training.until(training.settings.t_end, [best], MARKS)
         elif open_ended:
-            trained = stopped_by_rows_apart(training, judge)
+            training, trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
         warn(undetermined(trained))
-        return trained, left_out
+        return training, trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""

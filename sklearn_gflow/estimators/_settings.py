@@ -49,8 +49,8 @@ _T_END = 0.95
 _OPEN_ROWS, _MOST_EPOCHS = 1000, 40
 # Of large tables as many epochs as make so many blocks, but these at least.
 _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
-# Several networks share so many epochs, and each has these at least.
-_SHARED_EPOCHS, _LEAST_SHARE = 24, 8
+# Of several networks that share them each may have so many.
+_LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -207,13 +207,6 @@ class Settings:
         )  # fmt: skip
         return replace(settings, n_members=self.n_members)
 
-    def averaging(self, n_members: int, n_params: int) -> Settings:
-        """The same for a mean of so many networks, of which each has a row's numbers."""
-        shape, numbers = replace(self.shape, n_params=n_params), n_members * self.row_numbers
-        settings = replace(self, shape=shape, row_numbers=numbers, n_members=n_members)
-        settings.check_memory(_room_for_steps(self.given, shape, self.device))
-        return settings
-
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
         dampings = Dampings.of(self.given, alpha, self.loss)
@@ -295,28 +288,24 @@ class Settings:
     @property
     def open_epochs(self) -> list[Epoch]:
         """The way in blocks while rows held out gain; an epoch over all rows may follow."""
-        n_epochs = min(max(self._affordable_epochs, _LEAST_EPOCHS), _MOST_EPOCHS)
+        n_epochs = min(max(self.affordable_epochs, _LEAST_EPOCHS), _MOST_EPOCHS)
         if self.n_members > 1:
-            n_epochs = min(n_epochs, max(_SHARED_EPOCHS // self.n_members, _LEAST_SHARE))
+            n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, _LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
         return open_epochs(n_epochs, 1 / self.loss.unit)
 
     @property
-    def _affordable_epochs(self) -> int:
+    def affordable_epochs(self) -> int:
+        """How many make no more blocks than the largest tables take."""
         assert self.batch_rows is not None
         return _MOST_BLOCKS * self.batch_rows // self.shape.n_samples
-
-    @property
-    def may_share_epochs(self) -> bool:
-        """Whether there are as many as several networks share."""
-        return self._affordable_epochs >= _SHARED_EPOCHS
 
     def generator(self) -> torch.Generator:
         """A generator at the seed."""
         return generator_of(self.seed)
 
-    def check_memory(self, room: Room) -> None:
+    def check_memory(self, room: Room | None = None) -> None:
         """Refuse what would not fit.
 
         Raises
@@ -324,6 +313,7 @@ class Settings:
         GramMemoryError
             Naming the bytes and the parameters to change.
         """
+        room = room or _room_for_steps(self.given, self.shape, self.device)
         itemsize = ITEMSIZES[self.dtype]
         if self.by_leave_one_out:
             self.check_left_out_memory(room)
