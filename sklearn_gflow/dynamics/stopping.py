@@ -16,7 +16,7 @@ from sklearn_gflow.dynamics.point import Point
 
 __all__ = ["BestPoint", "LossReached", "WhileGaining", "WhileMeanGains"]
 
-_SMALL_GAIN = 2e-3
+_SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
 # Of a mean: the rate of gains that are worth more than its share of time, how much better a member
 # is that is followed alone, and the first point at which that is asked
 # (docs/benchmarks/networks.md).
@@ -114,21 +114,19 @@ class LossReached(Callback):
 class WhileGaining(Callback):
     """Keeps the point of the least loss on rows held out, and lets a flow go on while that falls.
 
-    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and some points at
+    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and 3 points at
     least. What falls by less than 2 ‰ of the loss is no gain to wait for, but may be the best.
 
     Parameters
     ----------
     judge : callable
         Point ↦ loss.
-    wait : int
-        So many points at least.
     """
 
     changing: ClassVar[tuple[str, ...]] = ("best", "_least", "_bar", "_gained", "_seen")
 
-    def __init__(self, judge: Callable[[Point], float], wait: int = 3) -> None:
-        self.judge, self.wait = judge, wait
+    def __init__(self, judge: Callable[[Point], float]) -> None:
+        self.judge = judge
         self._gained = self._seen = 0
 
     def start(self, event: Event) -> Mapping[str, float]:
@@ -152,7 +150,7 @@ class WhileGaining(Callback):
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override]
         """Why the flow is to end, once it has gained nothing for long."""
-        waited = self._seen - 1 >= self._gained + max(self.wait, self._gained // 2)
+        waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
         return Outcome.NOTHING_GAINED if waited else None
 
 
@@ -167,16 +165,14 @@ class WhileMeanGains(WhileGaining):
     ----------
     judge : callable
         Point ↦ losses: of the mean, and of each member where one may be followed alone.
-    wait : int
-        See `WhileGaining`.
     share : int
         How many points each member has as its share.
     """
 
     changing = (*WhileGaining.changing, "alone", "_last", "_rate")
 
-    def __init__(self, judge: Callable[[Point], list[float]], wait: int, share: int) -> None:
-        super().__init__(self._of_mean, wait)
+    def __init__(self, judge: Callable[[Point], list[float]], share: int) -> None:
+        super().__init__(self._of_mean)
         self.judge_all, self.share = judge, share
         self.alone: int | None = None
         self._last = self._rate = math.inf

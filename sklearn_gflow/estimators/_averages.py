@@ -14,11 +14,11 @@ import numpy as np
 
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._settings import Settings
-from sklearn_gflow.estimators._tensors import to_numpy
+from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.geometry import BinaryLogLoss, LogLoss
 
-__all__ = ["MEMBERS", "averaging", "members_for", "of_member", "share_of_epochs"]
+__all__ = ["MEMBERS", "averaging", "members_for", "of_member", "share_of_epochs", "standing_at"]
 
 _LOG_LOSSES = LogLoss, BinaryLogLoss
 
@@ -26,16 +26,19 @@ _LOG_LOSSES = LogLoss, BinaryLogLoss
 # which each has some at least.
 _MEMBERS = 3
 _SHARED_EPOCHS, _LEAST_SHARE = 24, 8
+# Of fewer rows so few epochs have too few blocks to learn from: with 1,000 rows of three classes a
+# mean of short flows had 0.859 to 0.889 of accuracy where one long flow had 0.895 to 0.905.
+_LEAST_ROWS = 5000
 MEMBERS = f"""
     Of so many networks the model is the mean, each from a start of its own; only in blocks, where
     the mean of a few short flows is often better than a long flow in the same time. Where ``t_end``
     leaves the end to rows held out, the networks share 24 epochs, more while these bring much,
-    and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy, up to about 300,000 rows;
-    or the best of them alone, from its start anew, where it is better than the mean. 1 otherwise,
-    with ``early_stopping``, with ``module``, and where ranks share the fit. The mean is a network
-    whose hidden layers are block-diagonal, and ``coefs_`` are those of it. A fit that goes on keeps
-    its number. In the full batch `sklearn.ensemble.BaggingRegressor` and `BaggingClassifier`
-    average.
+    and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy, from 5,000 to about
+    300,000 rows; or the best of them alone, from its start anew, where it is better than the mean.
+    1 otherwise, with ``early_stopping``, with ``module``, and where ranks share the fit. The mean
+    is a network whose hidden layers are block-diagonal, and ``coefs_`` are those of it. A fit that
+    goes on keeps its number. In the full batch `sklearn.ensemble.BaggingRegressor` and
+    `BaggingClassifier` average.
 """
 
 
@@ -74,7 +77,8 @@ def _pays(settings: Settings) -> bool:
     plain = not given["early_stopping"] and given["module"] is None
     if not (plain and settings.open_ended and isinstance(settings.loss, _LOG_LOSSES)):
         return False
-    return settings.affordable_epochs >= _SHARED_EPOCHS
+    many = settings.shape.n_samples >= _LEAST_ROWS
+    return many and settings.affordable_epochs >= _SHARED_EPOCHS
 
 
 def averaging(settings: Settings, n_members: int) -> Settings:
@@ -119,6 +123,19 @@ def of_member(training: Training, number: int) -> Training:
         ),
         keeper=None if keeper is None else replace(keeper, start=start),
     )  # fmt: skip
+
+
+def standing_at(training: Training, theta: np.ndarray, reference: np.ndarray) -> Training:
+    """The training at a θ of an earlier fit, whose network may have been followed alone."""
+    if len(theta) < training.family.n_params:
+        training = of_member(training, 0)
+    settings = training.settings
+    return replace(
+        training,
+        start=to_tensor(theta, settings.dtype, training.start.device),
+        network=replace(training.network, reference=reference),
+        keeper=None,
+    )
 
 
 def _check(settings: Settings, n_members: int) -> None:

@@ -54,8 +54,6 @@ Judge = Callable[[TrainingData], Callable[[np.ndarray], tuple[float, float]]]
 # close scored lower (docs/benchmarks/blocks_trials.md).
 _APART, _ENOUGH_APART, _MOST_APART = 0.05, 250, 2000
 _APART_OF_FEW = 0.1
-# So many epochs without a gain are waited for at the least.
-_LEAST_WAIT = 3
 
 
 def judged_by(
@@ -105,8 +103,7 @@ def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) 
         shown = [members.mean(1), *(members.swapaxes(0, 1) if may_be_alone else ())]
         return [of_outputs(start + model)[1] for model in shown]
 
-    # An epoch of several networks takes as long as several epochs, and their mean is less noisy.
-    return WhileMeanGains(losses, -(-_LEAST_WAIT // settings.n_members), share_of_epochs(settings))
+    return WhileMeanGains(losses, share_of_epochs(settings))
 
 
 def _n_apart(size: int) -> int:
