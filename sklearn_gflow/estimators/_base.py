@@ -303,7 +303,8 @@ class BaseAdaptedFlow(
         weights = check_weights(sample_weight, X)
         rows = Rows(X, y, weights)
         present = rows if weights is None or weights.all() else rows.take(weights > 0)
-        return present.counted(), described
+        counted = present.counted()
+        return counted, described | {"_unit_of_weights": counted.unit}
 
     def _split(
         self,

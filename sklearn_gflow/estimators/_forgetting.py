@@ -137,10 +137,13 @@ class Forgetting(OfRows):
             _check_classes(coding, y)
             weights = self._weights_without_emphasis()
             weights = None if weights is None else weights[remaining]
+        if weights is not None:  # relative ones are so of the rows that remain
+            weights = weights * getattr(self, "_unit_of_weights", 1.0)
         X = inputs.before_scaling(kept.data.X if kept.scaled is None else kept.scaled)
         names = ("n_features_in_", "feature_names_in_")
         described = {name: getattr(self, name) for name in names if hasattr(self, name)}
         rows = Rows(X, y, weights, getattr(coding, "sparse", False)).counted()
+        described["_unit_of_weights"] = rows.unit
         problem: Problem = anew._problem(rows, None, described, classes)
         read = replace(problem.inputs, table=inputs.table, n_numbers=inputs.n_numbers)
         start = replace(self._network, theta=self._network.reference, path=None, witness=None)

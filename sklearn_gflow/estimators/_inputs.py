@@ -62,6 +62,10 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 # memory also levels and target means.
 _LEARNT_FROM = 50_000
 FLOATS = [np.float64, np.float32]
+_UNKNOWN_GAPS = (
+    "X has gaps or categories, and the rows that the fit began with had none, so that nothing is "
+    "known of them; fill them, or begin with rows that have some"
+)
 _SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": FLOATS}
 
 
@@ -299,7 +303,13 @@ class FittedInputs:
             return self._as_numbers(rows)
         if self.table is not None:
             return self.table.transform(as_table(estimator, X, reset=False))
-        return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+        try:
+            return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+        except ValueError as error:
+            if "contains NaN" not in str(error):
+                raise
+            # scikit-learn would say that gaps are never taken.
+            raise ValueError(f"Input X contains NaN: {_UNKNOWN_GAPS}") from error
 
     def before_scaling(self, X: Any) -> Any:
         """Numbers whose `scaled` columns these are, to rounding."""
@@ -340,10 +350,7 @@ class FittedInputs:
             If they have gaps, and those that these columns were learnt from had none.
         """
         if self.table is None and _is_raw(X):
-            raise ValueError(
-                "X has gaps or categories, and the rows that the fit began with had none, so that "
-                "nothing is known of them; fill them, or begin with rows that have some"
-            )
+            raise ValueError(_UNKNOWN_GAPS)
         return self.applied(self._as_numbers(X))
 
     def _as_numbers(self, X: Any) -> Any:

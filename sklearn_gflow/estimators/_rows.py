@@ -54,13 +54,15 @@ _DENSE_ENTRIES = 2**24
 class Rows:
     """Rows of positive weight as the user gave them: an array of numbers, or a table.
 
-    Where there are several labels a row, y is dense, and was not if ``sparse_labels``.
+    Where there are several labels a row, y is dense, and was not if ``sparse_labels``. A weight of
+    1 was one of ``unit``.
     """
 
     X: Any
     y: np.ndarray
     weights: np.ndarray | None
     sparse_labels: bool = False
+    unit: float = 1.0
 
     @property
     def total_weight(self) -> float:
@@ -89,7 +91,7 @@ class Rows:
         if mean >= 1:
             return self
         shares = self.weights / self.weights.max()  # weights that are all alike become ones exactly
-        return replace(self, weights=shares / shares.mean())
+        return replace(self, weights=shares / shares.mean(), unit=float(mean))
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
