@@ -12,16 +12,17 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
-from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.members import side_by_side
+from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
@@ -33,7 +34,6 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    TangentMap,
     factorize,
     tangent_spectrum,
 )
@@ -328,7 +328,7 @@ class _BlockLoop:
             output_map, cost = self.source.block(blocks[k])
             point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
             met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._steps(output_map, cost, point, lengths[k]) if self._bears(met) else None
+            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
             if step is None:
                 break
             iterates = iterates.moved(step)
@@ -336,36 +336,25 @@ class _BlockLoop:
             self._keep()
         return iterates, met
 
-    def _steps(
+    def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
-        """Δθ of one block; None where it is not to be had. Members of a mean flow side by side."""
-        members, last = point.members(output_map, cost), self.last_step
-        lasts = [None] * len(members) if last is None else last.chunk(len(members))
-        # tr(G) of a mean is that of a member over their number, and so is the unit.
-        scale = self.trajectory.scale * len(members)
-        steps = [
-            self._step(one, cost, at, h, scale, last)
-            for (one, at), last in zip(members, lasts, strict=True)
-        ]
-        found = [step for step in steps if step is not None]
-        if len(found) < len(steps):
-            return None
-        step = found[0] if len(found) == 1 else torch.cat(found)
+        """Δθ of one block; None where it is not to be had."""
+        step_of = partial(self._step_of_one, cost, h)
+        step = side_by_side(output_map, cost, point, self.last_step, step_of)
         self.last_step = step if self.blocks.momentum else None
         return step
 
-    def _step(
-        self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float,
-        scale: float, last: Tensor | None,
+    def _step_of_one(
+        self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
+        n_members: int, last: Tensor | None,
     ) -> Tensor | None:  # fmt: skip
-        """Δθ of one block of a network by itself, whose last step is known."""
         options = self.options
         try:
             if self.blocks.parabolic and cost.bounded:
                 h, cost = h * cost.unit, cost.parabola(point.outputs)
                 point = replace(point, residual=cost.residual(point.outputs))
-            ridge = self._ridge(point.tangent)
+            ridge = options.ridge(point.tangent)
             factor = factorize(
                 point.tangent,
                 point.residual,
@@ -378,10 +367,10 @@ class _BlockLoop:
         except FactorizationError as error:
             self.failure = str(error)
             return None
+        scale = self.trajectory.scale * n_members
         frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual,
-            options.alpha, scale, ridge,
-        )  # fmt: skip
+            factor, cost, point.outputs, point.residual, options.alpha, scale, ridge
+        )
         kept = None if last is None else self.blocks.momentum * last
         step = displacement(point, frozen, h, kept)
         if options.alpha > 0 and not ridge:
@@ -391,15 +380,6 @@ class _BlockLoop:
             step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
         return step
-
-    def _ridge(self, tangent: TangentMap) -> float:
-        options = self.options
-        if not options.damping:
-            return 0.0
-        forms = options.forms(tangent)
-        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
-            tangent.hold_gram()
-        return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
 
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""

@@ -5,7 +5,6 @@ The flows hand points to their schedules and callbacks. Notation: docs/notation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,19 +54,6 @@ class Point:
     def outputs(self) -> Tensor:
         """x(θ), shape (Q·N,)."""
         return self.tangent.outputs
-
-    def members(
-        self, output_map: DifferentiableMap, cost: Cost
-    ) -> Sequence[tuple[DifferentiableMap, Point]]:
-        """The members of a mean, each with its own θ and residual; without them this point."""
-        parts = self.tangent.members
-        if not parts:
-            return [(output_map, self)]
-        thetas = self.theta.chunk(len(parts))
-        return [
-            (one, Point.of(tangent, cost, self.tau, theta))
-            for (one, tangent), theta in zip(parts, thetas, strict=True)
-        ]
 
 
 class Origin(NamedTuple):
