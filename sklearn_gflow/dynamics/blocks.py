@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
-from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.members import side_by_side
+from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
@@ -35,14 +37,12 @@ from sklearn_gflow.dynamics.rows import (
     in_chunks,
 )
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord
+from sklearn_gflow.dynamics.step import chord, displacement
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
     Cost,
     DifferentiableMap,
     FactorizationError,
-    TangentMap,
     factorize,
     tangent_spectrum,
 )
@@ -354,12 +354,21 @@ class _BlockLoop:
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
         """Δθ of one block; None where it is not to be had."""
+        step_of = partial(self._step_of_one, cost, h)
+        step = side_by_side(output_map, cost, point, self.last_step, step_of)
+        self.last_step = step if self.blocks.momentum else None
+        return step
+
+    def _step_of_one(
+        self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
+        n_members: int, last: Tensor | None,
+    ) -> Tensor | None:  # fmt: skip
         options = self.options
         try:
             if self.blocks.parabolic and cost.bounded:
                 h, cost = h * cost.unit, cost.parabola(point.outputs)
                 point = replace(point, residual=cost.residual(point.outputs))
-            ridge = self._ridge(point.tangent)
+            ridge = options.ridge(point.tangent)
             factor = factorize(
                 point.tangent,
                 point.residual,
@@ -373,40 +382,19 @@ class _BlockLoop:
         except FactorizationError as error:
             self.failure = str(error)
             return None
+        scale = self.trajectory.scale * n_members
         frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual,
-            options.alpha, self.trajectory.scale, ridge,
-        )  # fmt: skip
-        step = self._displacement(point, frozen, h)
+            factor, cost, point.outputs, point.residual, options.alpha, scale, ridge
+        )
+        kept = None if last is None else self.blocks.momentum * last
+        step = displacement(point, frozen, h, kept)
         if options.alpha > 0 and not ridge:
             _, motion = frozen.move(h)
             target, size = point.outputs + motion, norm(motion)
             end, *_ = chord(output_map, factor, point.theta + step, target, size)
             step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
-        self.last_step = step if self.blocks.momentum else None
         return step
-
-    def _ridge(self, tangent: TangentMap) -> float:
-        options = self.options
-        if not options.damping:
-            return 0.0
-        forms = options.forms(tangent)
-        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
-            tangent.hold_gram()
-        return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
-
-    def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
-        """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
-        target, smooth = frozen.split(h)
-        if self.last_step is not None:
-            kept = self.blocks.momentum * self.last_step
-            target = target - point.tangent.push(kept)
-        terms = [(PSEUDOINVERSE, target)]
-        if smooth is not None:
-            terms.append((smooth, point.residual))
-        displacement = frozen.factor.lift_all(*terms)
-        return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""
