@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,9 @@ from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
 from sklearn_gflow.geometry import Cost, DifferentiableMap
 
-__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated"]
+__all__ = [
+    "AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated", "in_chunks",
+]  # fmt: skip
 
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
@@ -81,6 +83,8 @@ class BlockOptions:
     runs : Runs or None
         Partitions of the rows. Where they are not all in memory at once, an epoch goes over them
         in random order, and mixes rows of those that are.
+    sampled : bool
+        The loss of the probe stands for that of all rows, which is then never evaluated.
     """
 
     batch_size: int
@@ -92,6 +96,7 @@ class BlockOptions:
     parabolic: bool = False
     apart: Tensor | None = None
     runs: Runs | None = None
+    sampled: bool = False
 
 
 class Place(NamedTuple):
@@ -203,23 +208,28 @@ class Cuts(Resumable):
 
 
 class AllRows(NamedTuple):
-    """C, the least C and |r|, of all rows."""
+    """C, the least C and |r|, of all rows, or of those that stand for them."""
 
     loss: float
     least: float
     residual: float
 
 
-def evaluated(source: RowSource, theta: Tensor) -> AllRows:
-    """Loss, the least loss and |r|, of all rows at θ."""
+def evaluated(
+    parts: Iterable[tuple[DifferentiableMap, Cost]], total_weight: float, theta: Tensor
+) -> AllRows:
+    """Loss, the least loss and |r| at θ, of rows in parts whose weights add up to a total."""
     loss = least = square = 0.0
-    for start in range(0, source.n_samples, _EVALUATED_ROWS):
-        rows = slice(start, min(start + _EVALUATED_ROWS, source.n_samples))
-        output_map, cost = source.block(rows)
+    for output_map, cost in parts:
         x = output_map.outputs(theta.to(output_map.dtype))
         loss += cost.total_weight * cost.value(x)
         least += cost.total_weight * cost.least(x)
         residual = cost.residual(x)
         square += float(residual @ residual)
-    total = source.total_weight
-    return AllRows(loss / total, least / total, math.sqrt(square))
+    return AllRows(loss / total_weight, least / total_weight, math.sqrt(square))
+
+
+def in_chunks(source: RowSource) -> Iterator[tuple[DifferentiableMap, Cost]]:
+    """All rows, as many at once as are evaluated together."""
+    for start in range(0, source.n_samples, _EVALUATED_ROWS):
+        yield source.block(slice(start, min(start + _EVALUATED_ROWS, source.n_samples)))
