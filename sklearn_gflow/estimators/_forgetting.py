@@ -80,8 +80,8 @@ class Forgetting(OfRows):
         ValueError
             If rows are none of the fit's, or too few would remain, or all of a class would go; if
             the fit did not keep its rows or went on from another (over blocks, by an integrator
-            of scipy, with ``warm_start``, after ``partial_fit``); or if parameters have changed
-            since. The model stays as it was.
+            of scipy, with ``warm_start``, after ``partial_fit``, or as the pickle of a
+            classifier); or if parameters have changed since. The model stays as it was.
 
         See Also
         --------

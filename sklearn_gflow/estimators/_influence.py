@@ -143,8 +143,8 @@ class OfRows:
         replay = getattr(self, "_replay", None)
         if replay is not None and not hasattr(self, "_kept"):
             raise ValueError(
-                f"{what} needs the training rows, and the version that wrote this classifier left "
-                "them out; fit again"
+                f"{what} needs the training rows, and a pickle of a classifier has none of them; "
+                "ask before it is pickled, or fit again"
             )
         if replay is not None and not self._kept.complete:
             raise ValueError(

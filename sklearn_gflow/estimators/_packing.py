@@ -25,11 +25,13 @@ def packed(state: dict[str, Any]) -> dict[str, Any]:
     if (network := state.get("_network")) is not None and network.is_layered:
         for name in network.parts():
             state.pop(name, None)
+    if "X_train_" not in state:  # of a classifier, which no standard deviations are asked of
+        state.pop("_kept", None)
     if (kept := state.get("_kept")) is not None:
         found = kept.packed(state["_inputs"])
         if found is not kept:
             state["_kept"] = found
-            state.pop("X_train_", None)  # which classifiers do not show
+            del state["X_train_"]
     if issparse(state.get("X_train_")):  # the same numbers as those of the rows that are kept
         del state["X_train_"]
     return state
@@ -42,5 +44,5 @@ def unpacked(state: dict[str, Any]) -> dict[str, Any]:
         state = {**network.parts(), **state}
     if (kept := state.get("_kept")) is not None and "X_train_" not in state:
         found = kept.unpacked(state["_inputs"])
-        state |= found.attributes() if "y_train_" in state else {"_kept": found}
+        state |= found.attributes()
     return state

@@ -94,8 +94,8 @@ class KeptRows:
         return replace(self, data=replace(self.data, X=self.data.X[:0]))
 
     def unpacked(self, inputs: FittedInputs) -> KeptRows:
-        """The same with the network's columns, where it has none."""
-        if self.scaled is None or len(self.data.X) == len(self.data.targets):
+        """The same with the network's columns."""
+        if self.scaled is None:
             return self
         return replace(self, data=replace(self.data, X=inputs.finished(self.scaled)))
 

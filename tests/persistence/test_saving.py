@@ -48,7 +48,9 @@ def test_what_is_read_says_the_same(name, path):
     model, X = fitted(name)
     before = said(model, X)
     again = through(model, path)
-    assert vars(again).keys() == vars(model).keys()
+    # The rows of a classifier are for `explain` in the session of the fit.
+    left_out = set() if hasattr(model, "X_train_") else {"_kept"}
+    assert vars(again).keys() == vars(model).keys() - left_out
     hold_same(said(again, X), before)
     hold_same(said(through(again, path), X), before)
     hold_same(said(pickle.loads(pickle.dumps(again)), X), before)
