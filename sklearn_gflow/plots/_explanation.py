@@ -206,7 +206,7 @@ class ExplanationDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.bars_: Any = None
         self.points_: list[Any] = []
-        self.rows_ = self._strongest(n_rows)
+        self.rows_: np.ndarray = self._strongest(int(n_rows))
         if kind == "rows":
             self._draw_bars(ax)
         else:
