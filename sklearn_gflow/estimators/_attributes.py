@@ -161,6 +161,10 @@ INPUTS: Final[Group] = {
         pair.
         """,
     ),
+    "rescalings_": (
+        "int",
+        "How often columns were stretched before the flow; of a search, of the best candidate.",
+    ),
     "n_features_in_": ("int", "Features."),
     "feature_names_in_": (
         "ndarray of shape (n_features_in_,)",
@@ -261,7 +265,6 @@ CALIBRATION: Final[Group] = {
 SEARCH: Final[Group] = {
     "encoding_": ("str, transformer or None", "Encoding of the best candidate."),
     "init_scale_": ("float", "Scale of its first layer at the start."),
-    "rescalings_": ("int", "How often its inputs were stretched."),
     "alpha_": ("float", "Its α."),
     "t_end_": ("float", "Its stopping time; between equal scores that of the lower loss."),
     "best_score_": (

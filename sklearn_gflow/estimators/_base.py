@@ -41,6 +41,7 @@ from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
+from sklearn_gflow.estimators._rescaling import OF_OPEN_FLOWS, stretching
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows, validated
@@ -54,7 +55,7 @@ from sklearn_gflow.estimators._stopping import (
 from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
-from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
+from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
@@ -139,7 +140,7 @@ class BaseAdaptedFlow(
 
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
-        training = self._told(self._build(problem), problem, self.rescalings)
+        training = self._told(self._build(problem), problem, problem.rescalings)
         warn(long(least_seconds(training), "fit"), UserWarning)
         trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
@@ -192,18 +193,23 @@ class BaseAdaptedFlow(
         teller = task.teller(
             partial(predicting, problem, training) if task.level == 1 else None,
             flow=flow,
-            n_flows=1 if problem.chunk else 1 + self.rescalings,
+            n_flows=1 if problem.chunk else 1 + problem.rescalings,
             since=self.t_ if self._continues(chunk=problem.chunk) else None,
         )
         return replace(training, teller=teller)
 
     def _factors(self, problem: Problem, flow: int) -> np.ndarray:
-        """By what columns are stretched after a flow to t = 0.95."""
-        training = self._told(self._build(problem), problem, flow)
-        training = training.at(training.settings.alpha, LOOKED_AT)
-        trained = training.until(LOOKED_AT)
+        """By what columns are stretched after a first flow."""
+        factors, trained = stretching(self._told(self._build(problem), problem, flow))
         warn(incomplete(trained))
-        return training.factors(trained.trajectory.theta)
+        return factors
+
+    def _open_ended(self, problem: Problem) -> bool:
+        """Whether the flow goes over blocks, to where rows held out gain nothing."""
+        # A copy of the generator, so that no draw is used up.
+        twin = copy.copy(self)
+        twin.random_state = copy.deepcopy(self.random_state)
+        return twin._build(problem).settings.open_ended
 
     def _build(self, problem: Problem) -> Training:
         """The training on some rows, from a new start or from the last solution."""
@@ -371,15 +377,26 @@ class BaseAdaptedFlow(
     def _prepared(self, problem: Problem) -> Problem:
         """With encoded and stretched columns, which a fit that goes on has already."""
         if self._continues(chunk=problem.chunk):
-            return problem
+            return replace(problem, rescalings=vars(self).get("rescalings_", 0))
         if self.module is None and problem.inputs.scaler is None:
             warn(unscaled(problem), UserWarning)
-        problem = problem.encoded(self.encoding, self._inputs_seed())
-        for k in range(self.rescalings):
+        return self._stretched(problem.encoded(self.encoding, self._inputs_seed()))
+
+    def _stretched(self, problem: Problem) -> Problem:
+        """With columns that first flows have stretched."""
+        problem = replace(problem, rescalings=self._n_rescalings(problem))
+        for k in range(problem.rescalings):
             name = f"rescaling {k}"
             factors = partial(self._factors, problem.within(name), k)
             problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
+
+    def _n_rescalings(self, problem: Problem) -> int:
+        """By default none of a module, whose columns may be anything, nor of a linear network."""
+        if not isinstance(self.rescalings, str):
+            return self.rescalings
+        usual = self.module is None and self._is_bent() and not problem.chunk
+        return OF_OPEN_FLOWS if usual and self._open_ended(problem) else 0
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""

@@ -32,7 +32,12 @@ _GRADIENT_ROWS = 256
 def _known_before(ended: Ended) -> dict[str, Any]:
     """What describes X and y."""
     problem = ended.problem
-    return {**problem.described, "_inputs": problem.inputs, **problem.coding.attributes()}
+    return {
+        **problem.described,
+        **problem.coding.attributes(),
+        "_inputs": problem.inputs,
+        "rescalings_": problem.rescalings,
+    }
 
 
 def _left_out(ended: Ended) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.dynamics import t_from_tau
 from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._encodings import AUTOMATIC
 from sklearn_gflow.estimators._influence import OfMembers, OfRows, truth_of
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._members import Members
@@ -121,7 +122,9 @@ class Forgetting(OfRows):
     def _as_before_the_fit(self, replay: Replay) -> Any:
         """A copy that fits as this one was fitted, with the draws of its encoder."""
         anew: Any = copy.copy(self)
-        anew.warm_start, anew.encoding = False, self._inputs.encoder
+        anew.warm_start = False
+        if anew.encoding != AUTOMATIC:
+            anew.encoding = self._inputs.encoder
         if anew.early_stopping and not isinstance(anew.early_stopping, str):
             # The rows that were held out are not kept; when they stopped is.
             times = t_from_tau(np.array(replay.taus)).tolist() or [_NO_TIME]

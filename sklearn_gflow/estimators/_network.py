@@ -34,8 +34,10 @@ __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_width
 
 # So many rows bear witness of what was trained.
 _WITNESSES = 4
-# Rows whose activations stay in a core's cache: so many are predicted at once.
-_CHUNK = 1024
+# So many rows are predicted at once, times the bytes of a number: activations of a hundred neurons
+# stay in a core's cache, and threads that share an interpreter seldom wait for it. On two cores
+# 10⁷ rows took 15.8 s in float64 and 8.5 s in float32, with half of them 19.0 s and 9.7 s.
+_CHUNK_BYTES = 2**14
 _Function = Callable[[torch.Tensor], torch.Tensor]
 _ANOTHER = (
     "module makes another network than the one that was trained when it is called again; keep what "
@@ -335,13 +337,14 @@ class FittedNetwork:
 
     def _outputs(self, X: np.ndarray, function: _Function, device: torch.device) -> np.ndarray:
         """What a function says of rows, chunk by chunk: X may be mapped from disk."""
-        if len(X) <= _CHUNK:
+        chunk = _CHUNK_BYTES // np.dtype(self.dtype).itemsize
+        if len(X) <= chunk:
             return to_numpy(function(self._tensor(read(X, slice(None)), device)))
         found = np.empty((len(X), self.n_outputs), self.dtype)
 
         def fill(rows: slice) -> None:
             columns, outputs = read(X, rows), found[rows]
-            for some in chunks_for(columns, _CHUNK, sparse=self._are_layers):
+            for some in chunks_for(columns, chunk, sparse=self._are_layers):
                 outputs[some] = to_numpy(function(self._tensor(columns[some], device)))
 
         chunks = list(chunks_for(X, sparse=self._are_layers))

@@ -178,9 +178,12 @@ class Settings:
             open_ended=open_ended,
             times=None if times is None else tuple(times),
             batch_rows=rows,
-            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks).within(
-                (room.available - beside) // 2  # the other half is for the flow
-            ),
+            solver=solver_for(
+                given["solver"],
+                shape.n_outputs,
+                in_blocks=in_blocks,
+                alike=open_ended and loss.alike,
+            ).within((room.available - beside) // 2),  # the other half is for the flow
             damping=dampings.blocks if in_blocks else dampings.whole,
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),

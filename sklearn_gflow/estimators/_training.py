@@ -304,10 +304,10 @@ class Training:
             n_rows=n_rows, seed=settings.seed, reference=start if of_model else None,
         )  # fmt: skip
 
-    def factors(self, theta: Tensor) -> np.ndarray:
+    def factors(self, theta: Tensor, kept: float = 0.0) -> np.ndarray:
         """Factors of the columns, from the gradients of the network in its inputs at θ."""
         # Those of f_θ: the slope of the start keeps a column from vanishing that is not used yet.
-        return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False))
+        return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False), kept)
 
     def _options(self) -> FlowOptions:
         """Constants of the flow; c is that of the fit that goes on."""
