@@ -14,14 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.block_step import block_step
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
-from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
-from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
@@ -35,18 +34,13 @@ from sklearn_gflow.dynamics.rows import (
     in_chunks,
 )
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
     Cost,
     DifferentiableMap,
     FactorizationError,
-    TangentMap,
-    factorize,
     tangent_spectrum,
 )
-from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["block_flow"]
 
@@ -59,8 +53,6 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
-# Relative accuracy of the smooth part of a step in single precision.
-_ACCURACY = 1e-3
 # Where a closing epoch follows.
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
@@ -354,59 +346,21 @@ class _BlockLoop:
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
         """Δθ of one block; None where it is not to be had."""
-        options = self.options
+        momentum, last = self.blocks.momentum, self.last_step
+        kept = None if last is None else momentum * last
+        if self.blocks.parabolic and cost.bounded:
+            h, cost = h * cost.unit, cost.parabola(point.outputs)
+            point = replace(point, residual=cost.residual(point.outputs))
         try:
-            if self.blocks.parabolic and cost.bounded:
-                h, cost = h * cost.unit, cost.parabola(point.outputs)
-                point = replace(point, residual=cost.residual(point.outputs))
-            ridge = self._ridge(point.tangent)
-            factor = factorize(
-                point.tangent,
-                point.residual,
-                solver=options.solver,
-                eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
-                once=True,
-                tolerance=_ACCURACY if point.outputs.dtype == torch.float32 else None,
-                rcond=options.rcond,
-                ridge=ridge,
+            step, solver = block_step(
+                output_map, cost, point, h, self.options, self.trajectory.scale, kept
             )
         except FactorizationError as error:
             self.failure = str(error)
             return None
-        frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual,
-            options.alpha, self.trajectory.scale, ridge,
-        )  # fmt: skip
-        step = self._displacement(point, frozen, h)
-        if options.alpha > 0 and not ridge:
-            _, motion = frozen.move(h)
-            target, size = point.outputs + motion, norm(motion)
-            end, *_ = chord(output_map, factor, point.theta + step, target, size)
-            step = end - point.theta
-        self.trajectory.solvers.append(factor.solver)
-        self.last_step = step if self.blocks.momentum else None
+        self.trajectory.solvers.append(solver)
+        self.last_step = step if momentum else None
         return step
-
-    def _ridge(self, tangent: TangentMap) -> float:
-        options = self.options
-        if not options.damping:
-            return 0.0
-        forms = options.forms(tangent)
-        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
-            tangent.hold_gram()
-        return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
-
-    def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
-        """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
-        target, smooth = frozen.split(h)
-        if self.last_step is not None:
-            kept = self.blocks.momentum * self.last_step
-            target = target - point.tangent.push(kept)
-        terms = [(PSEUDOINVERSE, target)]
-        if smooth is not None:
-            terms.append((smooth, point.residual))
-        displacement = frozen.factor.lift_all(*terms)
-        return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""
