@@ -9,16 +9,10 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
-from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal
+from sklearn_gflow.dynamics.options import FlowOptions
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.dynamics.step import chord
-from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
-    Cost,
-    DifferentiableMap,
-    TangentMap,
-    factorize,
-)
+from sklearn_gflow.dynamics.step import chord, displacement
+from sklearn_gflow.geometry import Cost, DifferentiableMap, factorize
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["block_step"]
@@ -62,7 +56,7 @@ def block_step(
     FactorizationError
         If G has numbers that are not finite, or no factor.
     """
-    ridge = _ridge(point.tangent, options)
+    ridge = options.ridge(point.tangent)
     factor = factorize(
         point.tangent,
         point.residual,
@@ -74,31 +68,10 @@ def block_step(
         ridge=ridge,
     )
     frozen = FrozenFlow(factor, cost, point.outputs, point.residual, options.alpha, scale, ridge)
-    step = _displacement(point, frozen, h, kept)
+    step = displacement(point, frozen, h, kept)
     if options.alpha > 0 and not ridge:
         _, motion = frozen.move(h)
         target, size = point.outputs + motion, norm(motion)
         end, *_ = chord(output_map, factor, point.theta + step, target, size)
         step = end - point.theta
     return step, factor.solver
-
-
-def _ridge(tangent: TangentMap, options: FlowOptions) -> float:
-    if not options.damping:
-        return 0.0
-    forms = options.forms(tangent)
-    if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
-        tangent.hold_gram()
-    return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
-
-
-def _displacement(point: Point, frozen: FrozenFlow, h: float, kept: Tensor | None) -> Tensor:
-    """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
-    target, smooth = frozen.split(h)
-    if kept is not None:
-        target = target - point.tangent.push(kept)
-    terms = [(PSEUDOINVERSE, target)]
-    if smooth is not None:
-        terms.append((smooth, point.residual))
-    displacement = frozen.factor.lift_all(*terms)
-    return displacement if kept is None else displacement + kept

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from sklearn_gflow.dynamics.block_step import block_step
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.iterates import Iterates
+from sklearn_gflow.dynamics.members import side_by_side
 from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
@@ -346,20 +348,26 @@ class _BlockLoop:
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
         """Δθ of one block; None where it is not to be had."""
-        momentum, last = self.blocks.momentum, self.last_step
-        kept = None if last is None else momentum * last
+        step_of = partial(self._step_of_one, cost, h)
+        step = side_by_side(output_map, cost, point, self.last_step, step_of)
+        self.last_step = step if self.blocks.momentum else None
+        return step
+
+    def _step_of_one(
+        self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
+        n_members: int, last: Tensor | None,
+    ) -> Tensor | None:  # fmt: skip
         if self.blocks.parabolic and cost.bounded:
             h, cost = h * cost.unit, cost.parabola(point.outputs)
             point = replace(point, residual=cost.residual(point.outputs))
+        scale = self.trajectory.scale * n_members
+        kept = None if last is None else self.blocks.momentum * last
         try:
-            step, solver = block_step(
-                output_map, cost, point, h, self.options, self.trajectory.scale, kept
-            )
+            step, solver = block_step(output_map, cost, point, h, self.options, scale, kept)
         except FactorizationError as error:
             self.failure = str(error)
             return None
         self.trajectory.solvers.append(solver)
-        self.last_step = step if momentum else None
         return step
 
     def _bound(self) -> float:

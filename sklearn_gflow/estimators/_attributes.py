@@ -138,6 +138,7 @@ LAYERS: Final[Group] = {
         "int",
         "Outputs of the network; one for two classes and the squared error.",
     ),
+    "n_members_": ("int", "Of how many networks the model is the mean; see ``n_members``."),
 }
 
 IMPORTANCE: Final[Group] = {

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._averages import averaging, members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
@@ -142,7 +143,7 @@ class BaseAdaptedFlow(
         problem = self._prepared(problem)
         training = self._told(self._build(problem), problem, problem.rescalings)
         warn(long(least_seconds(training), "fit"), UserWarning)
-        trained, left_out = self._flow(training, problem)
+        training, trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
@@ -200,7 +201,8 @@ class BaseAdaptedFlow(
 
     def _factors(self, problem: Problem, flow: int) -> np.ndarray:
         """By what columns are stretched after a first flow."""
-        factors, trained = stretching(self._told(self._build(problem), problem, flow))
+        training = self._told(self._build(problem, several=False), problem, flow)
+        factors, trained = stretching(training)
         warn(incomplete(trained))
         return factors
 
@@ -209,10 +211,13 @@ class BaseAdaptedFlow(
         # A copy of the generator, so that no draw is used up.
         twin = copy.copy(self)
         twin.random_state = copy.deepcopy(self.random_state)
-        return twin._build(problem).settings.open_ended
+        return twin._build(problem, several=False).settings.open_ended
 
-    def _build(self, problem: Problem) -> Training:
-        """The training on some rows, from a new start or from the last solution."""
+    def _build(self, problem: Problem, *, several: bool = True) -> Training:
+        """The training on some rows, from a new start or from the last solution.
+
+        It is that of a mean of ``several`` networks where parameters say so.
+        """
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
@@ -228,6 +233,12 @@ class BaseAdaptedFlow(
         )  # fmt: skip
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
+        doing = self._continuing(problem.chunk) if goes_on else "forget"
+        n_members = members_for(settings, before, doing, alone=own is None) if several else 1
+        if n_members > 1:
+            architecture = replace(architecture, n_members=n_members)
+            family = architecture.family(n_features, n_outputs, device, seed)
+            settings = averaging(settings, n_members)
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -236,7 +247,6 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
-                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
                     f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
@@ -254,7 +264,9 @@ class BaseAdaptedFlow(
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
-    def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
+    def _flow(
+        self, training: Training, problem: Problem
+    ) -> tuple[Training, TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
@@ -266,13 +278,13 @@ class BaseAdaptedFlow(
             else:
                 trained = training.until(training.settings.t_end, [best], MARKS)
         elif open_ended:
-            trained = stopped_by_rows_apart(training, judge)
+            training, trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
         warn(undetermined(trained))
-        return trained, left_out
+        return training, trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""

@@ -84,7 +84,10 @@ def _network(ended: Ended) -> dict[str, Any]:
         np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
     parts = network.parts(training.family)
-    return {"_network": network, "n_outputs_": network.n_outputs, **parts}
+    n_members = network.architecture.n_members
+    return {
+        "_network": network, "n_outputs_": network.n_outputs, "n_members_": n_members, **parts
+    }  # fmt: skip
 
 
 def _kernel(ended: Ended) -> dict[str, Any]:

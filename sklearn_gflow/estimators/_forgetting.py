@@ -107,7 +107,7 @@ class Forgetting(OfRows):
         problem, same_columns = self._again(anew, ~gone)
         training = anew._build(problem)
         _check_unchanged(replay, problem.loss, training)
-        trained, left_out = anew._flow(training, problem)
+        training, trained, left_out = anew._flow(training, problem)
         attributes = anew._expose(Ended(problem, training, trained, left_out))
         before: dict[str, Any] = vars(self).get("forgotten_", {"n_rows": 0, "old_columns": False})
         table, history = self._inputs.table, attributes["history_"]

@@ -28,7 +28,13 @@ from sklearn_gflow.estimators._tensors import (
     to_tensor,
 )
 from sklearn_gflow.estimators._threads import in_threads
-from sklearn_gflow.geometry import Family, LayeredNetwork, Linearization, ModuleFamily
+from sklearn_gflow.geometry import (
+    Family,
+    LayeredNetwork,
+    Linearization,
+    MeanFamily,
+    ModuleFamily,
+)
 
 __all__ = ["Architecture", "FittedNetwork", "Witness", "few_rows", "hidden_widths"]
 
@@ -78,12 +84,15 @@ class Architecture:
         ``(n_features, n_outputs) -> torch.nn.Module or Family``, in place of the layers.
     dtype : str
         Of a module's parameters.
+    n_members : int
+        Of so many networks the family is the mean.
     """
 
     hidden: tuple[int, ...]
     activation: str
     module: Callable[[int, int], Any] | None
     dtype: str
+    n_members: int = 1
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Architecture:
@@ -117,7 +126,8 @@ class Architecture:
             If its family has another number of outputs.
         """
         if self.module is None:
-            return LayeredNetwork((n_features, *self.hidden, n_outputs), self.activation)
+            network = LayeredNetwork((n_features, *self.hidden, n_outputs), self.activation)
+            return network if self.n_members == 1 else MeanFamily(network, self.n_members)
         made = made_with_seed(self.module, (n_features, n_outputs), seed)
         if isinstance(made, torch.nn.Module):
             return ModuleFamily.copied(made, n_outputs, to_tensor([], self.dtype, device))
@@ -352,8 +362,8 @@ class FittedNetwork:
         if self._are_layers and device.type == "cpu":
             in_threads(fill, chunks)
         else:
-            for chunk in chunks:
-                fill(chunk)
+            for rows in chunks:
+                fill(rows)
         return found
 
     @cached_property

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._averages import MEMBERS
 from sklearn_gflow.estimators._checkpoint import CHECKPOINT
 from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS
 from sklearn_gflow.estimators._group import DISTRIBUTED
@@ -137,6 +138,9 @@ class PathParameters:
         takes a flow of its own, at most 100 of them: to t = 0.95, or three epochs before one over
         blocks without a given end. "auto": 1 before such, otherwise 0; 0 with ``module``.
         """,
+    )
+    n_members: int | str = parameter(
+        "auto", [StrOptions({"auto"}), _POSITIVE_INTEGER], 'int or "auto"', MEMBERS
     )
     alpha: float = parameter(
         0.5,

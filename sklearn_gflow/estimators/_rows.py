@@ -236,9 +236,10 @@ class TableRows:
         self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
         # In one tensor from the beginning: small ones that are kept between large ones that are not
         # would keep the allocator from giving anything back.
-        self.offset = torch.empty_like(self.targets)
+        of_each = () if family.n_members == 1 else (family.n_members,)
+        self.offset = self.targets.new_empty((len(data.X), *of_each, family.n_outputs))
         for chunk in chunks_for(data.X, sparse=family.sparse_inputs):
-            self.offset[chunk] = family.outputs(reference, self._inputs(chunk)) - start
+            self.offset[chunk] = family.offsets(reference, self._inputs(chunk)) - start
 
     @property
     def n_samples(self) -> int:
