@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.block_step import block_step
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
-from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.members import side_by_side
 from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
@@ -37,16 +36,13 @@ from sklearn_gflow.dynamics.rows import (
     in_chunks,
 )
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord, displacement
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    factorize,
     tangent_spectrum,
 )
-from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["block_flow"]
 
@@ -59,8 +55,6 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
-# Relative accuracy of the smooth part of a step in single precision.
-_ACCURACY = 1e-3
 # Where a closing epoch follows.
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
@@ -363,37 +357,17 @@ class _BlockLoop:
         self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
         n_members: int, last: Tensor | None,
     ) -> Tensor | None:  # fmt: skip
-        options = self.options
+        if self.blocks.parabolic and cost.bounded:
+            h, cost = h * cost.unit, cost.parabola(point.outputs)
+            point = replace(point, residual=cost.residual(point.outputs))
+        scale = self.trajectory.scale * n_members
+        kept = None if last is None else self.blocks.momentum * last
         try:
-            if self.blocks.parabolic and cost.bounded:
-                h, cost = h * cost.unit, cost.parabola(point.outputs)
-                point = replace(point, residual=cost.residual(point.outputs))
-            ridge = options.ridge(point.tangent)
-            factor = factorize(
-                point.tangent,
-                point.residual,
-                solver=options.solver,
-                eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
-                once=True,
-                tolerance=_ACCURACY if point.outputs.dtype == torch.float32 else None,
-                rcond=options.rcond,
-                ridge=ridge,
-            )
+            step, solver = block_step(output_map, cost, point, h, self.options, scale, kept)
         except FactorizationError as error:
             self.failure = str(error)
             return None
-        scale = self.trajectory.scale * n_members
-        frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual, options.alpha, scale, ridge
-        )
-        kept = None if last is None else self.blocks.momentum * last
-        step = displacement(point, frozen, h, kept)
-        if options.alpha > 0 and not ridge:
-            _, motion = frozen.move(h)
-            target, size = point.outputs + motion, norm(motion)
-            end, *_ = chord(output_map, factor, point.theta + step, target, size)
-            step = end - point.theta
-        self.trajectory.solvers.append(factor.solver)
+        self.trajectory.solvers.append(solver)
         return step
 
     def _bound(self) -> float:
