@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +28,7 @@ from sklearn_gflow.dynamics.rows import AllRows, BlockOptions, Cuts, Place, RowS
 from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.step import chord
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
+from sklearn_gflow.dynamics.walks import walked
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
     Cost,
@@ -35,7 +36,6 @@ from sklearn_gflow.geometry import (
     FactorizationError,
     TangentMap,
     factorize,
-    tangent_spectrum,
 )
 from sklearn_gflow.geometry.vectors import norm
 
@@ -173,10 +173,10 @@ class _BlockLoop:
         if self.blocks.carried is not None:
             self.last_step = self.blocks.carried.last_step
         theta = self.iterates.shown
-        begun = self.all_rows = evaluated(self.source, theta)
+        begun = self.all_rows = evaluated(self.source, theta, self.blocks.walk)
         self.point, first = self._point(0.0, begun.loss, theta), None
         if origin is not None:
-            begun = evaluated(self.source, origin.theta)
+            begun = evaluated(self.source, origin.theta, self.blocks.walk)
             first = self._point(-origin.tau, begun.loss, origin.theta)
         self.progress = Progress(begun.residual, begun.loss, begun.least, self.options)
         self.highest = begun.loss
@@ -304,8 +304,9 @@ class _BlockLoop:
         if self.failure:
             return None
         theta = iterates.shown
-        # An epoch that was given up on the way need not be evaluated.
-        after = evaluated(self.source, theta) if self._bears(met) else AllRows(met, 0.0, 0.0)
+        after = AllRows(met, 0.0, 0.0)
+        if self._bears(met):  # an epoch that was given up on the way need not be evaluated
+            after = evaluated(self.source, theta, self.blocks.walk)
         if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
@@ -325,16 +326,29 @@ class _BlockLoop:
         blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
         lengths = place.epoch.steps(len(blocks))
         for k in range(place.done, len(blocks)):
-            output_map, cost = self.source.block(blocks[k])
-            point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
-            met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
-            if step is None:
+            step, loss = self._over(blocks[k], iterates.last, lengths[k], met)
+            met += loss
+            if step is None or not self._bears(met):
                 break
             iterates = iterates.moved(step)
             self.place = place._replace(iterates=iterates, done=k + 1, met=met)
             self._keep()
         return iterates, met
+
+    def _over(
+        self, rows: Tensor, theta: Tensor, h: float, met: float
+    ) -> tuple[Tensor | None, float]:
+        """Δθ of a block, and what it had of the loss before."""
+        total = self.source.total_weight
+        if (walk := self.blocks.walk) is not None:
+            step = partial(self._step, h=h)
+            way, loss, last = walked(walk, rows, theta, self.blocks.momentum, self.last_step, step)
+            self.last_step, self.failure = last if self.blocks.momentum else None, ""
+            return way, loss / total
+        output_map, cost = self.source.block(rows)
+        point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
+        loss = point.loss * cost.total_weight / total
+        return self._step(output_map, cost, point, h) if self._bears(met + loss) else None, loss
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -426,17 +440,9 @@ class _BlockLoop:
     def _record(self, event: Event) -> None:
         point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        self._look_at_kernel(point)
+        if self.kernel is not None and math.isfinite(point.loss):
+            tangent = self.kernel.linearize(point.theta)
+            self.trajectory.look_at_kernel(tangent, self.options.rcond)
         self.trajectory.add_columns({"undone": float(self.undone)})
         tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
-
-    def _look_at_kernel(self, point: Point) -> None:
-        """Rank and condition; NaN where eigenvalues are not to be had, which ends no flow."""
-        if self.kernel is None or not math.isfinite(point.loss):
-            return
-        tangent = self.kernel.linearize(point.theta)
-        with suppress(FactorizationError):
-            spectrum = tangent_spectrum(tangent, rcond=self.options.rcond)
-            self.trajectory.rank[-1] = spectrum.rank
-            self.trajectory.condition[-1] = spectrum.condition

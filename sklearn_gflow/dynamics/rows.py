@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,27 +14,12 @@ from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
-from sklearn_gflow.geometry import Cost, DifferentiableMap
+from sklearn_gflow.dynamics.walks import RowSource, Walk
 
 __all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated"]
 
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
-
-
-class RowSource(Protocol):
-    """Rows, handed out in blocks."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-
-    @property
-    def total_weight(self) -> float:
-        """N: the sum of their weights."""
-
-    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
-        """The output map of some rows and the cost on it, in the precision of the steps."""
 
 
 class Runs(NamedTuple):
@@ -81,6 +66,9 @@ class BlockOptions:
     runs : Runs or None
         Partitions of the rows. Where they are not all in memory at once, an epoch goes over them
         in random order, and mixes rows of those that are.
+    walk : Walk or None
+        Where others have rows of each block too: its parts, and how steps are joined. Source and
+        ``batch_size`` are then those of all parts together.
     """
 
     batch_size: int
@@ -92,6 +80,7 @@ class BlockOptions:
     parabolic: bool = False
     apart: Tensor | None = None
     runs: Runs | None = None
+    walk: Walk | None = None
 
 
 class Place(NamedTuple):
@@ -210,16 +199,19 @@ class AllRows(NamedTuple):
     residual: float
 
 
-def evaluated(source: RowSource, theta: Tensor) -> AllRows:
-    """Loss, the least loss and |r|, of all rows at θ."""
+def evaluated(source: RowSource, theta: Tensor, walk: Walk | None = None) -> AllRows:
+    """Loss, the least loss and |r|, of all rows at θ: each who walks adds those of its own."""
+    own = source if walk is None else walk
     loss = least = square = 0.0
-    for start in range(0, source.n_samples, _EVALUATED_ROWS):
-        rows = slice(start, min(start + _EVALUATED_ROWS, source.n_samples))
-        output_map, cost = source.block(rows)
+    for start in range(0, own.n_samples, _EVALUATED_ROWS):
+        rows = slice(start, min(start + _EVALUATED_ROWS, own.n_samples))
+        output_map, cost = own.block(rows)
         x = output_map.outputs(theta.to(output_map.dtype))
         loss += cost.total_weight * cost.value(x)
         least += cost.total_weight * cost.least(x)
         residual = cost.residual(x)
         square += float(residual @ residual)
+    if walk is not None:
+        loss, least, square = walk.summed(loss, least, square)
     total = source.total_weight
     return AllRows(loss / total, least / total, math.sqrt(square))
