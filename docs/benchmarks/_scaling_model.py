@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 _EVALUATED_ROWS = 2048
 _SCALAR = 8
-_WALKING, _ROWS_OF_A_WALK = 4, 1024
+_WALKING, _ROWS_OF_A_WALK, _FEWEST_WALKS = 4, 2048, 4
 
 
 class Message(NamedTuple):
@@ -60,7 +60,7 @@ class Fit:
     def blocks_of_a_walk(self, batch: int, ranks: int) -> int:
         """How many a rank goes over before it hears of the others."""
         n_blocks = -(-self.rows // batch)
-        return max(1, min(_ROWS_OF_A_WALK // batch, n_blocks // 3)) if ranks == 2 else 1
+        return max(1, min(_ROWS_OF_A_WALK // batch, n_blocks // _FEWEST_WALKS)) if ranks == 2 else 1
 
     def epoch(self, batch: int, ranks: int) -> Iterator[Message]:
         """All of one epoch over blocks."""

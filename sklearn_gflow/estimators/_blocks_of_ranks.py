@@ -32,10 +32,11 @@ __all__ = ["BlocksOfRanks"]
 
 # So many ranks walk. The joined way of more is too short of what each of them wanted.
 _WALKING = 4
-# Rows that each of two ranks goes over before it hears of the other, but not more than a third of
-# its epoch: with 256 rows a block a message then takes less than a tenth of the time. Three or more
-# learn less by longer walks (docs/scaling.md).
-_ROWS_OF_A_WALK, _FEWEST_WALKS = 1024, 3
+# Rows that each of two ranks goes over before it hears of the other, but not more than a quarter of
+# its epoch: a message takes as long as a block of 256 rows. With half of an epoch a table that is
+# learnt to the end lost three spreads of a seed, and so do three or more ranks by longer walks
+# (docs/scaling.md).
+_ROWS_OF_A_WALK, _FEWEST_WALKS = 2048, 4
 
 
 class BlocksOfRanks:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 
-from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Trajectory
+from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Keeper, Trajectory
 from sklearn_gflow.estimators._blocks_of_ranks import BlocksOfRanks
+from sklearn_gflow.estimators._checkpoint_of_ranks import KeeperOfRanks
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
 from sklearn_gflow.estimators._plain import digest
 from sklearn_gflow.estimators._reading import in_partitions, read
 from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few
-from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy
 from sklearn_gflow.estimators._validation import hold_out
@@ -156,39 +156,32 @@ class OwnRows:
         trajectory.solvers[:] = ranks.shared(list(dict.fromkeys(trajectory.solvers)))
 
     def whole(
-        self,
-        of: Callable[[TrainingData], tuple[OutputMap, Cost]],
-        known: tuple[OutputMap, Cost],
-        settings: Settings,
-        options: FlowOptions,
-    ) -> tuple[Any, Any, FlowOptions]:
-        """Output map, cost and options of the full batch; ``of`` makes the first two of rows.
+        self, training: Any, known: tuple[OutputMap, Cost], options: FlowOptions
+    ) -> tuple[Any, Any, FlowOptions, Keeper | None]:
+        """Output map, cost, options and keeper of the full batch of a training.
 
         Raises
         ------
         ValueError
-            If a Gram is asked for of more rows than are known, or a checkpoint of products.
+            If a Gram is asked for of more rows than are known.
         """
-        shared = self.shared
+        shared, solver, keeper = self.shared, training.settings.solver, training.keeper
         self._alike("the full batch")
-        if settings.solver.matrix_free:
-            if settings.given["checkpoint"] is not None:
-                raise ValueError(
-                    "checkpoint keeps no flow with solver='krylov' whose rows are on several "
-                    "ranks; set batch_size='auto', or checkpoint=None"
-                )
-            own, cost = of(self.data.take(self.trained))
+        if solver.matrix_free:
+            own, cost = training.whole(self.data.take(self.trained))
             output_map = ShardedMap.of(own, shared.ranks)
             sharded = ShardedCost(cost, output_map.space, output_map.total_weight)
+            if keeper is not None:
+                keeper = KeeperOfRanks(keeper, output_map.space)
             # No matrix is made, however much memory there is.
-            return output_map, sharded, replace(options, solver=settings.solver.within(0))
+            return output_map, sharded, replace(options, solver=solver.within(0)), keeper
         if not shared.complete:
             raise ValueError(
                 "batch_size=None asks every rank for the Gram of all rows, and there are more than "
                 f"{_KNOWN_ROWS} rows, or than {_KNOWN_BYTES} bytes of them; set batch_size='auto', "
                 "or solver='krylov'"
             )
-        return DividedMap.of(known[0], shared.ranks), known[1], options
+        return DividedMap.of(known[0], shared.ranks), known[1], options, keeper
 
     def _alike(self, way: str) -> None:
         """Hold all ranks to one way, which "auto" may choose by the memory of each.

@@ -333,10 +333,10 @@ class Training:
         *,
         bare: bool,
     ) -> TrainedFlow:
-        settings, options = self.settings, self._options()
+        settings, options, keeper = self.settings, self._options(), self.keeper
         output_map, cost = known = self.whole(self.data)
         if self.own is not None:
-            output_map, cost, options = self.own.whole(self.whole, known, settings, options)
+            output_map, cost, options, keeper = self.own.whole(self, known, options)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
         callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
@@ -345,7 +345,7 @@ class Training:
             schedule = schedule_to(t_end, settings, marks)
             trajectory = flow(
                 output_map, cost, self.start, schedule, options, callbacks,
-                self._origin(), self.keeper,
+                self._origin(), keeper,
             )  # fmt: skip
         else:
             trajectory = reference_flow(

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
-from sklearn_gflow.estimators import _shares
+from sklearn_gflow.estimators import _blocks_of_ranks, _shares
 from tests.ranks import Group
 
 pytestmark = pytest.mark.slow
@@ -126,6 +126,24 @@ def test_blocks_learn_as_much_on_two_ranks(two, given, weighted, labels):
         assert_array_equal(ours["theta"], results[0][2]["theta"])
         assert_allclose(ours["initial_output_"], theirs["initial_output_"], atol=1e-12)
         assert_allclose(ours["loss_curve_"][0], theirs["loss_curve_"][0], rtol=1e-5)
+
+
+def many(walking, given):
+    """A fit in blocks by ranks of whom so many at most would walk, and one of a single process."""
+    most, _blocks_of_ranks._WALKING = _blocks_of_ranks._WALKING, walking
+    try:
+        return pair(AdaptedFlowRegressor, given, 500)
+    finally:
+        _blocks_of_ranks._WALKING = most
+
+
+@pytest.mark.parametrize("walking", [0, 4])
+@pytest.mark.parametrize("size", [2, 4])
+def test_blocks_learn_as_much_however_ranks_go_over_them(two, four, size, walking):
+    results = (two if size == 2 else four).run(many, walking, {"batch_size": 16})
+    for *_, ours, _, score, alone in results:
+        assert score >= alone - 0.02
+        assert_array_equal(ours["theta"], results[0][2]["theta"])
 
 
 def models(n, known=None, **given):

@@ -21,6 +21,7 @@ from sklearn_gflow.geometry import (
     ShardedCost,
     ShardedMap,
     factorize,
+    joined_ways,
 )
 from sklearn_gflow.geometry.losses import Huber, LogLoss, SquaredLoss
 from sklearn_gflow.geometry.solvers import combined as combined_solver
@@ -348,3 +349,35 @@ def lost(rank):
 def test_a_block_that_cannot_be_factorised_loses_the_step_of_all(groups, rank):
     for step in groups[2].run(lost, rank):
         assert bool(step.isnan().any())
+
+
+# -- ways that each went alone -------------------------------------------------------------------
+
+
+def joined(kind):
+    """What is made of two ways: at right angles, the same, opposed, of no length, or lost."""
+    rank = Ranks().rank
+    ways = {
+        "at right angles": ([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]),
+        "the same": ([1.0, 2.0, 0.0], [1.0, 2.0, 0.0]),
+        "opposed": ([1.0, 0.0, 0.0], [-0.5, 0.0, 0.0]),
+        "none": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+        "lost": ([math.nan, 0.0, 0.0], [1.0, 0.0, 0.0]),
+    }
+    return joined_ways(Ranks(), torch.tensor(ways[kind][rank]), 1.0 + rank)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("at right angles", [1.0, 2.0, 0.0]),
+        ("the same", [1.0, 2.0, 0.0]),
+        ("opposed", [0.5, 0.0, 0.0]),
+        ("none", [0.0, 0.0, 0.0]),
+        ("lost", [math.nan] * 3),
+    ],
+)
+def test_ways_are_joined_so_that_none_goes_too_far(groups, kind, expected):
+    for way, number in groups[2].run(joined, kind):
+        torch.testing.assert_close(way, torch.tensor(expected), equal_nan=True)
+        assert number == 3.0
