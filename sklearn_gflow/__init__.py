@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sklearn_gflow.exceptions import ArchiveError, GramMemoryError, VersionWarning
     from sklearn_gflow.inputs import (
+        FrequentValueEncoder,
         PeriodicEncoder,
         PiecewiseLinearEncoder,
         SmoothRobustScaler,
@@ -35,6 +36,7 @@ __all__ = [
     "AdaptedFlowRegressor",
     "AdaptedFlowRegressorCV",
     "ArchiveError",
+    "FrequentValueEncoder",
     "GramMemoryError",
     "PeriodicEncoder",
     "PiecewiseLinearEncoder",
@@ -50,7 +52,10 @@ __all__ = [
 ]
 
 _ROOMS = ("geometry", "dynamics", "diagnostics", "inputs", "estimators", "plots", "exceptions")
-_INPUTS = ("PeriodicEncoder", "PiecewiseLinearEncoder", "SmoothRobustScaler", "TableEncoder")
+_INPUTS = (
+    "FrequentValueEncoder", "PeriodicEncoder", "PiecewiseLinearEncoder", "SmoothRobustScaler",
+    "TableEncoder",
+)  # fmt: skip
 _EXCEPTIONS = ("ArchiveError", "GramMemoryError", "VersionWarning")
 
 

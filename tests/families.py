@@ -14,7 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sklearn_gflow.geometry import Family, LayeredNetwork, Linearization, ModuleFamily
+from sklearn_gflow.geometry import (
+    Family,
+    LayeredNetwork,
+    Linearization,
+    MeanFamily,
+    ModuleFamily,
+)
 from tests import oracles
 
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "scaled_inputs.py"
@@ -146,6 +152,17 @@ def scaled(sizes):
     )
 
 
+def mean(case, n_members):
+    def function(theta, X):
+        parts = theta.chunk(n_members)
+        return sum(case.function(part, X) for part in parts) / n_members
+
+    def family():
+        return MeanFamily(case.family(), n_members)
+
+    return Case(family, function, case.n_features, case.n_outputs)
+
+
 FAMILIES = {
     "tanh, two layers": layered((3, 5, 4, 2), "tanh"),
     "silu, one output": layered((3, 6, 1), "silu"),
@@ -158,4 +175,7 @@ FAMILIES = {
     "example, one output": scaled((4, 6, 1)),
     "example, linear": scaled((3, 2)),
     "user's, defaults only": Case(lambda: Ridges(3, 2), ridges, 3, 2),
+    "mean of networks": mean(layered((3, 5, 4, 2), "tanh"), 2),
+    "mean, one output": mean(layered((3, 6, 1), "silu"), 3),
+    "mean of a user's": mean(Case(lambda: Ridges(3, 2), ridges, 3, 2), 2),
 }

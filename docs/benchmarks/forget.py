@@ -140,7 +140,7 @@ def by_closed_form(model: Any, X_test: Any, group: np.ndarray) -> np.ndarray:
     network, kept = model._network, model._kept.data
     samples = OutputMap(network.family(), torch.as_tensor(np.asarray(X_test), dtype=torch.float64))
     along = LeftOutAlong(groups=torch.as_tensor(group)[None])
-    along.follow(model._replay._steps(network, kept), [samples])
+    along.follow(model._replay._steps(network, kept, "float64"), [samples])
     effect: np.ndarray = along.effects()[..., 0].numpy()
     return getattr(model, "target_scale_", 1.0) * effect
 
@@ -151,11 +151,12 @@ def by_parameters(model: Any, X_test: Any, group: np.ndarray) -> list[np.ndarray
     family, X_test = network.family(), torch.as_tensor(np.asarray(X_test), dtype=torch.float64)
     before, theta = torch.as_tensor(network.theta), torch.as_tensor(network.reference)
     residuals = None
-    for step in model._replay._steps(network, kept):
+    for step in model._replay._steps(network, kept, "float64"):
         if residuals is None:
             residuals = LeftOutAlong(groups=groups)._at_start(step, ())
         without = _Without(step, groups, residuals)
-        theta, residuals = theta + step.point.tangent.pull(without.dual[:, 0]), without.residuals()
+        dual = step.dual - without.change[:, 0]
+        theta, residuals = theta + step.point.tangent.pull(dual), without.residuals()
     stay = np.setdiff1d(np.arange(len(kept.targets)), group)
     shift = kept.start - kept.targets[stay].mean(axis=0)
     left = residuals.view(len(kept.targets), -1)[stay]

@@ -11,6 +11,7 @@ from sklearn_gflow.contract.checks import (
     StrOptions,
     _check_feature_names_in,
     _fit_context,
+    check_container,
     check_weights,
     validate_data,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "StrOptions",
     "_check_feature_names_in",
     "_fit_context",
+    "check_container",
     "check_weights",
     "described",
     "parameter",

@@ -27,6 +27,7 @@ __all__ = [
     "StrOptions",
     "_check_feature_names_in",
     "_fit_context",
+    "check_container",
     "check_weights",
     "validate_data",
 ]
@@ -43,15 +44,31 @@ def validate_data(
     Raises
     ------
     ValueError
-        If two columns have one name, so that names do not tell them apart.
+        If two columns have one name, so that names do not tell them apart, or as `check_container`.
     """
     if isinstance(y, str) and _comes_back(estimator, X, options):
         return X
+    check_container(X)
     names = list(getattr(X, "columns", ()))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"X has more than one column of the name {twice!r}; rename them")
     return validation.validate_data(estimator, X, y, **options)
+
+
+def check_container(X: Any) -> None:
+    """Refuse what holds columns and is neither an array nor a frame.
+
+    Raises
+    ------
+    ValueError
+        If X is a table or a batch of pyarrow.
+    """
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+        raise ValueError(
+            "X is a table of pyarrow; hand over X.to_pandas(), or pyarrow.dataset.dataset(X), of "
+            "which estimators read a part at a time"
+        )
 
 
 def _comes_back(estimator: BaseEstimator, X: Any, options: dict[str, Any]) -> bool:

@@ -105,11 +105,12 @@ class LeftOutAlong:
         Lᵢ = [(G + p)⁻¹]ᵢᵢ⁻¹ [(G + p)⁻¹ r]ᵢ,
 
     with Q×Q blocks in place of numbers for Q outputs, and with blocks of all their outputs for
-    rows that are left out together. At any samples the outputs without row i are the sum over the
-    steps of K̄u⁽ⁱ⁾, u⁽ⁱ⁾ being these dual coefficients. The kernels are those along the path of all
-    rows, over each step on average: a network that learns features does so without row i almost as
-    with it, while the kernel of the start, on which `LeaveOneOut` stands, knows nothing of them.
-    Residuals are too small by that difference, by one to four per cent where it was measured.
+    rows that are left out together. What row i does to outputs at any samples is the sum over
+    the steps of K̄(u − u⁽ⁱ⁾), u⁽ⁱ⁾ being these dual coefficients and u those of all rows. The
+    kernels are those along the path of all rows, over each step on average: a network that learns
+    features does so without row i almost as with it, while the kernel of the start, on which
+    `LeaveOneOut` stands, knows nothing of them. Residuals are too small by that difference, by one
+    to four per cent where it was measured.
 
     Parameters
     ----------
@@ -220,8 +221,12 @@ class _Without:
         self.step, self.groups, self.before = step, groups, residuals
 
     @cached_property
-    def dual(self) -> Tensor:
-        """u without each group, which vanishes there, shape (Q·N, n_groups)."""
+    def change(self) -> Tensor:
+        """The dual of the step of all rows less that without each group, shape (Q·N, n_groups).
+
+        Both are those of the frozen flow with G itself: what a step does beside it (chords, what a
+        shared kernel neglects) it does without a row as well, and is no effect of that.
+        """
         tangent, frozen = self.step.point.tangent, self.step.frozen
         held = frozen.factor.eigenvectors or gram_eigenvectors(tangent.gram())
         eigenvalues, V = (part.double() for part in held)
@@ -233,7 +238,8 @@ class _Without:
             lambda lam: lam * f(lam + ridge), turns, ridge, eigenvalues, _NODES
         )
         coordinates = V.mT @ self.before
-        dual = f(eigenvalues + ridge)[:, None] * coordinates
+        of_all = V.mT @ self.step.point.residual.double()
+        change = f(eigenvalues + ridge)[:, None] * (of_all[:, None] - coordinates)
         resolvents = 1 / (poles[:, None] + eigenvalues)
         blocks = V.view(tangent.n_samples, -1, len(V))[self.groups].flatten(1, 2)
         left_out = _left_out(resolvents, blocks, coordinates)
@@ -242,23 +248,20 @@ class _Without:
             L = left_out[..., q]
             # The real part of a product of complex matrices, which is half of its work.
             of_output = weighted.real.mT @ L.real - weighted.imag.mT @ L.imag
-            dual = dual - blocks[:, q].mT * of_output
-        found: Tensor = V @ dual
+            change = change + blocks[:, q].mT * of_output
+        found: Tensor = V @ change
         return found
 
     def residuals(self) -> Tensor:
         """W^½r at the end of the step without each group, shape (Q·N, n_groups)."""
         point, tangent = self.step.point, self.step.point.tangent
         assert isinstance(tangent, Tangent)
-        kernel = mean_kernel(self.step, tangent.output_map, _ENOUGH).double()
-        # What the frozen flow misses is missed without a row as well.
-        missed = point.residual - kernel @ self.step.dual.double() - self.step.end.residual
-        return self.before - kernel @ self.dual - missed.double()[:, None]
+        way = self.step.end.residual.double() - point.residual.double()
+        return self.before + way[:, None] + self.effect(tangent.output_map)
 
     def effect(self, output_map: OutputMap) -> Tensor:
         """By how much outputs at samples change less without each group, (Q·n, n_groups)."""
-        change = self.step.dual.double()[:, None] - self.dual
-        return mean_kernel(self.step, output_map, _ENOUGH).double() @ change
+        return mean_kernel(self.step, output_map, _ENOUGH).double() @ self.change
 
 
 def _left_out(resolvents: Tensor, blocks: Tensor, coordinates: Tensor) -> Tensor:

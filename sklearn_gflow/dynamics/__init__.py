@@ -29,7 +29,7 @@ from sklearn_gflow.dynamics.rows import BlockOptions, RowSource, Runs
 from sklearn_gflow.dynamics.schedule import Adaptive, Fixed, Schedule, equal_steps
 from sklearn_gflow.dynamics.state import Keeper, Resumable, State
 from sklearn_gflow.dynamics.step import Step, Stepper
-from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining
+from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining, WhileMeanGains
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.dynamics.walks import Walk
@@ -69,6 +69,7 @@ __all__ = [
     "Trajectory",
     "Walk",
     "WhileGaining",
+    "WhileMeanGains",
     "block_flow",
     "decaying_epochs",
     "dual_steps",

@@ -14,27 +14,35 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
-from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
+from sklearn_gflow.dynamics.members import side_by_side
+from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
 from sklearn_gflow.dynamics.progress import Progress
-from sklearn_gflow.dynamics.rows import AllRows, BlockOptions, Cuts, Place, RowSource, evaluated
+from sklearn_gflow.dynamics.rows import (
+    AllRows,
+    BlockOptions,
+    Cuts,
+    Place,
+    RowSource,
+    evaluated,
+    in_chunks,
+)
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord
+from sklearn_gflow.dynamics.step import chord, displacement
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
 from sklearn_gflow.dynamics.walks import walked
 from sklearn_gflow.geometry import (
-    PSEUDOINVERSE,
     Cost,
     DifferentiableMap,
     FactorizationError,
-    TangentMap,
     factorize,
 )
 from sklearn_gflow.geometry.vectors import norm
@@ -50,6 +58,8 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
+# Relative accuracy of the smooth part of a step in single precision.
+_ACCURACY = 1e-3
 # Where a closing epoch follows.
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
@@ -79,10 +89,10 @@ def block_flow(
     A step of length h on block B is the frozen flow of that block with the ridge
     ε·mean diag G_B: for the squared error Δθ = Dᵀ f(G_B + ε·mean diag G_B) r_B with the f of
     `exponential`. For α > 0 without a ridge a `chord` follows. After each epoch the loss of all
-    rows is evaluated. An epoch that brought it to more than half above the least, a tenth above the
-    start, or out of the finite numbers, is undone, and all that is left of the way is gone with
-    steps half as long. Where the blocks met twice that loss before their steps, the epoch is undone
-    at once.
+    rows is evaluated, or that of the probe. An epoch that brought it to more than half above the
+    least, a tenth above the start, or out of the finite numbers, is undone, and all that is left of
+    the way is gone with steps half as long. Where the blocks met twice that loss before their
+    steps, the epoch is undone at once.
 
     Parameters
     ----------
@@ -115,8 +125,8 @@ def block_flow(
     Returns
     -------
     Trajectory
-        A point for the start and one for each epoch, with the loss of all rows. The column
-        "undone" counts the epochs that were undone before it. Failure is an outcome.
+        A point for the start and one for each epoch, with that loss. The column "undone" counts
+        the epochs that were undone before it. Failure is an outcome.
     """
     begun = theta if origin is None else origin.theta
     point = Point.at(*probe, 0.0, begun.to(probe[0].dtype))
@@ -173,10 +183,10 @@ class _BlockLoop:
         if self.blocks.carried is not None:
             self.last_step = self.blocks.carried.last_step
         theta = self.iterates.shown
-        begun = self.all_rows = evaluated(self.source, theta, self.blocks.walk)
+        begun = self.all_rows = self._evaluated(theta)
         self.point, first = self._point(0.0, begun.loss, theta), None
         if origin is not None:
-            begun = evaluated(self.source, origin.theta, self.blocks.walk)
+            begun = self._evaluated(origin.theta)
             first = self._point(-origin.tau, begun.loss, origin.theta)
         self.progress = Progress(begun.residual, begun.loss, begun.least, self.options)
         self.highest = begun.loss
@@ -273,10 +283,8 @@ class _BlockLoop:
         if not self.undone:
             return self.failure
         fault = "raised the loss or were rejected" if self.rejected else "raised the loss"
-        return (
-            f"{self.failure}{self.undone} epochs {fault} and were undone, "
-            "the rest of the way went with shorter steps"
-        )
+        left = "were undone, the rest of the way went with shorter steps"
+        return f"{self.failure}{self.undone} epochs {fault} and {left}"
 
     def _finished(self) -> Outcome | None:
         start = self.progress.initial + self.trajectory.loss[0]
@@ -304,9 +312,8 @@ class _BlockLoop:
         if self.failure:
             return None
         theta = iterates.shown
-        after = AllRows(met, 0.0, 0.0)
-        if self._bears(met):  # an epoch that was given up on the way need not be evaluated
-            after = evaluated(self.source, theta, self.blocks.walk)
+        # An epoch that was given up on the way need not be evaluated.
+        after = self._evaluated(theta) if self._bears(met) else AllRows(met, 0.0, 0.0)
         if after.loss <= self._bound():  # which is false where the loss is NaN
             end = self._point(point.tau + epoch.length, after.loss, theta)
             if not self.callbacks.veto or self.callbacks.accepts(point, end):
@@ -315,6 +322,13 @@ class _BlockLoop:
             return self._undo(epoch, Outcome.REJECTED)
         finite = math.isfinite(after.loss)
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
+
+    def _evaluated(self, theta: Tensor) -> AllRows:
+        if self.blocks.sampled:
+            return evaluated([self.probe], self.probe[1].total_weight, theta)
+        own = self.source if self.blocks.walk is None else self.blocks.walk
+        found = evaluated(in_chunks(own), self.source.total_weight, theta)
+        return found if self.blocks.walk is None else found.of_all(self.blocks.walk)
 
     def _epoch(self, place: Place) -> tuple[Iterates, float]:
         """Let every block that is left flow once; stops early where the epoch is lost.
@@ -335,18 +349,16 @@ class _BlockLoop:
             self._keep()
         return iterates, met
 
-    def _over(
-        self, rows: Tensor, theta: Tensor, h: float, met: float
-    ) -> tuple[Tensor | None, float]:
+    def _over(self, rows: Tensor, at: Tensor, h: float, met: float) -> tuple[Tensor | None, float]:
         """Δθ of a block, and what it had of the loss before."""
         total = self.source.total_weight
         if (walk := self.blocks.walk) is not None:
             step = partial(self._step, h=h)
-            way, loss, last = walked(walk, rows, theta, self.blocks.momentum, self.last_step, step)
+            way, loss, last = walked(walk, rows, at, self.blocks.momentum, self.last_step, step)
             self.last_step, self.failure = last if self.blocks.momentum else None, ""
             return way, loss / total
         output_map, cost = self.source.block(rows)
-        point = Point.at(output_map, cost, 0.0, theta.to(output_map.dtype))
+        point = Point.at(output_map, cost, 0.0, at.to(output_map.dtype))
         loss = point.loss * cost.total_weight / total
         return self._step(output_map, cost, point, h) if self._bears(met + loss) else None, loss
 
@@ -354,58 +366,47 @@ class _BlockLoop:
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
     ) -> Tensor | None:
         """Δθ of one block; None where it is not to be had."""
+        step_of = partial(self._step_of_one, cost, h)
+        step = side_by_side(output_map, cost, point, self.last_step, step_of)
+        self.last_step = step if self.blocks.momentum else None
+        return step
+
+    def _step_of_one(
+        self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
+        n_members: int, last: Tensor | None,
+    ) -> Tensor | None:  # fmt: skip
         options = self.options
         try:
             if self.blocks.parabolic and cost.bounded:
                 h, cost = h * cost.unit, cost.parabola(point.outputs)
                 point = replace(point, residual=cost.residual(point.outputs))
-            ridge = self._ridge(point.tangent)
+            ridge = options.ridge(point.tangent)
             factor = factorize(
                 point.tangent,
                 point.residual,
                 solver=options.solver,
                 eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
                 once=True,
+                tolerance=_ACCURACY if point.outputs.dtype == torch.float32 else None,
                 rcond=options.rcond,
                 ridge=ridge,
             )
         except FactorizationError as error:
             self.failure = str(error)
             return None
+        scale = self.trajectory.scale * n_members
         frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual,
-            options.alpha, self.trajectory.scale, ridge,
-        )  # fmt: skip
-        step = self._displacement(point, frozen, h)
+            factor, cost, point.outputs, point.residual, options.alpha, scale, ridge
+        )
+        kept = None if last is None else self.blocks.momentum * last
+        step = displacement(point, frozen, h, kept)
         if options.alpha > 0 and not ridge:
             _, motion = frozen.move(h)
             target, size = point.outputs + motion, norm(motion)
             end, *_ = chord(output_map, factor, point.theta + step, target, size)
             step = end - point.theta
         self.trajectory.solvers.append(factor.solver)
-        self.last_step = step if self.blocks.momentum else None
         return step
-
-    def _ridge(self, tangent: TangentMap) -> float:
-        options = self.options
-        if not options.damping:
-            return 0.0
-        forms = options.forms(tangent)
-        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
-            tangent.hold_gram()
-        return options.damping * mean_diagonal(tangent, shared=forms == "K̄")
-
-    def _displacement(self, point: Point, frozen: FrozenFlow, h: float) -> Tensor:
-        """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
-        target, smooth = frozen.split(h)
-        if self.last_step is not None:
-            kept = self.blocks.momentum * self.last_step
-            target = target - point.tangent.push(kept)
-        terms = [(PSEUDOINVERSE, target)]
-        if smooth is not None:
-            terms.append((smooth, point.residual))
-        displacement = frozen.factor.lift_all(*terms)
-        return displacement if self.last_step is None else displacement + kept
 
     def _bound(self) -> float:
         """The largest loss that an epoch may end with."""

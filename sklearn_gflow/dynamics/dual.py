@@ -6,12 +6,13 @@ reads predictions, and what they would be without a row, off it. Notation: docs/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
+from sklearn_gflow.dynamics.frozen import FrozenFlow, steps_need_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.step import Stepper
@@ -63,8 +64,8 @@ def dual_steps(
     theta : Tensor of shape (K,)
         θ₀.
     taus : sequence of float
-        Where the steps end, in τ, increasing; the last may be ∞. Those at which `flow` recorded
-        the ends of its steps lead to the same points.
+        Where the steps end, in τ, increasing; the last ones may be ∞. Those at which `flow`
+        recorded the ends of its steps lead to the same points.
     options : FlowOptions
         Those of that flow.
     eigenvectors : bool
@@ -88,16 +89,17 @@ def dual_steps(
         factor = factorize(
             point.tangent, point.residual, solver=options.solver, rcond=options.rcond, ridge=ridge,
             eigenvectors=eigenvectors
-            or needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
+            or steps_need_eigenvectors(point.tangent, cost, options, damped=ridge > 0),
         )  # fmt: skip
         stepper = Stepper(
             point, factor, output_map, cost, options.alpha, scale, limit, distance, ridge
         )
-        h = tau - point.tau
+        # At τ = ∞ a flow goes on by Gauss–Newton steps, which end there as well.
+        h = tau - point.tau if math.isfinite(point.tau) else math.inf
         step = stepper.step(h)
         dual = stepper.frozen.dual(h)
         if step.chord is not None:
-            dual = dual + factor.apply(PSEUDOINVERSE, step.chord)
+            dual = dual + factor.lift_with_dual((PSEUDOINVERSE, step.chord))[1]
         end = stepper.after(step)
         yield DualStep(point, end, h, dual, stepper.frozen)
         point = end

@@ -6,6 +6,7 @@ Notation: docs/notation.md; r = y − x.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -28,6 +29,8 @@ _SHORTEST = 0.02
 # A factorisation takes as long as about so many moves, and a factor is given up where a move gains
 # less than so many times the mean over all that was spent on it.
 _FACTORISATION, _PATIENCE = 10.0, 1.5
+# So many moves are remembered as secants, and none that left more than this share of its direction.
+_SECANTS, _MOST_LEFT = 5, 0.95
 
 
 class _Place(NamedTuple):
@@ -44,7 +47,8 @@ class Fast(Adaptive):
     """Many moves with one factor: at α = 1 to τ = ∞, of a cost whose gradient is linear in x.
 
     A move is an Euler step η of the flow whose D⁺ lags behind, θ ← θ + η D⁺(y − x(θ)), and costs
-    an evaluation of the network and a solve. η follows from the defect of the move before, and is
+    an evaluation of the network and a solve. What moves have shown of D since corrects it, by
+    Broyden's rank-one updates. η follows from the defect of the move before, and is
     1 in the end, where moves are chords of Newton's method. A factor is kept while a move gains as
     much of ln |r| as factorisation and moves did on average, so that a flow to the end takes four
     to six Grams, where one that keeps to its path takes seven to twelve. Where no move is good, or
@@ -104,6 +108,7 @@ class Fast(Adaptive):
         )  # fmt: skip
         direction, way = stepper.frozen.move(math.inf)
         eta, spent = self._first(norm(direction)), _FACTORISATION
+        secants = _Secants()
         while True:
             after, defect = _move(stepper, place, direction, way, eta)
             spent += 1
@@ -121,14 +126,43 @@ class Fast(Adaptive):
             place = after
             if gain * spent < _PATIENCE * _gain(start, place):
                 return place
-            eta = min(1.0, eta * min(_LARGEST_GROWTH, max(_LARGEST_CUT, _DEFECT / defect)))
             moved = replace(stepper.frozen, outputs=place.outputs, residual=place.residual)
-            direction, way = moved.move(math.inf)
+            lifted, way = moved.move(math.inf)
+            direction = secants.after(direction, eta, lifted)
+            eta = min(1.0, eta * min(_LARGEST_GROWTH, max(_LARGEST_CUT, _DEFECT / defect)))
 
     def _first(self, length: float) -> float:
         """η of the first move, whose defect grows with the length that θ goes."""
         bend = self._bend * length
         return min(1.0, max(_SHORTEST, _FIRST_DEFECT / bend)) if bend else 1.0
+
+
+class _Secants:
+    """Broyden's corrections of D⁺ by the moves that were made with it.
+
+    B, which stands for D, is to map each move s to the motion Δx of the outputs there, and changes
+    in no direction at right angles to s (Broyden's first update). By Sherman and Morrison
+
+        B⁻¹ ← B⁻¹ + a sᵀB⁻¹,    a = (s − B⁻¹Δx)/(sᵀB⁻¹Δx),
+
+    and no solve is needed besides that for the next residual r₊: after s = ηB⁻¹r, Δx = r − r₊.
+    """
+
+    def __init__(self) -> None:
+        self.updates: deque[tuple[Tensor, Tensor]] = deque(maxlen=_SECANTS)  # (a, s)
+
+    def after(self, direction: Tensor, eta: float, lifted: Tensor) -> Tensor:
+        """B⁻¹r₊ after a move of η times a direction B⁻¹r; D⁺r₊ is what was lifted."""
+        following = lifted
+        for a, s in self.updates:
+            following = following + a * (s @ following)
+        seen = direction - following  # B⁻¹Δx
+        along = direction @ seen
+        if not bool(along > (1 - _MOST_LEFT) * (direction @ direction)):  # or NaN
+            return following
+        a = (eta * direction - seen) / (eta * along)
+        self.updates.append((a, eta * direction))
+        return following + a * (eta * direction @ following)
 
 
 def _move(

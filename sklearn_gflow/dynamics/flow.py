@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
-from sklearn_gflow.dynamics.frozen import needs_eigenvectors
+from sklearn_gflow.dynamics.frozen import steps_need_eigenvectors
 from sklearn_gflow.dynamics.options import FlowOptions, mean_diagonal, metric_scale
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Origin, Point
@@ -192,7 +192,9 @@ class _Loop:
                 point.tangent,
                 point.residual,
                 solver=options.solver,
-                eigenvectors=self._eigenvectors(),
+                eigenvectors=steps_need_eigenvectors(
+                    point.tangent, self.cost, options, damped=self.ridge > 0
+                ),
                 rcond=options.rcond,
                 ridge=self.ridge,
             )
@@ -207,15 +209,6 @@ class _Loop:
         step = self.schedule.take(stepper)
         self.trajectory.solvers.append(factor.solver)
         return step if isinstance(step, Outcome) else self._follow(stepper, step)
-
-    def _eigenvectors(self) -> bool:
-        """Whether f of more vectors than the residual is asked for at this α.
-
-        The columns of a shared kernel are such vectors.
-        """
-        options = self.options
-        many = needs_eigenvectors(self.cost, options.alpha, damped=self.ridge > 0)
-        return many or (options.alpha < 1 and options.forms(self.point.tangent) == "K̄")
 
     def _stepper(self, point: Point, factor: TangentFactor) -> Stepper:
         return Stepper(

@@ -16,10 +16,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, GramFunction, TangentFactor
+from sklearn_gflow.dynamics.options import FlowOptions
+from sklearn_gflow.geometry import (
+    PSEUDOINVERSE,
+    Cost,
+    GramFunction,
+    TangentFactor,
+    TangentMap,
+)
 from sklearn_gflow.geometry.vectors import norm
 
-__all__ = ["FrozenFlow", "exponential", "needs_eigenvectors"]
+__all__ = ["FrozenFlow", "exponential", "needs_eigenvectors", "steps_need_eigenvectors"]
 
 # Error that a substep may make, relative to the length of the whole way. At α = 1 the substeps are
 # of second order, and small errors cost little. Below, where the spectrum is stiff, the order falls
@@ -82,6 +89,17 @@ def needs_eigenvectors(cost: Cost, alpha: float, *, damped: bool) -> bool:
     return not cost.linear and (alpha < 1 or damped)
 
 
+def steps_need_eigenvectors(
+    tangent: TangentMap, cost: Cost, options: FlowOptions, *, damped: bool
+) -> bool:
+    """Whether a step of the full batch asks for functions of many vectors.
+
+    The columns of a shared kernel are such vectors.
+    """
+    many = needs_eigenvectors(cost, options.alpha, damped=damped)
+    return many or (options.alpha < 1 and options.forms(tangent) == "K̄")
+
+
 @dataclass(frozen=True)
 class FrozenFlow:
     """The α-flow of a cost from a point, with D held fixed there.
@@ -140,8 +158,9 @@ class FrozenFlow:
     def dual(self, h: float) -> Tensor:
         """The u of Δθ = Dᵀu over a time h, shape (Q·N,)."""
         if not self.cost.linear:
-            return self.factor.apply(PSEUDOINVERSE, self._target(h))
-        return self.factor.apply(exponential(self.alpha, h, self.scale), self.residual)
+            return self.factor.lift_with_dual((PSEUDOINVERSE, self._target(h)))[1]
+        f = exponential(self.alpha, h, self.scale)
+        return self.factor.lift_with_dual((f, self.residual))[1]
 
     def moment(self, h: float) -> Tensor:
         """∫ (s/h) r(s) ds over a time h without a ridge, on the range of D.

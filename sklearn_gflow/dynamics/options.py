@@ -55,6 +55,15 @@ class FlowOptions:
         """Which matrix the solver forms at a point, see `Solver.forms`."""
         return solver_for(self.solver, tangent.n_outputs).forms(Shape.of(tangent))
 
+    def ridge(self, tangent: TangentMap) -> float:
+        """The ridge of a block, absolute."""
+        if not self.damping:
+            return 0.0
+        forms = self.forms(tangent)
+        if forms == "G":  # which the factor asks for anyway, and whose diagonal is then at hand
+            tangent.hold_gram()
+        return self.damping * mean_diagonal(tangent, shared=forms == "K̄")
+
 
 def metric_scale(start: TangentMap, options: FlowOptions) -> float:
     """c of the flow from a start: the option, or tr(G₀)/QN."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +15,11 @@ from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
 from sklearn_gflow.dynamics.walks import RowSource, Walk
+from sklearn_gflow.geometry import Cost, DifferentiableMap
 
-__all__ = ["AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated"]
+__all__ = [
+    "AllRows", "BlockOptions", "Cuts", "Place", "RowSource", "Runs", "evaluated", "in_chunks",
+]  # fmt: skip
 
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
@@ -69,6 +72,8 @@ class BlockOptions:
     walk : Walk or None
         Where others have rows of each block too: its parts, and how steps are joined. Source and
         ``batch_size`` are then those of all parts together.
+    sampled : bool
+        The loss of the probe stands for that of all rows, which is then never evaluated.
     """
 
     batch_size: int
@@ -81,6 +86,7 @@ class BlockOptions:
     apart: Tensor | None = None
     runs: Runs | None = None
     walk: Walk | None = None
+    sampled: bool = False
 
 
 class Place(NamedTuple):
@@ -192,26 +198,33 @@ class Cuts(Resumable):
 
 
 class AllRows(NamedTuple):
-    """C, the least C and |r|, of all rows."""
+    """C, the least C and |r|, of all rows, or of those that stand for them."""
 
     loss: float
     least: float
     residual: float
 
+    def of_all(self, walk: Walk) -> AllRows:
+        """From what each who walks has of them."""
+        loss, least, square = walk.summed(self.loss, self.least, self.residual**2)
+        return AllRows(loss, least, math.sqrt(square))
 
-def evaluated(source: RowSource, theta: Tensor, walk: Walk | None = None) -> AllRows:
-    """Loss, the least loss and |r|, of all rows at θ: each who walks adds those of its own."""
-    own = source if walk is None else walk
+
+def evaluated(
+    parts: Iterable[tuple[DifferentiableMap, Cost]], total_weight: float, theta: Tensor
+) -> AllRows:
+    """Loss, the least loss and |r| at θ, of rows in parts whose weights add up to a total."""
     loss = least = square = 0.0
-    for start in range(0, own.n_samples, _EVALUATED_ROWS):
-        rows = slice(start, min(start + _EVALUATED_ROWS, own.n_samples))
-        output_map, cost = own.block(rows)
+    for output_map, cost in parts:
         x = output_map.outputs(theta.to(output_map.dtype))
         loss += cost.total_weight * cost.value(x)
         least += cost.total_weight * cost.least(x)
         residual = cost.residual(x)
         square += float(residual @ residual)
-    if walk is not None:
-        loss, least, square = walk.summed(loss, least, square)
-    total = source.total_weight
-    return AllRows(loss / total, least / total, math.sqrt(square))
+    return AllRows(loss / total_weight, least / total_weight, math.sqrt(square))
+
+
+def in_chunks(source: RowSource) -> Iterator[tuple[DifferentiableMap, Cost]]:
+    """All rows, as many at once as are evaluated together."""
+    for start in range(0, source.n_samples, _EVALUATED_ROWS):
+        yield source.block(slice(start, min(start + _EVALUATED_ROWS, source.n_samples)))

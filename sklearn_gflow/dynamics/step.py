@@ -218,3 +218,15 @@ def chord(
         if not _ENOUGH * motion < left <= _CONTRACTION * before:  # which is false of NaN
             break
     return theta, tangent, corrected
+
+
+def displacement(point: Point, frozen: FrozenFlow, h: float, kept: Tensor | None) -> Tensor:
+    """Δθ of the frozen flow, plus (1 − D⁺D) s, s being what momentum keeps of the last step."""
+    target, smooth = frozen.split(h)
+    if kept is not None:
+        target = target - point.tangent.push(kept)
+    terms = [(PSEUDOINVERSE, target)]
+    if smooth is not None:
+        terms.append((smooth, point.residual))
+    lifted = frozen.factor.lift_all(*terms)
+    return lifted if kept is None else lifted + kept

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn_gflow.dynamics.callbacks import Callback, Event
 from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
 
-__all__ = ["BestPoint", "LossReached", "WhileGaining"]
+__all__ = ["BestPoint", "LossReached", "WhileGaining", "WhileMeanGains"]
 
 _SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
+# Of a mean: the rate of gains that are worth more than its share of time, how much better a member
+# is that is followed alone, and the first point at which that is asked
+# (docs/benchmarks/networks.md).
+_WORTH_MORE, _UNLIKE, _LOOKED_AT = 0.04, 0.05, 4
 
 
 class BestPoint(Callback):
@@ -119,7 +123,7 @@ class WhileGaining(Callback):
         Point ↦ loss.
     """
 
-    changing = ("best", "_least", "_bar", "_gained", "_seen")
+    changing: ClassVar[tuple[str, ...]] = ("best", "_least", "_bar", "_gained", "_seen")
 
     def __init__(self, judge: Callable[[Point], float]) -> None:
         self.judge = judge
@@ -148,6 +152,60 @@ class WhileGaining(Callback):
         """Why the flow is to end, once it has gained nothing for long."""
         waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
         return Outcome.NOTHING_GAINED if waited else None
+
+
+class WhileMeanGains(WhileGaining):
+    """Lets a mean of several flows go on, which share the time that one flow would take.
+
+    Beyond that share they go on while each point brings 4 % of the loss. Where a member alone is
+    better than the mean by 5 % of the loss, the starts differ in what they can learn, and the mean
+    ends without a best point: ``alone`` is then the number of that member.
+
+    Parameters
+    ----------
+    judge : callable
+        Point ↦ losses: of the mean, and of each member where one may be followed alone.
+    share : int
+        How many points each member has as its share.
+    """
+
+    changing = (*WhileGaining.changing, "alone", "_last", "_rate")
+
+    def __init__(self, judge: Callable[[Point], list[float]], share: int) -> None:
+        super().__init__(self._of_mean)
+        self.judge_all, self.share = judge, share
+        self.alone: int | None = None
+        self._last = self._rate = math.inf
+
+    def start(self, event: Event) -> Mapping[str, float]:
+        """Loss at the start."""
+        self.alone, self._last, self._rate = None, math.inf, math.inf
+        return super().start(event)
+
+    def step(self, event: Event) -> Mapping[str, float]:
+        """Loss at the next point."""
+        columns = super().step(event)
+        if self.alone is not None:
+            self.best = None
+        return columns
+
+    @property
+    def outcome(self) -> Outcome | None:  # type: ignore[override]
+        """Why the flow is to end."""
+        if self.alone is not None:
+            return Outcome.NOTHING_GAINED
+        if self._seen > self.share and self._rate < _WORTH_MORE:
+            return Outcome.MAX_ITER
+        return super().outcome
+
+    def _of_mean(self, point: Point) -> float:
+        loss, *members = self.judge_all(point)
+        self._rate = 1 - loss / self._last if self._last else 0.0
+        self._last = loss
+        least = min(members, default=math.inf)
+        if self._seen >= _LOOKED_AT and least < (1 - _UNLIKE) * loss:
+            self.alone = members.index(least)
+        return loss
 
 
 def _better(one: tuple[float, float], other: tuple[float, float], tol: float) -> bool:

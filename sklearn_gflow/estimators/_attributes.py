@@ -72,7 +72,10 @@ PATH: Final[Group] = {
     ),
     "loss_curve_": (
         "list of float",
-        "C (2.48), of a regressor on the scaled targets, from the start on.",
+        """
+        C (2.48), of a regressor on the scaled targets, from the start on. In blocks without a given
+        end it is that of 2,000 random training rows, since rows held out decide there.
+        """,
     ),
     "loss_": ("float", "C at the solution."),
     "best_loss_": ("float", "The least C of the path."),
@@ -135,6 +138,7 @@ LAYERS: Final[Group] = {
         "int",
         "Outputs of the network; one for two classes and the squared error.",
     ),
+    "n_members_": ("int", "Of how many networks the model is the mean; see ``n_members``."),
 }
 
 IMPORTANCE: Final[Group] = {
@@ -157,6 +161,10 @@ INPUTS: Final[Group] = {
         further points on their way, also past the solution. Of a search: in the fit of the best
         pair.
         """,
+    ),
+    "rescalings_": (
+        "int",
+        "How often columns were stretched before the flow; of a search, of the best candidate.",
     ),
     "n_features_in_": ("int", "Features."),
     "feature_names_in_": (
@@ -258,7 +266,6 @@ CALIBRATION: Final[Group] = {
 SEARCH: Final[Group] = {
     "encoding_": ("str, transformer or None", "Encoding of the best candidate."),
     "init_scale_": ("float", "Scale of its first layer at the start."),
-    "rescalings_": ("int", "How often its inputs were stretched."),
     "alpha_": ("float", "Its α."),
     "t_end_": ("float", "Its stopping time; between equal scores that of the lower loss."),
     "best_score_": (

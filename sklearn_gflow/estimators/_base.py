@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator
+from sklearn_gflow.estimators._averages import averaging, members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
@@ -41,6 +42,7 @@ from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
+from sklearn_gflow.estimators._rescaling import OF_OPEN_FLOWS, stretching
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows, validated
@@ -54,7 +56,7 @@ from sklearn_gflow.estimators._stopping import (
 from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
 from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
-from sklearn_gflow.estimators._training import LOOKED_AT, MARKS, TrainedFlow, Training
+from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
     check_alpha,
@@ -139,9 +141,9 @@ class BaseAdaptedFlow(
 
     def _fitted(self, problem: Problem) -> dict[str, Any]:
         problem = self._prepared(problem)
-        training = self._told(self._build(problem), problem, self.rescalings)
+        training = self._told(self._build(problem), problem, problem.rescalings)
         warn(long(least_seconds(training), "fit"), UserWarning)
-        trained, left_out = self._flow(training, problem)
+        training, trained, left_out = self._flow(training, problem)
         attributes = self._expose(Ended(problem, training, trained, left_out))
         return joined(vars(self), attributes) if self._continues() else attributes
 
@@ -192,21 +194,30 @@ class BaseAdaptedFlow(
         teller = task.teller(
             partial(predicting, problem, training) if task.level == 1 else None,
             flow=flow,
-            n_flows=1 if problem.chunk else 1 + self.rescalings,
+            n_flows=1 if problem.chunk else 1 + problem.rescalings,
             since=self.t_ if self._continues(chunk=problem.chunk) else None,
         )
         return replace(training, teller=teller)
 
     def _factors(self, problem: Problem, flow: int) -> np.ndarray:
-        """By what columns are stretched after a flow to t = 0.95."""
-        training = self._told(self._build(problem), problem, flow)
-        training = training.at(training.settings.alpha, LOOKED_AT)
-        trained = training.until(LOOKED_AT)
+        """By what columns are stretched after a first flow."""
+        training = self._told(self._build(problem, several=False), problem, flow)
+        factors, trained = stretching(training)
         warn(incomplete(trained))
-        return training.factors(trained.trajectory.theta)
+        return factors
 
-    def _build(self, problem: Problem) -> Training:
-        """The training on some rows, from a new start or from the last solution."""
+    def _open_ended(self, problem: Problem) -> bool:
+        """Whether the flow goes over blocks, to where rows held out gain nothing."""
+        # A copy of the generator, so that no draw is used up.
+        twin = copy.copy(self)
+        twin.random_state = copy.deepcopy(self.random_state)
+        return twin._build(problem, several=False).settings.open_ended
+
+    def _build(self, problem: Problem, *, several: bool = True) -> Training:
+        """The training on some rows, from a new start or from the last solution.
+
+        It is that of a mean of ``several`` networks where parameters say so.
+        """
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)
@@ -222,6 +233,12 @@ class BaseAdaptedFlow(
         )  # fmt: skip
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
+        doing = self._continuing(problem.chunk) if goes_on else "forget"
+        n_members = members_for(settings, before, doing, alone=own is None) if several else 1
+        if n_members > 1:
+            architecture = replace(architecture, n_members=n_members)
+            family = architecture.family(n_features, n_outputs, device, seed)
+            settings = averaging(settings, n_members)
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)
             theta = reference = to_numpy(initial)
@@ -230,7 +247,6 @@ class BaseAdaptedFlow(
             architecture = replace(before.architecture, dtype=architecture.dtype)
             former = replace(before, architecture=architecture).family(device)
             if former.signature != family.signature:
-                doing = self._continuing(problem.chunk) if goes_on else "forget"
                 raise ValueError(
                     f"{doing} continues from the last fit, but its "
                     f"network is another: it has {former.n_params} parameters and this one "
@@ -248,7 +264,9 @@ class BaseAdaptedFlow(
             keeper=None if problem.checkpoint is None else problem.checkpoint.keeper(start),
         )  # fmt: skip
 
-    def _flow(self, training: Training, problem: Problem) -> tuple[TrainedFlow, LeftOut | None]:
+    def _flow(
+        self, training: Training, problem: Problem
+    ) -> tuple[Training, TrainedFlow, LeftOut | None]:
         """Follow the flow to where it is to stop, and warn where it did not get there."""
         left_out, judge, open_ended = None, problem.coding.judge, training.settings.open_ended
         if training.settings.by_leave_one_out:
@@ -260,13 +278,13 @@ class BaseAdaptedFlow(
             else:
                 trained = training.until(training.settings.t_end, [best], MARKS)
         elif open_ended:
-            trained = stopped_by_rows_apart(training, judge)
+            training, trained = stopped_by_rows_apart(training, judge)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))
         warn(worse(trained))
         warn(undetermined(trained))
-        return trained, left_out
+        return training, trained, left_out
 
     def _expose(self, ended: Ended) -> dict[str, Any]:
         """Fitted attributes."""
@@ -292,7 +310,8 @@ class BaseAdaptedFlow(
         weights = check_weights(sample_weight, X)
         rows = Rows(X, y, weights)
         present = rows if weights is None or weights.all() else rows.take(weights > 0)
-        return present.counted(), described
+        counted = present.counted()
+        return counted, described | {"_unit_of_weights": counted.unit}
 
     def _split(
         self,
@@ -370,15 +389,26 @@ class BaseAdaptedFlow(
     def _prepared(self, problem: Problem) -> Problem:
         """With encoded and stretched columns, which a fit that goes on has already."""
         if self._continues(chunk=problem.chunk):
-            return problem
+            return replace(problem, rescalings=vars(self).get("rescalings_", 0))
         if self.module is None and problem.inputs.scaler is None:
             warn(unscaled(problem), UserWarning)
-        problem = problem.encoded(self.encoding, self._inputs_seed())
-        for k in range(self.rescalings):
+        return self._stretched(problem.encoded(self.encoding, self._inputs_seed()))
+
+    def _stretched(self, problem: Problem) -> Problem:
+        """With columns that first flows have stretched."""
+        problem = replace(problem, rescalings=self._n_rescalings(problem))
+        for k in range(problem.rescalings):
             name = f"rescaling {k}"
             factors = partial(self._factors, problem.within(name), k)
             problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
+
+    def _n_rescalings(self, problem: Problem) -> int:
+        """By default none of a module, whose columns may be anything, nor of a linear network."""
+        if not isinstance(self.rescalings, str):
+            return self.rescalings
+        usual = self.module is None and self._is_bent() and not problem.chunk
+        return OF_OPEN_FLOWS if usual and self._open_ended(problem) else 0
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""

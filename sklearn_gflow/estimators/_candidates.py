@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.dynamics import t_from_tau
-from sklearn_gflow.estimators._inputs import ENCODINGS
+from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._training import MARKS
 from sklearn_gflow.inputs import PeriodicEncoder, PiecewiseLinearEncoder
@@ -66,6 +66,11 @@ class Candidate:
             del shown["rescalings"]
         return ", ".join(f"{name}={' '.join(repr(v).split())}" for name, v in shown.items())
 
+    @property
+    def plain(self) -> bool:
+        """Whether no encoding was tried."""
+        return self.encoding is None or self.encoding is AUTOMATIC
+
     def rescaled(self) -> Candidate:
         """The same with columns that the network has stretched."""
         return replace(self, rescalings=self.rescalings + 1)
@@ -97,6 +102,7 @@ class Grid:
         in_blocks: bool,
         once: bool,
         sparse: bool = False,
+        first: str | None = None,
     ) -> Grid:
         """The grid that the parameters of a search name.
 
@@ -112,6 +118,8 @@ class Grid:
             Whether a single part is held out, since the table is large.
         sparse : bool
             Whether the table is sparse, so that no encoding is tried by default.
+        first : str or None
+            The encoding that stands for the columns as they are, by default.
 
         Raises
         ------
@@ -121,7 +129,7 @@ class Grid:
         alphas, scales = parameters.alphas, parameters.init_scales
         default = _ALPHAS if closed_form else _ONE_ALPHA
         return cls(
-            _encodings(parameters.encodings, plain=sparse or parameters.module is not None),
+            _encodings(parameters.encodings, first, plain=sparse or parameters.module is not None),
             [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf),
             list(default)
             if isinstance(alphas, str)
@@ -134,14 +142,14 @@ class Grid:
         return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
 
 
-def _encodings(encodings: Any, *, plain: bool) -> list[Any]:
+def _encodings(encodings: Any, first: str | None, *, plain: bool) -> list[Any]:
     if isinstance(encodings, str):
         if encodings in ENCODINGS:
             return [encodings]
         if plain:  # a user's module may be made for the columns as they are
             return [None]
         return [
-            None,
+            first,
             "piecewise",
             PiecewiseLinearEncoder(n_bins=24),
             PeriodicEncoder(scale=0.4),
@@ -149,11 +157,13 @@ def _encodings(encodings: Any, *, plain: bool) -> list[Any]:
         ]
     found = list(encodings) if isinstance(encodings, Iterable) else [encodings]
     for encoding in found:
-        named = encoding is None or (isinstance(encoding, str) and encoding in ENCODINGS)
+        named = encoding is None or (
+            isinstance(encoding, str) and encoding in (AUTOMATIC, *ENCODINGS)
+        )
         if not named and not hasattr(encoding, "transform"):
             raise ValueError(
-                f"encodings must hold None, names among {sorted(ENCODINGS)} or transformers; got "
-                f"{encoding!r}"
+                f"encodings must hold None, names among {sorted([AUTOMATIC, *ENCODINGS])} or "
+                f"transformers; got {encoding!r}"
             )
     if not found:
         raise ValueError("encodings must hold at least one encoding, such as None")

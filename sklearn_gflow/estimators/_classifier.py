@@ -6,7 +6,6 @@ Training itself is in `_base` and `_training`, the codes of labels and the readi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -241,17 +240,11 @@ class AdaptedFlowClassifier(
         seen = known.n_seen if chunk else 0.0
         return replace(coding, start=known.start, n_seen=coding.n_seen + seen)
 
-    def _prepared(self, problem: Problem) -> Problem:
-        problem = super()._prepared(problem)
+    def _stretched(self, problem: Problem) -> Problem:
         undecided = self.loss == AUTOMATIC and isinstance(problem.coding, CodedLabels)
-        if not undecided or problem.score is not None or self._continues(chunk=problem.chunk):
-            return problem
-        # A copy of the generator, so that no draw is used up.
-        twin = copy.copy(self)
-        twin.random_state = copy.deepcopy(self.random_state)
-        if not twin._build(problem).settings.open_ended:
-            return problem
-        return with_log_loss(problem, self.label_smoothing)
+        if undecided and problem.score is None and self._open_ended(problem):
+            problem = with_log_loss(problem, self.label_smoothing)
+        return super()._stretched(problem)
 
     def _check_kind(self, y: np.ndarray, *, chunk: bool = False) -> None:
         """Hold rows with one label, or with several, to what the fit was that goes on."""

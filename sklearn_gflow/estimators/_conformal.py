@@ -147,7 +147,7 @@ class Intervals:
         this: Any = self
         readings = np.asarray(this._readings(X), dtype=np.float64)
         with undisturbed():
-            apart = this._apart_of()
+            apart = this._apart_of("predict_interval")
         half = quantile(np.abs(apart.truth - apart.readings), coverage, apart.weights)
         ends = np.stack([readings - half, readings + half], axis=-1)
         return ends[:, 0] if this._coding.ndim == 1 else ends
@@ -197,7 +197,7 @@ class LabelSets:
             )
         p = this.predict_proba(X)
         with undisturbed():
-            apart = this._apart_of()
+            apart = this._apart_of("predict_set")
         own = np.take_along_axis(this._probabilities(apart.readings), apart.truth[:, None], axis=1)
         sets: np.ndarray = 1 - p <= quantile(1 - own, coverage, apart.weights)
         sets[np.arange(len(p)), p.argmax(axis=1)] = True

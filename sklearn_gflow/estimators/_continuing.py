@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sklearn_gflow.dynamics import Carried, tau_from_t
+from sklearn_gflow.estimators._averages import standing_at
 from sklearn_gflow.estimators._checkpoint import Checkpoint, told_of
 from sklearn_gflow.estimators._exposure import joined
 from sklearn_gflow.estimators._network import FittedNetwork
@@ -104,7 +105,8 @@ class Continuing:
 
     def _left(self) -> dict[str, Any]:
         """Where a fit that goes on begins, as plain values."""
-        network = {"theta": self._network.theta, "path": self._network.path}
+        known = self._network
+        network = {"theta": known.theta, "path": known.path, "reference": known.reference}
         return {**{name: getattr(self, name) for name in _LEFT}, **network}
 
     def _passed_over(self, problem: Problem, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -112,9 +114,7 @@ class Continuing:
         left = checkpoint.before
         assert left is not None
         problem = self._prepared(problem)
-        training = self._build(problem)
-        start = to_tensor(left["theta"], training.settings.dtype, training.start.device)
-        training = replace(training, start=start, keeper=None)
+        training = standing_at(self._build(problem), left["theta"], left["reference"])
         trained = training.standing(chunk=problem.chunk)
         attributes = self._expose(Ended(problem, training, trained))
         network = replace(attributes["_network"], path=left["path"])

@@ -32,7 +32,12 @@ _GRADIENT_ROWS = 256
 def _known_before(ended: Ended) -> dict[str, Any]:
     """What describes X and y."""
     problem = ended.problem
-    return {**problem.described, "_inputs": problem.inputs, **problem.coding.attributes()}
+    return {
+        **problem.described,
+        **problem.coding.attributes(),
+        "_inputs": problem.inputs,
+        "rescalings_": problem.rescalings,
+    }
 
 
 def _left_out(ended: Ended) -> dict[str, Any]:
@@ -79,7 +84,10 @@ def _network(ended: Ended) -> dict[str, Any]:
         np.stack([to_numpy(theta) for theta in thetas]) if kept else None,
     )
     parts = network.parts(training.family)
-    return {"_network": network, "n_outputs_": network.n_outputs, **parts}
+    n_members = network.architecture.n_members
+    return {
+        "_network": network, "n_outputs_": network.n_outputs, "n_members_": n_members, **parts
+    }  # fmt: skip
 
 
 def _kernel(ended: Ended) -> dict[str, Any]:

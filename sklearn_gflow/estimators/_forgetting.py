@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gflow.dynamics import t_from_tau
 from sklearn_gflow.estimators._class_weights import emphasised
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers
+from sklearn_gflow.estimators._encodings import AUTOMATIC
 from sklearn_gflow.estimators._influence import OfMembers, OfRows, truth_of
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._members import Members
@@ -106,7 +107,7 @@ class Forgetting(OfRows):
         problem, same_columns = self._again(anew, ~gone)
         training = anew._build(problem)
         _check_unchanged(replay, problem.loss, training)
-        trained, left_out = anew._flow(training, problem)
+        training, trained, left_out = anew._flow(training, problem)
         attributes = anew._expose(Ended(problem, training, trained, left_out))
         before: dict[str, Any] = vars(self).get("forgotten_", {"n_rows": 0, "old_columns": False})
         table, history = self._inputs.table, attributes["history_"]
@@ -121,7 +122,9 @@ class Forgetting(OfRows):
     def _as_before_the_fit(self, replay: Replay) -> Any:
         """A copy that fits as this one was fitted, with the draws of its encoder."""
         anew: Any = copy.copy(self)
-        anew.warm_start, anew.encoding = False, self._inputs.encoder
+        anew.warm_start = False
+        if anew.encoding != AUTOMATIC:
+            anew.encoding = self._inputs.encoder
         if anew.early_stopping and not isinstance(anew.early_stopping, str):
             # The rows that were held out are not kept; when they stopped is.
             times = t_from_tau(np.array(replay.taus)).tolist() or [_NO_TIME]
@@ -137,10 +140,13 @@ class Forgetting(OfRows):
             _check_classes(coding, y)
             weights = self._weights_without_emphasis()
             weights = None if weights is None else weights[remaining]
+        if weights is not None:  # relative ones are so of the rows that remain
+            weights = weights * getattr(self, "_unit_of_weights", 1.0)
         X = inputs.before_scaling(kept.data.X if kept.scaled is None else kept.scaled)
         names = ("n_features_in_", "feature_names_in_")
         described = {name: getattr(self, name) for name in names if hasattr(self, name)}
         rows = Rows(X, y, weights, getattr(coding, "sparse", False)).counted()
+        described["_unit_of_weights"] = rows.unit
         problem: Problem = anew._problem(rows, None, described, classes)
         read = replace(problem.inputs, table=inputs.table, n_numbers=inputs.n_numbers)
         start = replace(self._network, theta=self._network.reference, path=None, witness=None)

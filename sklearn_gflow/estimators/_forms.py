@@ -40,6 +40,7 @@ from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._search import AdaptedFlowClassifierCV, AdaptedFlowRegressorCV
 from sklearn_gflow.geometry import losses
 from sklearn_gflow.inputs import (
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
@@ -61,6 +62,7 @@ MODELS: Final = _by_name(
     AdaptedFlowClassifierCV,
     AdaptedFlowRegressor,
     AdaptedFlowRegressorCV,
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,

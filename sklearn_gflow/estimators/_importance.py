@@ -67,15 +67,15 @@ def mean_squared_gradient(
     return squares, mean_and_variance(some.X, some.weights)[1]
 
 
-def stretch(squares: np.ndarray, variances: np.ndarray) -> np.ndarray:
+def stretch(squares: np.ndarray, variances: np.ndarray, kept: float = 0.0) -> np.ndarray:
     """Factors gⱼ^¼ of the columns, under which the sum of their variances stays as it is.
 
     Half of what makes the network equally steep in all columns: the gradients are those of a
-    network that is not yet what it will be.
+    network that is not yet what it will be. Columns may keep a share of their variances.
     """
     factors = np.sqrt(np.sqrt(squares))
     total = (factors**2 * variances).sum()
     if not total > 0:  # a network that does not depend on its inputs
         return np.ones_like(factors)
     stretched: np.ndarray = factors * np.sqrt(variances.sum() / total)
-    return stretched
+    return np.sqrt((1 - kept) * stretched**2 + kept) if kept else stretched

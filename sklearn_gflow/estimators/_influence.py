@@ -17,18 +17,22 @@ from sklearn_gflow.estimators._conformal import Apart
 from sklearn_gflow.estimators._indicators import CodedIndicators
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
-from sklearn_gflow.estimators._replay import Replay
+from sklearn_gflow.estimators._replay import Replay, other_way
 from sklearn_gflow.estimators._rows import TrainingData
 from sklearn_gflow.estimators._standard_errors import KeptRows
 from sklearn_gflow.estimators._surroundings import undisturbed
 
 __all__ = ["OfMembers", "OfRows", "influence_attributes", "truth_of"]
 
-_NO_PATH = (
-    "{what} follows the flow of a fit once more, and this one was {kind}; fit with "
-    "batch_size=None, method='exponential', schedule='adaptive' and warm_start=False"
+# Of fits that were saved before it was told.
+_SOME_OTHER_WAY = (
+    "was over blocks, by an integrator of scipy, or went on from an earlier one; set "
+    "batch_size=None, method='exponential' and warm_start=False"
 )
-
+_NO_ROWS = (
+    "{what} needs rows that the fit did not learn from; set early_stopping=True, which holds "
+    "rows out"
+)
 _NOT_SQUARED = (
     'of="deletions" is in closed form for the squared error, and the loss was {loss!r}; fit with '
     'loss="squared_error", or compare with copy.deepcopy(model).forget([i])'
@@ -49,7 +53,7 @@ def influence_attributes(ended: Ended) -> dict[str, Any]:
         readings = coding.readings(at_end.model(held_out.X))
         apart = Apart(readings, truth_of(coding, held_out.targets), held_out.weights)
     kept = {} if replay is None else {"_kept": KeptRows.of(ended)}
-    return {"_replay": replay, "_apart": apart, **kept}
+    return {"_replay": replay, "_other_way": other_way(ended), "_apart": apart, **kept}
 
 
 def truth_of(coding: Any, targets: np.ndarray) -> np.ndarray:
@@ -79,12 +83,14 @@ class OfRows:
         each training row times the tangent kernel, in the mean over the step, between this row and
         x. Summed over the steps these are the contributions of the rows, and summed over the rows
         they are the prediction less its start, the mean of the targets, to rounding and the error
-        of a quadrature of ten points. They say what a row did, not what would be missing without
-        it: other rows would have done much of it in its place.
+        of a quadrature of five points a step; a `ConvergenceWarning` tells where they are not,
+        because modes of the kernel are hardly resolved. They say what a row did, not what would be
+        missing without it: other rows would have done much of it in its place.
 
         *Deletions.* The prediction less what it would be without the row, f(x) − f₋ᵢ(x), in closed
         form along the path of the fit (`diagnostics.LeftOutAlong`). They order the rows as refits
-        without each of them do (``docs/benchmarks/forget.md``), and do not add up. At the training
+        without each of them do that keep the scales of the columns and the times of the steps
+        (``docs/benchmarks/forget.md``), and do not add up. At the training
         rows themselves y − f + the diagonal is the residual of each row under the fit without it.
 
         The flow is followed once more for this, in about the time of a fit for contributions and of
@@ -116,7 +122,7 @@ class OfRows:
         forget : The fit without some rows.
         """
         check_is_fitted(self)
-        if of not in _READINGS:
+        if not isinstance(of, str) or of not in _READINGS:
             raise ValueError(f'of must be "contributions" or "deletions"; got {of!r}')
         with undisturbed():
             replay = self._followed_again("explain")
@@ -140,20 +146,22 @@ class OfRows:
                 f"{what} needs all training rows, and a sample of them is kept of so large a table"
             )
         if replay is None:
-            kind = "over blocks, fast, by an integrator of scipy, or went on from an earlier one"
-            raise ValueError(_NO_PATH.format(what=what, kind=kind))
+            way = getattr(self, "_other_way", _SOME_OTHER_WAY)
+            raise ValueError(f"{what} follows the flow of a fit once more, and this one {way}")
         return replay
 
-    def _apart_of(self) -> Apart:
+    def _apart_of(self, what: str = "predict_interval") -> Apart:
         """Readings of rows that they did not learn from: held out, or each row without itself."""
         if (apart := getattr(self, "_apart", None)) is not None:
             return apart
-        what = "without early_stopping=True, which holds rows out, this"
-        replay = self._followed_again(what)
+        try:
+            replay = self._followed_again("To leave rows out in turn")
+        except ValueError as error:
+            raise ValueError(f"{_NO_ROWS.format(what=what)}. {error}") from None
         if not replay.loss.squared:
             raise ValueError(
-                f"leave-one-out needs the squared error, and the loss was {replay.loss!r}; set "
-                "early_stopping=True, which holds rows out, or use the class with CV in its name"
+                f"{_NO_ROWS.format(what=what)}, or use the class with CV in its name. To leave "
+                f"rows out in turn needs the squared error, and the loss was {replay.loss!r}"
             )
 
         def left_out(network: FittedNetwork) -> Apart:
@@ -205,7 +213,7 @@ class OfMembers:
         found: np.ndarray = np.average(parts, axis=0, weights=self.ensemble_weights_)
         return found
 
-    def _apart_of(self) -> Apart:
+    def _apart_of(self, what: str = "predict_interval") -> Apart:
         """Rows held out of the folds, and each row without itself where the members know it.
 
         Folds learn from fewer rows than the members, and err more; the members chose with all rows
@@ -213,7 +221,7 @@ class OfMembers:
         """
         if not all(_leaves_out(member) for member in self.estimators_):
             return self._apart
-        parts = [member._apart_of() for member in self.estimators_]
+        parts = [member._apart_of(what) for member in self.estimators_]
         readings = np.average(
             [part.readings for part in parts], axis=0, weights=self.ensemble_weights_
         )

@@ -6,17 +6,17 @@ columns may then be stretched by factors of their own. Everything is learnt from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import assert_all_finite, has_fit_parameter
 
+from sklearn_gflow.estimators._encodings import AUTOMATIC, encoder_of, frequent_values
 from sklearn_gflow.estimators._partitions import (
     PartitionedRows,
     are_partitions,
@@ -35,15 +35,12 @@ from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import readable
 from sklearn_gflow.estimators._validation import numbers_of, validate_data
 from sklearn_gflow.inputs import (
-    PeriodicEncoder,
-    PiecewiseLinearEncoder,
     SmoothRobustScaler,
     TableEncoder,
     origins_of,
 )
 
 __all__ = [
-    "ENCODINGS",
     "FLOATS",
     "FittedInputs",
     "as_table",
@@ -52,16 +49,14 @@ __all__ = [
     "is_table",
 ]
 
-ENCODINGS: Mapping[str, Callable[[int], Any]] = {
-    "piecewise": lambda seed: PiecewiseLinearEncoder(),
-    "periodic": lambda seed: PeriodicEncoder(random_state=seed),
-}
-"""Encodings by name, made with a seed."""
-
 # Medians and quantiles are learnt from at most so many random rows, and of tables that are not in
 # memory also levels and target means.
 _LEARNT_FROM = 50_000
 FLOATS = [np.float64, np.float32]
+_UNKNOWN_GAPS = (
+    "X has gaps or categories, and the rows that the fit began with had none, so that nothing is "
+    "known of them; fill them, or begin with rows that have some"
+)
 _SPARSE: dict[str, Any] = {"accept_sparse": "csr", "dtype": FLOATS}
 
 
@@ -253,21 +248,34 @@ class FittedInputs:
         self, encoding: Any, X: Any, weights: np.ndarray | None, seed: int
     ) -> tuple[Self, Any]:
         """The same with an encoder, learnt from columns X of training rows; and these, encoded."""
-        encoder = _encoder_of(encoding, seed)
-        if encoder is None or not self.n_numbers:
+        if isinstance(encoding, str) and encoding == AUTOMATIC:
+            # Columns that are not scaled, or only scaled, are to stay what they are.
+            bent = self.scaler is not None and self.scaler.clip is not None
+            if self.sparse or not bent:
+                return self, X
+            sample, weights = _sample(X, weights, seed)
+            encoder = frequent_values(np.asarray(sample)[:, : self.n_numbers], weights)
+        else:
+            encoder = self._fitted(encoder_of(encoding, seed), encoding, X, weights, seed)
+        if encoder is None:
             return self, X
+        found = replace(self, encoder=encoder)
+        return found, found.encode(X)
+
+    def _fitted(self, encoder: Any, name: Any, X: Any, weights: Any, seed: int) -> Any:
+        """An encoder that the user names, fitted to columns X; None where there are no numbers."""
+        if encoder is None or not self.n_numbers:
+            return None
         if self.sparse:
             raise ValueError(
-                f"encoding={encoding!r} puts columns beside those of X that are not sparse, and X "
+                f"encoding={name!r} puts columns beside those of X that are not sparse, and X "
                 "is; set encoding=None, encode X before, or hand over X.toarray()"
             )
         sample, weights = _sample(X, weights, seed)
-        sample = np.asarray(sample)
         weighted = {}
         if weights is not None and has_fit_parameter(encoder, "sample_weight"):
             weighted["sample_weight"] = weights
-        found = replace(self, encoder=encoder.fit(sample[:, : self.n_numbers], **weighted))
-        return found, found.encode(X)
+        return encoder.fit(np.asarray(sample)[:, : self.n_numbers], **weighted)
 
     def stretched(self, factors: np.ndarray) -> Self:
         """The same, with the network's columns multiplied by further factors."""
@@ -299,7 +307,13 @@ class FittedInputs:
             return self._as_numbers(rows)
         if self.table is not None:
             return self.table.transform(as_table(estimator, X, reset=False))
-        return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+        try:
+            return validate_data(estimator, X, dtype=FLOATS, order="C", reset=False)
+        except ValueError as error:
+            if "contains NaN" not in str(error):
+                raise
+            # scikit-learn would say that gaps are never taken.
+            raise ValueError(f"Input X contains NaN: {_UNKNOWN_GAPS}") from error
 
     def before_scaling(self, X: Any) -> Any:
         """Numbers whose `scaled` columns these are, to rounding."""
@@ -340,10 +354,7 @@ class FittedInputs:
             If they have gaps, and those that these columns were learnt from had none.
         """
         if self.table is None and _is_raw(X):
-            raise ValueError(
-                "X has gaps or categories, and the rows that the fit began with had none, so that "
-                "nothing is known of them; fill them, or begin with rows that have some"
-            )
+            raise ValueError(_UNKNOWN_GAPS)
         return self.applied(self._as_numbers(X))
 
     def _as_numbers(self, X: Any) -> Any:
@@ -413,16 +424,6 @@ def _encoded_table(table: TableEncoder, X: Any, y: Any, seed: int) -> tuple[Tabl
         return table, transformed(X, table.transform)
     encoded = table.fit_transform(sample, y[chosen])
     return table, known_rows(X, table.transform, chosen, encoded)
-
-
-def _encoder_of(encoding: Any, seed: int) -> Any:
-    """A transformer that is not fitted yet, or None."""
-    if encoding is None:
-        return None
-    encoder = ENCODINGS[encoding](seed) if isinstance(encoding, str) else clone(encoding)
-    if isinstance(encoder, PeriodicEncoder) and encoder.random_state is None:
-        encoder.set_params(random_state=seed)
-    return encoder
 
 
 def _sample(X: Any, weights: Any, seed: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 from sklearn_gflow.contract import parameter
 from sklearn_gflow.dynamics import METHODS
+from sklearn_gflow.estimators._averages import MEMBERS
 from sklearn_gflow.estimators._checkpoint import CHECKPOINT
+from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS
 from sklearn_gflow.estimators._group import DISTRIBUTED
-from sklearn_gflow.estimators._inputs import ENCODINGS
 from sklearn_gflow.estimators._losses import LABELS, NUMBERS
 from sklearn_gflow.estimators._validation import HasMethods, Interval, StrOptions
 from sklearn_gflow.geometry import ACTIVATIONS, SOLVERS, Loss, Solver
@@ -114,25 +115,32 @@ class PathParameters:
         """,
     )
     encoding: Any = parameter(
-        None,
-        [StrOptions(set(ENCODINGS)), HasMethods(["fit", "transform"]), None],
-        '{"piecewise", "periodic"}, transformer or None',
+        AUTOMATIC,
+        [StrOptions({AUTOMATIC, *ENCODINGS}), HasMethods(["fit", "transform"]), None],
+        '{"auto", "piecewise", "periodic"}, transformer or None',
         """
         Functions of the columns of numbers, which stand beside them: `PiecewiseLinearEncoder`,
         `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
-        then bends sharply in single columns.
+        then bends sharply in single columns. "auto": from 1,000 rows on indicators of frequent
+        values, in columns that are mostly one value and repeat at least 20
+        (`FrequentValueEncoder`); otherwise None, as for sparse tables and columns that are not
+        scaled.
         """,
     )
-    rescalings: int = parameter(
-        0,
-        [Interval(Integral, 0, 100, closed="both")],
-        "int",
+    rescalings: str | int = parameter(
+        "auto",
+        [StrOptions({"auto"}), Interval(Integral, 0, 100, closed="both")],
+        '"auto" or int',
         """
         How often the flow starts anew, at its own start again, with its input columns stretched
-        by the fourth root of the mean square of the gradient in them, which a flow to t = 0.95
-        has found. Columns that the network learnt to use then count for more from the start. Each
-        takes a flow of its own, at most 100 of them.
+        by the fourth root of the mean square of the gradient in them, which a first flow has
+        found. Columns that the network learnt to use then count for more from the start. Each
+        takes a flow of its own, at most 100 of them: to t = 0.95, or three epochs before one over
+        blocks without a given end. "auto": 1 before such, otherwise 0; 0 with ``module``.
         """,
+    )
+    n_members: int | str = parameter(
+        "auto", [StrOptions({"auto"}), _POSITIVE_INTEGER], 'int or "auto"', MEMBERS
     )
     alpha: float = parameter(
         0.5,

@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import assert_all_finite
 
+from sklearn_gflow.contract import check_container
 from sklearn_gflow.estimators._plain import digest
 
 __all__ = [
@@ -54,13 +55,14 @@ def are_partitions(X: Any) -> bool:
 
 
 def check_in_memory(X: Any, what: str) -> None:
-    """Refuse a table in partitions where all rows are needed.
+    """Refuse a table in partitions where all rows are needed, and one that nobody reads.
 
     Raises
     ------
     ValueError
         With what to do instead.
     """
+    check_container(X)
     if are_partitions(X):
         raise ValueError(
             f"{what} takes a table in memory, and X lies in partitions; hand over some of its rows "
@@ -170,7 +172,15 @@ def fragments_of(dataset: Any) -> list[Any]:
 
 
 def frame_of(dataset: Any, fragment: Any, names: Sequence[str]) -> Any:
-    """Columns of a part as a frame."""
+    """Columns of a part as a frame.
+
+    Raises
+    ------
+    ValueError
+        If the dataset lacks some.
+    """
+    if missing := [name for name in names if name not in dataset.schema.names]:
+        raise ValueError(f"X lacks the columns {missing} of fit; it has {dataset.schema.names}")
     return fragment.to_table(schema=dataset.schema, columns=list(names)).to_pandas()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
+from sklearn_gflow.estimators._encodings import AUTOMATIC
 from sklearn_gflow.estimators._inputs import FittedInputs
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
@@ -55,6 +56,8 @@ class Problem:
         The network at θ₀, where the fit does not draw one.
     shared : SharedRows or None
         The rows of all ranks that share the fit, of which ``data`` are those that all know.
+    rescalings : int
+        How often columns are stretched before the flow.
     """
 
     data: TrainingData
@@ -71,6 +74,7 @@ class Problem:
     start: FittedNetwork | None = None
     task: Task = UNTOLD
     shared: SharedRows | None = None
+    rescalings: int = 0
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
@@ -107,6 +111,8 @@ class Problem:
             return self
         data, held_out = self.data, self.held_out
         inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
+        if inputs is self.inputs:
+            return self
         if held_out is not None:
             held_out = replace(held_out, X=inputs.encode(held_out.X))
         return replace(
@@ -116,6 +122,11 @@ class Problem:
             held_out=held_out,
             scaled=self._before(),
         )
+
+    @property
+    def encoding_by_default(self) -> str | None:
+        """The one that "auto" stands for here by name: where it does nothing, None."""
+        return None if self.encoded(AUTOMATIC, 0) is self else AUTOMATIC
 
     def stretched(self, factors: np.ndarray) -> Problem:
         """The same with the columns of the network multiplied by factors."""

@@ -17,12 +17,13 @@ from sklearn_gflow.dynamics import DualStep, FlowOptions, dual_steps
 from sklearn_gflow.estimators._network import FittedNetwork
 from sklearn_gflow.estimators._problem import Ended
 from sklearn_gflow.estimators._reading import read, row_chunks
+from sklearn_gflow.estimators._reports import elsewhere, warn
 from sklearn_gflow.estimators._rows import TableRows, TrainingData, as_tensor
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.geometry import Loss, OutputMap
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "other_way"]
 
 # Largest number of entries of a kernel between training rows and inputs that is held at once.
 _CROSS_ENTRIES = 2**22
@@ -48,14 +49,11 @@ class Replay:
 
     @classmethod
     def of(cls, ended: Ended) -> Replay | None:
-        """That of a training that ended; None where it was no such flow from a new start."""
-        training, trajectory = ended.training, ended.trained.trajectory
-        settings = training.settings
-        steps = settings.given["method"] == "exponential" and not settings.in_blocks
-        steps = steps and not settings.fast  # whose moves are not told apart
-        if not steps or ended.problem.chunk or training.before is not None:
+        """That of a training that ended; None where `other_way` names another kind of flow."""
+        if other_way(ended) is not None:
             return None
-        options = cls.options_of(settings, trajectory.scale)
+        training, trajectory = ended.training, ended.trained.trajectory
+        options = cls.options_of(training.settings, trajectory.scale)
         return cls(options, tuple(trajectory.step_taus), training.loss)
 
     @staticmethod
@@ -72,24 +70,25 @@ class Replay:
         self, network: FittedNetwork, data: TrainingData, X: np.ndarray
     ) -> np.ndarray:
         """What each training row contributed to f_θ − f_θ₀ at X, shape (n, Q, N)."""
-        n_outputs = network.n_outputs
-        found = np.zeros((len(X), n_outputs, len(data.X)))
+        found = np.zeros((len(X), network.n_outputs, len(data.X)))
         if not self.taus:
             return found
-        steps = list(self._steps(network, data))
-        for rows, samples in _samples(network, data, X):
+        # In the precision of the fit: in another one the flow ends at other parameters.
+        steps = list(self._steps(network, data, network.dtype))
+        for rows, samples in _samples(network, data, X, network.dtype):
             found[rows] = to_numpy(contributions(steps, samples))
+        warn(elsewhere(found.sum(axis=2), network.model(X)))
         return found
 
     def deletions(self, network: FittedNetwork, data: TrainingData, X: np.ndarray) -> np.ndarray:
         """Outputs at X less those without each training row, shape (n, Q, N)."""
-        samples = [one for _, one in _samples(network, data, X)]
+        samples = [one for _, one in _samples(network, data, X, network.exact_dtype)]
         if not self.taus:
             # The start alone, which is the mean of the targets.
             weights = np.ones(len(data.X)) if data.weights is None else data.weights
             drive = weights * (data.targets - data.start).T / (weights.sum() - weights)
             return np.repeat(drive[None], len(X), axis=0)
-        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True), samples)
+        along = LeftOutAlong().follow(self._decomposed(network, data), samples)
         return to_numpy(along.effects())
 
     def left_out(self, network: FittedNetwork, data: TrainingData) -> np.ndarray:
@@ -99,13 +98,20 @@ class Replay:
         """
         if not self.taus:
             return data.targets - data.start
-        along = LeftOutAlong().follow(self._steps(network, data, eigenvectors=True))
-        return to_numpy(along.residuals())
+        return to_numpy(LeftOutAlong().follow(self._decomposed(network, data)).residuals())
+
+    def _decomposed(self, network: FittedNetwork, data: TrainingData) -> Iterator[DualStep]:
+        """The steps with eigenvectors, and a warning where they end elsewhere than the fit."""
+        for step in self._steps(network, data, network.exact_dtype, eigenvectors=True):
+            yield step
+            end = step.end
+        outputs = to_numpy(end.tangent.unweigh(end.outputs))
+        warn(elsewhere(outputs - data.start, network.model(data.X)))
 
     def _steps(
-        self, network: FittedNetwork, data: TrainingData, *, eigenvectors: bool = False
+        self, network: FittedNetwork, data: TrainingData, dtype: str, *, eigenvectors: bool = False
     ) -> Iterator[DualStep]:
-        dtype, device = network.exact_dtype, network.device
+        device = network.device
         reference: torch.Tensor = to_tensor(network.reference, dtype, device)
         rows = TableRows(network.family(device), data, reference, dtype, self.loss)
         return dual_steps(
@@ -113,12 +119,32 @@ class Replay:
         )
 
 
+def other_way(ended: Ended) -> str | None:
+    """What a training did in place of a flow that can be followed again, with what to set.
+
+    None where it was such a flow: in the full batch, by steps of its own, from a new start.
+    """
+    training = ended.training
+    given = training.settings.given
+    if ended.problem.chunk:
+        return "went over chunks by partial_fit; call fit"
+    if training.before is not None:
+        return "went on from an earlier one; set warm_start=False"
+    if given["method"] != "exponential":
+        return f"was by method={given['method']!r}; set method='exponential'"
+    if training.settings.in_blocks:
+        return "went over blocks of rows; set batch_size=None"
+    if training.settings.fast:  # whose moves are not told apart
+        return "took many moves with one factor; set schedule='adaptive'"
+    return None
+
+
 def _samples(
-    network: FittedNetwork, data: TrainingData, X: np.ndarray
+    network: FittedNetwork, data: TrainingData, X: np.ndarray, dtype: str
 ) -> Iterator[tuple[slice, OutputMap]]:
     """Rows of X as output maps, so few at once that the kernel to the training rows is small."""
     family = network.family()
     size = max(1, _CROSS_ENTRIES // (len(data.X) * network.n_outputs**2))
     for rows in row_chunks(len(X), size):
-        inputs = as_tensor(family, read(X, rows), network.exact_dtype, network.device)
+        inputs = as_tensor(family, read(X, rows), dtype, network.device)
         yield rows, OutputMap(family, inputs)

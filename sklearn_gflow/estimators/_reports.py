@@ -19,13 +19,15 @@ from sklearn_gflow.estimators._sparse import dense
 from sklearn_gflow.estimators._training import TrainedFlow
 from sklearn_gflow.exceptions import ConvergenceWarning
 
-__all__ = ["failure", "incomplete", "undetermined", "unscaled", "warn", "worse"]
+__all__ = ["elsewhere", "failure", "incomplete", "undetermined", "unscaled", "warn", "worse"]
 
 # Rises below this share of the loss at the start are rounding, that of single precision included.
 _RISE_FLOOR = 1e-6
 # Beyond these estimates the last bits of the inputs move predictions by more than a hundredth of
 # their range (docs/reliability.md). With a ridge, as by default, float32 stays below.
 _UNDETERMINED = {torch.float64: 2e-3, torch.float32: 5e-2}
+# So much of the outputs may be missed by a flow that is followed once more.
+_ELSEWHERE = 1e-2
 # Files whose frames lie between a training and the line of the user that asked for it.
 _INSIDE = tuple(f"{d}{os.sep}" for d in (Path(__file__).parents[1], Path(sklearn.__file__).parent))
 # Columns are looked at on so many rows. One is told of that is so many times a typical one, and so
@@ -87,6 +89,26 @@ def undetermined(trained: TrainedFlow) -> str | None:
         "Rounding decides this fit: the last bits of X move the parameters by about "
         f"{estimate:.1g} of their way, and predictions between the training rows by more than a "
         "hundredth of their range. Raise damping, to 1e-3 for instance, or lower alpha to 0."
+    )
+
+
+def elsewhere(found: np.ndarray, model: np.ndarray) -> str | None:
+    """What to warn of where a flow that was followed once more leads to other outputs, else None.
+
+    Parameters
+    ----------
+    found, model : ndarray of shape (n_samples, n_outputs)
+        f_θ − f_θ₀ of the flow that was followed, and of the fit.
+    """
+    missed, size = np.abs(found - model).max(initial=0), np.abs(model).max(initial=0)
+    if missed <= _ELSEWHERE * size:
+        return None
+    share = missed / max(size, np.finfo(float).tiny)
+    return (
+        "The flow of the fit was followed once more, row by row, and ended elsewhere: outputs "
+        f"differ by {share:.1g} of the largest, since modes that the fit follows are hardly "
+        "resolved. What was asked of its rows does not suit its predictions. Fit with damping, "
+        "1e-3 for instance, and in dtype='float64'."
     )
 
 

@@ -54,13 +54,15 @@ _DENSE_ENTRIES = 2**24
 class Rows:
     """Rows of positive weight as the user gave them: an array of numbers, or a table.
 
-    Where there are several labels a row, y is dense, and was not if ``sparse_labels``.
+    Where there are several labels a row, y is dense, and was not if ``sparse_labels``. A weight of
+    1 was one of ``unit``.
     """
 
     X: Any
     y: np.ndarray
     weights: np.ndarray | None
     sparse_labels: bool = False
+    unit: float = 1.0
 
     @property
     def total_weight(self) -> float:
@@ -89,7 +91,7 @@ class Rows:
         if mean >= 1:
             return self
         shares = self.weights / self.weights.max()  # weights that are all alike become ones exactly
-        return replace(self, weights=shares / shares.mean())
+        return replace(self, weights=shares / shares.mean(), unit=float(mean))
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
@@ -234,9 +236,10 @@ class TableRows:
         self.X = None if by_block or size > _HELD_BYTES else self._tensor(data.X)
         # In one tensor from the beginning: small ones that are kept between large ones that are not
         # would keep the allocator from giving anything back.
-        self.offset = torch.empty_like(self.targets)
+        of_each = () if family.n_members == 1 else (family.n_members,)
+        self.offset = self.targets.new_empty((len(data.X), *of_each, family.n_outputs))
         for chunk in chunks_for(data.X, sparse=family.sparse_inputs):
-            self.offset[chunk] = family.outputs(reference, self._inputs(chunk)) - start
+            self.offset[chunk] = family.offsets(reference, self._inputs(chunk)) - start
 
     @property
     def n_samples(self) -> int:

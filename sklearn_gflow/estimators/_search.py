@@ -204,6 +204,7 @@ class _FlowCV(
             in_blocks=plain._build(whole).settings.in_blocks,
             once=len(folds) == 1,
             sparse=whole.inputs.sparse,
+            first=whole.encoding_by_default,
         )
         return Search(
             grid,

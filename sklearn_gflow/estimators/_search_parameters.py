@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from sklearn_gflow.contract import parameter
-from sklearn_gflow.estimators._inputs import ENCODINGS
+from sklearn_gflow.estimators._encodings import ENCODINGS
 from sklearn_gflow.estimators._validation import HasMethods, StrOptions
 
 __all__ = ["SearchParameters"]
@@ -22,8 +22,9 @@ class SearchParameters:
         [StrOptions({"auto", *ENCODINGS}), HasMethods(["fit", "transform"]), "array-like", None],
         '"auto" or sequence of str, transformer or None',
         """
-        Encodings of the columns of numbers. "auto": None, ramps over 6 and over 24 bins, cosines
-        at frequencies of scale 0.4 and 1; None alone with ``module``.
+        Encodings of the columns of numbers. "auto": None, or ``encoding="auto"`` where that finds
+        frequent values; ramps over 6 and over 24 bins, cosines at frequencies of scale 0.4 and 1;
+        None alone with ``module``.
         """,
     )
     init_scales: Any = parameter(

@@ -196,7 +196,7 @@ class Search:
             place = self.grid.encodings.index(judged[k].candidate.encoding)
             networks.setdefault((place, judged[k].candidate.init_scale), k)
         order = list(networks.values())
-        plain = [k for k in order[self.n_followed :] if judged[k].candidate.encoding is None]
+        plain = [k for k in order[self.n_followed :] if judged[k].candidate.plain]
         places = [*order[: self.n_followed], *plain[:1]]
         followed = self.followed([judged[k] for k in places], stretch=rescaled)
         for k, one in zip(places, followed, strict=True):

@@ -49,6 +49,8 @@ _T_END = 0.95
 _OPEN_ROWS, _MOST_EPOCHS = 1000, 40
 # Of large tables as many epochs as make so many blocks, but these at least.
 _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
+# Of several networks that share them each may have so many.
+_LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -96,6 +98,8 @@ class Settings:
         That of blocks, which a chunk has also where it is a single block.
     init_scale : float
         Scale of the first layer at the start.
+    n_members : int
+        Of how many networks the model is the mean.
     """
 
     given: Mapping[str, Any]
@@ -116,6 +120,7 @@ class Settings:
     damping: float
     block_damping: float
     init_scale: float
+    n_members: int = 1
 
     @classmethod
     def of(
@@ -177,9 +182,12 @@ class Settings:
             open_ended=open_ended,
             times=None if times is None else tuple(times),
             batch_rows=rows,
-            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks).within(
-                (room.available - beside) // 2  # the other half is for the flow
-            ),
+            solver=solver_for(
+                given["solver"],
+                shape.n_outputs,
+                in_blocks=in_blocks,
+                alike=open_ended and loss.alike,
+            ).within((room.available - beside) // 2),  # the other half is for the flow
             damping=dampings.blocks if in_blocks else dampings.whole,
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
@@ -195,11 +203,12 @@ class Settings:
     def with_parameters(self, **changed: Any) -> Settings:
         """The same with other parameters; the start stays that of this record."""
         given = {**self.given, **changed, "init_scale": self.init_scale}
-        return self.of(
+        settings = self.of(
             given, self.shape, self.seed,
             loss=self.loss, any_precision=self.any_precision, row_numbers=self.row_numbers,
             chunk=self.chunk, streamed=self.streamed,
         )  # fmt: skip
+        return replace(settings, n_members=self.n_members)
 
     def damping_at(self, alpha: float) -> float:
         """The relative ridge that this training would have with another α."""
@@ -282,18 +291,24 @@ class Settings:
     @property
     def open_epochs(self) -> list[Epoch]:
         """The way in blocks while rows held out gain; an epoch over all rows may follow."""
-        assert self.batch_rows is not None
-        affordable = _MOST_BLOCKS * self.batch_rows // self.shape.n_samples
-        n_epochs = min(max(affordable, _LEAST_EPOCHS), _MOST_EPOCHS)
+        n_epochs = min(max(self.affordable_epochs, _LEAST_EPOCHS), _MOST_EPOCHS)
+        if self.n_members > 1:
+            n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, _LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
         return open_epochs(n_epochs, 1 / self.loss.unit)
+
+    @property
+    def affordable_epochs(self) -> int:
+        """How many make no more blocks than the largest tables take."""
+        assert self.batch_rows is not None
+        return _MOST_BLOCKS * self.batch_rows // self.shape.n_samples
 
     def generator(self) -> torch.Generator:
         """A generator at the seed."""
         return generator_of(self.seed)
 
-    def check_memory(self, room: Room) -> None:
+    def check_memory(self, room: Room | None = None) -> None:
         """Refuse what would not fit.
 
         Raises
@@ -301,6 +316,7 @@ class Settings:
         GramMemoryError
             Naming the bytes and the parameters to change.
         """
+        room = room or _room_for_steps(self.given, self.shape, self.device)
         itemsize = ITEMSIZES[self.dtype]
         if self.by_leave_one_out:
             self.check_left_out_memory(room)

@@ -9,7 +9,6 @@ otherwise each over its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from sklearn_gflow.estimators._checkpoint_of_ranks import KeeperOfRanks
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
 from sklearn_gflow.estimators._plain import digest
 from sklearn_gflow.estimators._reading import in_partitions, read
-from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few
+from sklearn_gflow.estimators._rows import Rows, TrainingData, few
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy
 from sklearn_gflow.estimators._validation import hold_out
@@ -219,12 +218,9 @@ class OwnRows:
         return known
 
     def in_blocks(
-        self,
-        make: Callable[[TrainingData], TableRows],
-        options: FlowOptions,
-        blocks: BlockOptions,
+        self, training: Any, options: FlowOptions, blocks: BlockOptions
     ) -> tuple[BlocksOfRanks, FlowOptions, BlockOptions]:
-        """The blocks of all ranks, and the options to flow over them.
+        """The blocks of all ranks, and the options of a training to flow over them.
 
         Of known rows that are kept apart each rank keeps those apart that it has.
         """
@@ -233,7 +229,8 @@ class OwnRows:
         if blocks.apart is not None:
             own = np.sort(self.known[np.isin(self.shared.at, blocks.apart.numpy())])
         trained = np.setdiff1d(self.trained, own)
-        source = BlocksOfRanks(make(self.data), self.shared.ranks, own, trained)
+        table = training.rows(self.data, training.settings.block_dtype)
+        source = BlocksOfRanks(table, self.shared.ranks, own, trained)
         return source, *source.options(options, blocks)
 
 

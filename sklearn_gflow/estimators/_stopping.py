@@ -19,13 +19,16 @@ from sklearn_gflow.dynamics import (
     BestPoint,
     Callback,
     LossReached,
+    Outcome,
     Point,
     WhileGaining,
+    WhileMeanGains,
     mean_diagonal,
     metric_scale,
     t_from_tau,
     tau_from_t,
 )
+from sklearn_gflow.estimators._averages import of_member, share_of_epochs
 from sklearn_gflow.estimators._reading import is_lazy, read, row_chunks
 from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
@@ -67,16 +70,40 @@ def judged_by(
     return BestPoint(_judged(training, held_out, judge, score), "validation", patience, tol)
 
 
-def stopped_by_rows_apart(training: Training, judge: Judge) -> TrainedFlow:
-    """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows."""
+def stopped_by_rows_apart(training: Training, judge: Judge) -> tuple[Training, TrainedFlow]:
+    """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows.
+
+    The training is another where that of one network was followed in place of a mean of several.
+    """
     size = len(training.data.X)
     # One row of each label comes first in a subsample, so that the last ones lack none.
     order = subsample(size, size, training.settings.generator(), training.labels)
     apart = np.sort(order[-_n_apart(size) :])
+    held_out = training.data.take(apart)
+    if training.settings.n_members > 1:
+        gaining = _while_mean_gains(training, held_out, judge)
+        trained = training.while_gaining(gaining, apart)
+        if gaining.alone is None or trained.trajectory.outcome is not Outcome.NOTHING_GAINED:
+            return training, trained
+        training = of_member(training, gaining.alone)
     # They decide and are not reported, so that the precision of the blocks will do.
-    dtype = training.settings.block_dtype
-    judged = _judged(training, training.data.take(apart), judge, dtype=dtype)
-    return training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+    judged = _judged(training, held_out, judge, dtype=training.settings.block_dtype)
+    return training, training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+
+
+def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) -> WhileMeanGains:
+    """What ends a mean of several networks; of a fit that goes on none is followed alone."""
+    settings = training.settings
+    models = _models(training, held_out, settings.block_dtype, training.family.offsets)
+    of_outputs, start = judge(held_out), held_out.start
+    may_be_alone = training.before is None and isinstance(settings.given["n_members"], str)
+
+    def losses(point: Point) -> list[float]:
+        members = models(point)
+        shown = [members.mean(1), *(members.swapaxes(0, 1) if may_be_alone else ())]
+        return [of_outputs(start + model)[1] for model in shown]
+
+    return WhileMeanGains(losses, share_of_epochs(settings))
 
 
 def _n_apart(size: int) -> int:
@@ -91,8 +118,26 @@ def _judged(
     dtype: str | None = None,
 ) -> Callable[[Point], tuple[float, float]]:
     """Score and loss of a point on rows, in the precision of the user or another."""
-    settings, family, device = training.settings, training.family, training.start.device
-    dtype = settings.dtype if dtype is None else dtype
+    dtype = training.settings.dtype if dtype is None else dtype
+    models = _models(training, held_out, dtype, training.family.outputs)
+    of_outputs = judge(held_out)
+
+    def judged(point: Point) -> tuple[float, float]:
+        model = models(point)
+        own, loss = of_outputs(held_out.start + model)
+        return own if score is None else score(model), loss
+
+    return judged
+
+
+def _models(
+    training: Training,
+    held_out: TrainingData,
+    dtype: str,
+    outputs_of: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Point], np.ndarray]:
+    """f_θ − f_θ₀ of a point on rows, in a precision; or what else is made of θ and inputs."""
+    family, device = training.family, training.start.device
     theta, X = to_tensor(training.network.reference, dtype, device), held_out.X
 
     def as_inputs(rows: Any) -> Tensor:
@@ -102,18 +147,12 @@ def _judged(
 
     def outputs(theta: Tensor) -> Tensor:
         if at_once is not None:
-            return family.outputs(theta, at_once)
+            return outputs_of(theta, at_once)
         chunks = (as_inputs(read(X, rows)) for rows in row_chunks(len(X)))
-        return torch.cat([family.outputs(theta, chunk) for chunk in chunks])
+        return torch.cat([outputs_of(theta, chunk) for chunk in chunks])
 
-    reference, of_outputs = outputs(theta), judge(held_out)
-
-    def judged(point: Point) -> tuple[float, float]:
-        model = to_numpy(outputs(point.theta.to(theta.dtype)) - reference)
-        own, loss = of_outputs(held_out.start + model)
-        return own if score is None else score(model), loss
-
-    return judged
+    reference = outputs(theta)
+    return lambda point: to_numpy(outputs(point.theta.to(theta.dtype)) - reference)
 
 
 @dataclass(frozen=True)

@@ -304,10 +304,10 @@ class Training:
             n_rows=n_rows, seed=settings.seed, reference=start if of_model else None,
         )  # fmt: skip
 
-    def factors(self, theta: Tensor) -> np.ndarray:
+    def factors(self, theta: Tensor, kept: float = 0.0) -> np.ndarray:
         """Factors of the columns, from the gradients of the network in its inputs at θ."""
         # Those of f_θ: the slope of the start keeps a column from vanishing that is not used yet.
-        return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False))
+        return stretch(*self.squared_gradients(theta, _PROBE_ROWS, of_model=False), kept)
 
     def _options(self) -> FlowOptions:
         """Constants of the flow; c is that of the fit that goes on."""
@@ -396,8 +396,7 @@ class Training:
         source: RowSource = (known := self.rows(data, settings.block_dtype))
         blocks = self._block_options(averaged, apart, chunk=chunk)
         if self.own is not None:
-            make = partial(self.rows, dtype=settings.block_dtype)
-            source, options, blocks = self.own.in_blocks(make, options, blocks)
+            source, options, blocks = self.own.in_blocks(self, options, blocks)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
         with threads_of_blocks(
             settings.batch_rows or len(data.X), self.family.n_params, self.start.device
@@ -437,6 +436,7 @@ class Training:
             parabolic=True,
             apart=None if apart is None else torch.from_numpy(apart),
             runs=runs_of(self.data.X),
+            sampled=averaged and self.own is None,  # ranks have to know the same loss
         )
 
 

@@ -71,7 +71,8 @@ def validate_data(
     if options.get("y_numeric"):  # objects become numbers after scikit-learn has looked at them
         assert_all_finite(checked[1], estimator_name=type(estimator).__name__, input_name="y")
     told = {"estimator_name": type(estimator).__name__, "input_name": "X"}
-    for rows in row_chunks(len(found)) if mapped else ():
+    looked_at = mapped and not options.get("skip_check_array")
+    for rows in row_chunks(len(found)) if looked_at else ():
         assert_all_finite(read(found, rows), allow_nan=allow_nan, **told)
     return checked
 

@@ -23,6 +23,7 @@ from sklearn_gflow.geometry.losses import (
     SquaredLoss,
 )
 from sklearn_gflow.geometry.maps import DifferentiableMap, Family, Linearization, TangentMap
+from sklearn_gflow.geometry.members import MeanFamily
 from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent
 from sklearn_gflow.geometry.ranks import DividedMap, Ranks, RanksError, ShardedCost, ShardedMap
@@ -58,6 +59,7 @@ __all__ = [
     "Linearization",
     "LogLoss",
     "Loss",
+    "MeanFamily",
     "ModuleFamily",
     "OutputMap",
     "Poisson",

@@ -22,6 +22,10 @@ __all__ = ["Cholesky", "ShiftedCholesky"]
 
 _REFINEMENTS = 3
 _ESTIMATE_ITERATIONS = 2
+# A Krylov space grows by so few dimensions where little accuracy is asked for.
+_STRIDE = 4
+# From so many rows on a factor takes longer than the products of a small Krylov space.
+_LARGE = 400
 _AND_LANCZOS = " + lanczos"
 _AND_SERIES = " + rational series"
 
@@ -43,7 +47,9 @@ class Cholesky:
         f of each vector is asked for once: a series then costs less than a Krylov space, which
         serves all f of one vector.
     tolerance : float, optional
-        Relative accuracy of that series; by default what the precision of A allows.
+        Relative accuracy of a smooth part that is asked for once; by default what the precision of
+        A allows. To a low one a few products with a large A lead, on a CPU, and these take less
+        than the factor that a series begins with.
     """
 
     def __init__(
@@ -78,6 +84,10 @@ class Cholesky:
 
     def _smooth(self, f: GramFunction, b: Tensor) -> Tensor:
         assert f.smooth is not None
+        if self.once and self.tolerance and _products_are_cheap(b):
+            self._used(_AND_LANCZOS)
+            space = Lanczos(self.triangles.times, b, tolerance=self.tolerance, stride=_STRIDE)
+            return space.apply(f.smooth)
         if self.once and f.turn is not None:
             series = rational_series(self.triangles, f, b, self.tolerance)
             if series is not None:
@@ -138,6 +148,14 @@ class ShiftedCholesky(Cholesky):
         """|b − A·solve(b)|/|b|."""
         size = torch.linalg.vector_norm(b)
         return float(torch.linalg.vector_norm(b - self.project(b)) / size)
+
+
+def _products_are_cheap(b: Tensor) -> bool:
+    """Whether products of A with b take less than another factor of A would.
+
+    Columns take as long as a factor, and a device would wait for the numbers of the space.
+    """
+    return b.ndim == 1 and len(b) >= _LARGE and b.device.type == "cpu"
 
 
 def _extreme_eigenvalues(triangles: Triangles) -> tuple[float, float]:

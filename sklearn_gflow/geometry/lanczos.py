@@ -20,7 +20,7 @@ from sklearn_gflow.geometry.vectors import norm, room_for
 __all__ = ["Lanczos"]
 
 # The change of the result is looked at after so many iterations.
-_LANCZOS_CHECK = 8
+_STRIDE = 8
 
 
 class Lanczos:
@@ -41,6 +41,8 @@ class Lanczos:
         the rounding of the dtype.
     largest : int, optional
         Bound on the dimension of the space, by default m.
+    stride : int
+        By so many dimensions the space grows before the change of the result is looked at.
 
     Attributes
     ----------
@@ -56,13 +58,14 @@ class Lanczos:
         *,
         tolerance: float = SMOOTH_TOLERANCE,
         largest: int | None = None,
+        stride: int = _STRIDE,
     ) -> None:
-        self.product, self.b = product, b
+        self.product, self.b, self.stride = product, b, stride
         self.size = norm(b)
         self.tolerance = max(tolerance, smooth_tolerance(b.dtype))
         self.largest = len(b) if largest is None else min(largest, len(b))
         # The basis has its vectors as rows, which are contiguous.
-        self.V = room_for(b, min(_LANCZOS_CHECK, self.largest), axis=0)
+        self.V = room_for(b, min(stride, self.largest), axis=0)
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
         self.exhausted = self.size == 0
@@ -78,7 +81,7 @@ class Lanczos:
         FactorizationError
             If no eigenvalue routine succeeds on T.
         """
-        before = self._coefficients(f, len(self.diagonal) - _LANCZOS_CHECK)
+        before = self._coefficients(f, len(self.diagonal) - self.stride)
         while True:
             coefficients = self._coefficients(f, len(self.diagonal))
             if not bool(coefficients.isfinite().all()):
@@ -116,7 +119,7 @@ class Lanczos:
         The numbers of T are read together, so that a device goes on without waiting for each.
         """
         first = len(self.diagonal)
-        last = min(first + _LANCZOS_CHECK, self.largest)
+        last = min(first + self.stride, self.largest)
         numbers = []
         for k in range(first, last):
             w = self.product(self.V[k])

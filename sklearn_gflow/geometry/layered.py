@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,17 +23,14 @@ __all__ = ["ACTIVATIONS", "Activation", "LayeredLinearization", "LayeredNetwork"
 
 
 class Activation(NamedTuple):
-    """A scalar function σ and its derivative, both elementwise; ``slope(z, σ(z))`` is σ'(z)."""
+    """A scalar function σ and its derivative, both elementwise; ``slope(z, σ(z))`` is σ'(z).
+
+    ``overwrite`` is σ in the memory of its argument, where torch has that.
+    """
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor]
-
-
-def _tanh(z: Tensor) -> Tensor:
-    """tanh z; in float32 as 2σ(2z) − 1, exact to the rounding of 1 and in a third of the time."""
-    if z.dtype != torch.float32:
-        return torch.tanh(z)
-    return torch.sigmoid(2 * z).mul_(2).sub_(1)
+    overwrite: Callable[[Tensor], Tensor] | None = None
 
 
 def _tanh_slope(z: Tensor, a: Tensor) -> Tensor:
@@ -50,17 +48,18 @@ def _gelu_slope(z: Tensor, a: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": Activation(_tanh, _tanh_slope),
+    "tanh": Activation(torch.tanh, _tanh_slope, torch.tanh_),
     "silu": Activation(torch.nn.functional.silu, _silu_slope),
     "gelu": Activation(torch.nn.functional.gelu, _gelu_slope),
     "softplus": Activation(torch.nn.functional.softplus, lambda z, a: torch.sigmoid(z)),
-    "relu": Activation(torch.relu, lambda z, a: (z > 0).to(z.dtype)),
+    "relu": Activation(torch.relu, lambda z, a: (z > 0).to(z.dtype), torch.relu_),
     "identity": Activation(lambda z: z, lambda z, a: torch.ones_like(z)),
 }
 
 # Rows of the Gram are made in panels of this many rows: the operands of one panel's
-# Hadamard product then stay in cache, and only the lower triangle is computed.
-_PANEL_ROWS = 128
+# Hadamard product then stay in cache, and only the lower triangle is computed. The shared kernel
+# has operands enough for larger ones.
+_PANEL_ROWS, _SHARED_PANEL_ROWS = 128, 256
 
 # In the shared kernel up to this many outputs go through the hidden layers one by one. Of more
 # outputs so many random combinations go, in which the sum over outputs is the expectation: with
@@ -174,11 +173,12 @@ class LayeredNetwork(Family):
     def at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """X ↦ f_θ(X), with θ cut into layers."""
         *hidden, (last, bias) = self.layers(theta)
+        activate = self.activation.overwrite or self.activation.value
 
         def outputs(X: Tensor) -> Tensor:
             a = X
             for W, b in hidden:
-                a = self.activation.value(torch.addmm(b, a, W))
+                a = activate(torch.addmm(b, a, W))
             return torch.addmm(bias, a, last)
 
         return outputs
@@ -276,12 +276,11 @@ class LayeredLinearization(Linearization):
         """
         n, Q = self.outputs.shape
         gram = self.outputs.new_empty((n * Q, n * Q))
-        for rows in _panels(n, Q):
+        room = _room(self, n)
+        for rows in _panels(n, _PANEL_ROWS // Q):
             block = gram[rows.start * Q : rows.stop * Q, : rows.stop * Q]
-            self._kernel(self, rows, slice(0, rows.stop), out=block)
-            # The square on the diagonal is symmetric already; the rest is mirrored.
-            below = block[:, : rows.start * Q]
-            gram[: rows.start * Q, rows.start * Q : rows.stop * Q] = below.mT
+            self._kernel(self, rows, slice(0, rows.stop), out=block, room=room)
+            _mirror(gram, rows.start * Q, rows.stop * Q)
         return gram
 
     def shared_gram(self) -> Tensor:
@@ -290,9 +289,17 @@ class LayeredLinearization(Linearization):
         With Q > 4 outputs the sum over q is estimated in all layers but the last two, by a
         fixed draw of random signs.
         """
-        kernel = of_rows.inner_products(self.inputs[-1], self.inputs[-1])
-        for a, delta in zip(self.inputs[:-1], self._shared_sensitivities(), strict=True):
-            kernel.addcmul_(of_rows.inner_products(a, a), delta @ delta.mT)
+        *inputs, last = self.inputs
+        layers = list(zip(inputs, self._shared_sensitivities(), strict=True))
+        kernel = self.outputs.new_empty((len(last), len(last)))
+        for rows in _panels(len(last), _SHARED_PANEL_ROWS):
+            upto = slice(0, rows.stop)
+            block = kernel[rows, upto]
+            of_rows.inner_products(of_rows.take(last, rows), of_rows.take(last, upto), out=block)
+            for a, delta in layers:
+                inner = of_rows.inner_products(of_rows.take(a, rows), of_rows.take(a, upto))
+                block.addcmul_(inner, delta[rows] @ delta[upto].mT)
+            _mirror(kernel, rows.start, rows.stop)
         return kernel
 
     def _shared_sensitivities(self) -> list[Tensor]:
@@ -306,7 +313,8 @@ class LayeredLinearization(Linearization):
             return []
         W, Q = self.layers[-1][0], self.network.n_outputs
         shared = [self.slopes[-1] * W.square().mean(1).sqrt()]
-        columns = (W if Q <= _OUTPUTS_ONE_BY_ONE else W @ _signs(Q, W)) / math.sqrt(Q)
+        signs = None if Q <= _OUTPUTS_ONE_BY_ONE else _signs(Q, W.dtype, W.device)
+        columns = (W if signs is None else W @ signs) / math.sqrt(Q)
         # It is made contiguous, since every product with it would begin with a copy otherwise.
         delta = columns.mT.contiguous() * self.slopes[-1][:, None, :]
         for depth in reversed(range(len(self.slopes) - 1)):
@@ -319,9 +327,10 @@ class LayeredLinearization(Linearization):
         """Θ(xᵢ, yⱼ) (3.14) between two sample sets at one θ, shape (n·Q, m·Q)."""
         (n, Q), m = self.outputs.shape, len(other.outputs)
         kernel = self.outputs.new_empty((n * Q, m * Q))
-        for rows in _panels(n, Q):
+        room = _room(self, m)
+        for rows in _panels(n, _PANEL_ROWS // Q):
             block = kernel[rows.start * Q : rows.stop * Q]
-            self._kernel(other, rows, slice(0, m), out=block)
+            self._kernel(other, rows, slice(0, m), out=block, room=room)
         return kernel
 
     def take(self, samples: Tensor) -> LayeredLinearization:
@@ -356,10 +365,11 @@ class LayeredLinearization(Linearization):
         return torch.cat(parts, dim=1)
 
     def _kernel(
-        self, other: LayeredLinearization, rows: slice, columns: slice, *, out: Tensor
+        self, other: LayeredLinearization, rows: slice, columns: slice, *, out: Tensor, room: _Room
     ) -> None:
         """Σ_l (⟨a_{l−1}, a'_{l−1}⟩ + 1)·⟨δ_l^q, δ'_l^r⟩ for some rows and columns, into ``out``."""
         Q = self.network.n_outputs
+        shape = rows.stop - rows.start, columns.stop - columns.start
         left = of_rows.take(self.inputs[-1], rows)
         right = of_rows.take(other.inputs[-1], columns)
         if Q == 1:  # as plain matrices: with axes (i, q, j, r) it takes half as long again
@@ -372,22 +382,57 @@ class LayeredLinearization(Linearization):
             zip(self.sensitivities(), other.sensitivities(), strict=True)
         ):
             a, other_a = self.inputs[depth], other.inputs[depth]
-            inner = of_rows.inner_products(of_rows.take(a, rows), of_rows.take(other_a, columns))
-            deltas = left[rows].flatten(0, 1) @ right[columns].flatten(0, 1).mT
+            inner = of_rows.inner_products(
+                of_rows.take(a, rows), of_rows.take(other_a, columns), out=room.inner(*shape)
+            )
+            deltas = torch.mm(
+                left[rows].flatten(0, 1), right[columns].flatten(0, 1).mT,
+                out=room.deltas(shape[0] * Q, shape[1] * Q),
+            )  # fmt: skip
             if Q > 1:
                 deltas = deltas.unflatten(0, (-1, Q)).unflatten(2, (-1, Q))
                 inner = inner[:, None, :, None]
             block.addcmul_(deltas, inner)
 
 
-def _signs(n_outputs: int, like: Tensor) -> Tensor:
-    """Columns of ±1, scaled so that ξξᵀ is 1 in expectation; the same at each call."""
+@lru_cache(maxsize=16)
+def _signs(n_outputs: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Columns of ±1, scaled so that ξξᵀ is 1 in expectation; the same on all devices."""
     generator = torch.Generator().manual_seed(0)
     bits = torch.randint(0, 2, (n_outputs, _PROBES), generator=generator)
-    return (2 * bits - 1).to(like) / math.sqrt(_PROBES)
+    return (2 * bits - 1).to(device, dtype) / math.sqrt(_PROBES)
 
 
-def _panels(n_samples: int, n_outputs: int) -> Iterator[slice]:
-    step = max(1, _PANEL_ROWS // n_outputs)
+class _Room(NamedTuple):
+    """Memory for the two factors of a Hadamard product, which all panels and layers share."""
+
+    first: Tensor
+    second: Tensor
+
+    def inner(self, n_rows: int, n_columns: int) -> Tensor:
+        """For those over samples."""
+        return self.first[: n_rows * n_columns].view(n_rows, n_columns)
+
+    def deltas(self, n_rows: int, n_columns: int) -> Tensor:
+        """For those over samples and outputs."""
+        return self.second[: n_rows * n_columns].view(n_rows, n_columns)
+
+
+def _room(linearization: LayeredLinearization, n_columns: int) -> _Room:
+    outputs = linearization.outputs
+    Q = outputs.shape[1]
+    n_rows = min(len(outputs), max(1, _PANEL_ROWS // Q))
+    return _Room(
+        outputs.new_empty(n_rows * n_columns), outputs.new_empty(n_rows * n_columns * Q**2)
+    )  # fmt: skip
+
+
+def _mirror(matrix: Tensor, start: int, stop: int) -> None:
+    """Copy a panel of rows beside the diagonal; its square on the diagonal is symmetric already."""
+    matrix[:start, start:stop] = matrix[start:stop, :start].mT
+
+
+def _panels(n_samples: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
     for start in range(0, n_samples, step):
         yield slice(start, min(start + step, n_samples))

@@ -8,7 +8,7 @@ A `Family` gives f_θ(X) and a `Linearization` of it, on arrays of shape (n_samp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -29,6 +29,8 @@ class Linearization(ABC):
 
     outputs: Tensor
     """f_θ(X), shape (n_samples, n_outputs)."""
+    members: Sequence[Linearization] = ()
+    """Those whose mean this is; none where it is no mean."""
 
     @property
     @abstractmethod
@@ -89,12 +91,15 @@ class Family(ABC):
     sparse_inputs : bool
         Whether X may be a sparse COO tensor. Of a family that asks for dense inputs, rows of a
         sparse table are made dense, a block or a chunk at a time.
+    n_members : int
+        Of how many it is the mean; see `MeanFamily`.
     """
 
     n_params: int
     n_outputs: int
     any_precision: bool = False
     sparse_inputs: bool = False
+    n_members: int = 1
 
     @abstractmethod
     def initial(self, generator: torch.Generator, *, input_scale: float = 1.0) -> Tensor:
@@ -120,6 +125,18 @@ class Family(ABC):
     def at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """X ↦ f_θ(X), for calls with many X."""
         return partial(self.outputs, theta)
+
+    def offsets(self, theta: Tensor, X: Tensor) -> Tensor:
+        """What is subtracted where the model starts at zero: f_θ(X), of a mean that of each member.
+
+        Shape (n_samples, n_outputs), or (n_samples, n_members, n_outputs).
+        """
+        return self.outputs(theta, X)
+
+    @property
+    def member(self) -> Family:
+        """The family of the members of a mean; itself where it is no mean."""
+        return self
 
     # -- what an estimator asks besides; a family overrides what it has an answer to ---------------
 
@@ -258,6 +275,11 @@ class TangentMap(ABC):
     def unweigh(self, x: Tensor) -> Tensor:
         """W^−½ on a vector: plain values, shape (n_samples, n_outputs)."""
         return x.view(self.n_samples, self.n_outputs) / self.sample_weights.sqrt()[:, None]
+
+    @property
+    def members(self) -> Sequence[tuple[DifferentiableMap, TangentMap]]:
+        """The output maps whose mean this is, and each at its θ; none where it is no mean."""
+        return ()
 
     def hold_gram(self) -> None:
         """Form G ahead, for products, until `gram` hands it over; a map may decline."""

@@ -6,6 +6,7 @@ for W^½x and W^½D. What other modules may ask is in `maps`; symbols are in doc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,7 +37,8 @@ class OutputMap:
     X : Tensor of shape (n_samples, n_features)
         Training inputs.
     offset : Tensor of shape (n_samples, n_outputs), optional
-        Subtracted from the outputs; f_θ₀(X) makes the model start at zero.
+        Subtracted from the outputs; f_θ₀(X) makes the model start at zero. Of a mean of members it
+        may be that of each, shape (n_samples, n_members, n_outputs).
     weights : Tensor of shape (n_samples,), optional
         Positive sample weights; None means one each.
 
@@ -116,7 +118,16 @@ class OutputMap:
         return Tangent(self, inner, self._place(inner.outputs))
 
     def _place(self, values: Tensor) -> Tensor:
-        return self.weigh(values if self.offset is None else values - self.offset)
+        if self.offset is None:
+            return self.weigh(values)
+        return self.weigh(values - (self.offset if self.offset.ndim == 2 else self.offset.mean(1)))
+
+    def member(self, number: int) -> OutputMap:
+        """That of one member, where this is the mean of several."""
+        offset = self.offset
+        if offset is not None and offset.ndim == 3:
+            offset = offset[:, number]
+        return OutputMap(self.family.member, self.X, offset, self.weights)
 
     def plain(self, samples: Tensor | slice = slice(None)) -> OutputMap:
         """f_θ at some of the samples, without weights and without the offset."""
@@ -172,6 +183,15 @@ class Tangent(TangentMap):
     def unweigh(self, x: Tensor) -> Tensor:
         """W^−½ on a vector of output space: plain values, shape (n_samples, n_outputs)."""
         return self.output_map.unweigh(x)
+
+    @property
+    def members(self) -> Sequence[tuple[OutputMap, Tangent]]:
+        """The output maps whose mean this is, and each at its θ; none where it is no mean."""
+        maps = [self.output_map.member(number) for number in range(len(self.inner.members))]
+        return [
+            (one, Tangent(one, inner, one._place(inner.outputs)))
+            for one, inner in zip(maps, self.inner.members, strict=True)
+        ]
 
     def push(self, v: Tensor) -> Tensor:
         """D·v, shape (Q·N,)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -240,6 +240,17 @@ class ShardedTangent(TangentMap):
     def unweigh(self, x: Any) -> Tensor:
         """W^−½ on a vector: plain values of this rank's rows."""
         return self.output_map.unweigh(x)
+
+    @property
+    def members(self) -> Sequence[tuple[ShardedMap, ShardedTangent]]:
+        """The output maps whose mean this is, and each at its θ; none where it is no mean."""
+        own = self.own.members
+        maps = [replace(self.output_map, own=one) for one, _ in own]
+        parts = self.theta.chunk(len(own)) if own else ()
+        return [
+            (one, ShardedTangent(one, theta, tangent))
+            for one, theta, (_, tangent) in zip(maps, parts, own, strict=True)
+        ]
 
     def push(self, v: Tensor) -> Any:
         """D·v, no message."""

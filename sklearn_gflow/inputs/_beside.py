@@ -66,6 +66,9 @@ class FewValues:
         """,
     )
 
+    def _is_encoded(self, x: np.ndarray) -> bool:
+        return len(distinct(x)) >= self.min_distinct
+
 
 class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, ABC):
     """Each column and components of it, which share its variance equally between them.
@@ -75,7 +78,6 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
     column gives to the trace of the first layer's kernel, stays as it was.
     """
 
-    min_distinct: int
     n_features_in_: int
     encoded_: np.ndarray
     mean_: np.ndarray
@@ -84,6 +86,10 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
     component_scale_: np.ndarray
     _component_name: str  # what stands between the name of the column and the number
     _cure = "scale the column first, by SmoothRobustScaler for instance"
+
+    @abstractmethod
+    def _is_encoded(self, x: np.ndarray) -> bool:
+        """Whether a column has enough values; `_learn` may still pass it through."""
 
     @abstractmethod
     def _learn(self, rows: np.ndarray, weights: np.ndarray) -> None:
@@ -130,7 +136,7 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         rows, weights = weighted_rows(checked, sample_weight)
         moments = [mean_and_deviation(x, weights) for x in rows.T]
         self.mean_, self.scale_ = np.array(moments).T
-        self.encoded_ = np.array([len(distinct(x)) >= self.min_distinct for x in rows.T])
+        self.encoded_ = np.array([self._is_encoded(x) for x in rows.T])
         self._learn(rows, weights)
         self.component_means_ = [np.empty(0)] * len(moments)
         self.component_scale_ = np.zeros(len(moments))

@@ -22,6 +22,7 @@ from sklearn_gflow.estimators import (
     AdaptedFlowRegressorCV,
 )
 from sklearn_gflow.inputs import (
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
@@ -47,7 +48,9 @@ for _kind in (AdaptedFlowClassifier, AdaptedFlowClassifierCV):
             "nocl": [False, True],
         },
     )
-for _kind in (PeriodicEncoder, PiecewiseLinearEncoder, SmoothRobustScaler, TableEncoder):
+for _kind in (
+    FrequentValueEncoder, PeriodicEncoder, PiecewiseLinearEncoder, SmoothRobustScaler, TableEncoder,
+):  # fmt: skip
     update_registered_converter(
         _kind, f"SklearnGflow{_kind.__name__}", _models.shape_columns, _models.convert_columns
     )

@@ -17,6 +17,7 @@ from skl2onnx.common.data_types import (
 )
 
 from sklearn_gflow.inputs import (
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
@@ -206,7 +207,7 @@ def _beside_raw(graph: Graph, encoder: Any, columns: Columns) -> Columns:
     if not len(of):
         return columns.becoming(graph, raw, columns.n)
     x = graph.take(columns.value, of)
-    components = _ramps(graph, encoder, x) if _has_ramps(encoder) else _waves(graph, encoder, x, of)
+    components = _COMPONENTS[type(encoder)](graph, encoder, x, of)
     components = graph.node("Sub", components, np.concatenate(encoder.component_means_)[None])
     components = graph.node("Mul", components, encoder.component_scale_[of][None])
     # Each column stands before its own components.
@@ -215,11 +216,7 @@ def _beside_raw(graph: Graph, encoder: Any, columns: Columns) -> Columns:
     return columns.becoming(graph, both, len(order))
 
 
-def _has_ramps(encoder: Any) -> bool:
-    return isinstance(encoder, PiecewiseLinearEncoder)
-
-
-def _ramps(graph: Graph, encoder: PiecewiseLinearEncoder, x: str) -> str:
+def _ramps(graph: Graph, encoder: PiecewiseLinearEncoder, x: str, of: np.ndarray) -> str:
     left = np.concatenate([edges[:-1] for edges in encoder.bin_edges_])[None]
     right = np.concatenate([edges[1:] for edges in encoder.bin_edges_])[None]
     cut = graph.node("Min", graph.node("Max", x, left), right)
@@ -234,6 +231,19 @@ def _waves(graph: Graph, encoder: PeriodicEncoder, x: str, of: np.ndarray) -> st
     turned = graph.node("Mul", deviations, frequencies)
     turned = graph.node("Add", turned, encoder.phases_[encoded].ravel()[None])
     return graph.node("Cos", turned)
+
+
+def _indicators(graph: Graph, encoder: FrequentValueEncoder, x: str, of: np.ndarray) -> str:
+    from_here = graph.node("GreaterOrEqual", x, np.concatenate(encoder.lower_edges_)[None])
+    not_beyond = graph.node("Less", x, np.concatenate(encoder.upper_edges_)[None])
+    return graph.cast(graph.node("And", from_here, not_beyond), DOUBLE)
+
+
+_COMPONENTS = {
+    FrequentValueEncoder: _indicators,
+    PeriodicEncoder: _waves,
+    PiecewiseLinearEncoder: _ramps,
+}
 
 
 def transformed(graph: Graph, transformer: Any, inputs: Any) -> Columns:
@@ -263,7 +273,7 @@ def network_columns(graph: Graph, fitted: Any, inputs: Any) -> Columns:
 
 
 def _encoded(graph: Graph, fitted: Any, columns: Columns) -> Columns:
-    if not isinstance(fitted.encoder, PeriodicEncoder | PiecewiseLinearEncoder):
+    if not isinstance(fitted.encoder, tuple(_COMPONENTS)):
         raise ValueError(
             f"encoding={fitted.encoder!r} has no converter inside an estimator; put it into a "
             "pipeline before the estimator, and set encoding=None"

@@ -1,5 +1,7 @@
 """Flows in dual form: the same path, and Δθ = Dᵀu step by step."""
 
+import math
+
 import pytest
 import torch
 
@@ -42,6 +44,27 @@ def test_a_solution_between_the_steps_is_reached_by_a_shorter_last_one():
     assert taus == sorted(taus)
     *_, last = dual_steps(output_map, cost, theta, taus, options)
     assert torch.allclose(last.end.outputs, trajectory.outputs[at], atol=1e-9)
+
+
+def test_a_flow_that_goes_on_at_infinity_is_followed_there():
+    output_map, cost, theta = problem()
+    options = FlowOptions(alpha=1.0, tol=1e-12)
+    trajectory = flow(output_map, cost, theta, Adaptive(math.inf), options)
+    taus = trajectory.step_taus
+    assert taus.count(math.inf) > 1
+    *_, last = dual_steps(output_map, cost, theta, taus, options)
+    assert last.h == math.inf
+    assert (last.end.theta - trajectory.theta).norm() < 1e-8 * (trajectory.theta - theta).norm()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_shared_kernel_has_the_dual_of_what_it_moved(alpha):
+    output_map, cost, theta = problem(n_outputs=2)
+    options = FlowOptions(alpha=alpha, damping=0.1, solver="shared")
+    taus = flow(output_map, cost, theta, Adaptive(1.5), options).step_taus
+    for step in dual_steps(output_map, cost, theta, taus, options):
+        moved = step.end.theta - step.point.theta
+        assert (step.point.tangent.pull(step.dual) - moved).norm() < 1e-9 * moved.norm()
 
 
 def test_other_costs_have_a_dual_too():

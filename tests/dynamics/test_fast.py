@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sklearn_gflow.dynamics import Adaptive, Callback, Fast, FlowOptions, Outcome, flow
+from sklearn_gflow.dynamics.fast import _Secants
 from sklearn_gflow.geometry import CrossEntropy
 from tests.dynamics.problems import Flow
 
@@ -38,6 +39,38 @@ def test_it_comes_to_the_end_with_fewer_grams(name):
         assert fast.outcome is Outcome.CONVERGED
         assert fast.loss[-1] < 1e-20 * fast.loss[0]
         assert fast.n_steps <= PROBLEMS[name][-1] * slow.n_steps, (fast.n_steps, slow.n_steps)
+
+
+def test_secants_solve_a_linear_problem_that_the_factor_does_not_know():
+    """With D⁺ of 1 where D is 1 plus three outer products, Broyden ends after a few moves."""
+    generator = torch.Generator().manual_seed(0)
+    u, v = torch.randn(2, 20, 3, generator=generator, dtype=torch.float64) / 10
+    D, r = torch.eye(20).double() + u @ v.mT, torch.randn(20, generator=generator).double()
+    secants, direction, eta, start = _Secants(), r, 0.7, float(r.norm())
+    for _ in range(4):
+        moved, before = eta * direction, r
+        r = r - D @ moved
+        direction = secants.after(direction, eta, r)
+        a, s = secants.updates[-1]
+        # The inverse takes the motion that was seen to the move that made it.
+        seen = before - r
+        for a, s in secants.updates:
+            seen = seen + a * (s @ seen)
+        torch.testing.assert_close(seen, moved)
+        eta = 1.0
+    for _ in range(3):
+        r = r - D @ direction
+        direction = secants.after(direction, 1.0, r)
+    assert float(r.norm()) < 1e-4 * start
+
+
+@pytest.mark.parametrize("length", [0.97, 2.0, math.nan])
+def test_a_move_that_left_all_of_its_way_is_no_secant(length):
+    direction = torch.tensor([1.0, 2.0])
+    secants = _Secants()
+    lifted = length * direction
+    torch.testing.assert_close(secants.after(direction, 0.5, lifted), lifted, equal_nan=True)
+    assert not secants.updates
 
 
 @pytest.mark.parametrize("name", ["one layer", "two layers", "two outputs"])

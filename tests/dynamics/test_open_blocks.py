@@ -224,3 +224,18 @@ class TestParabola:
         gaps = [float((ends[count] - ends[400]).norm()) for count in (10, 20, 40)]
         assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.2)
         assert gaps[1] / gaps[2] == pytest.approx(2, rel=0.25)
+
+
+class TestSampledLoss:
+    def test_it_is_that_of_the_probe_and_asks_for_no_other_rows(self):
+        problem, few = Flow(n=12), Flow(n=5)
+        source, chunks = Source(problem), []
+        inner = source.block
+        source.block = lambda rows: chunks.append(isinstance(rows, slice)) or inner(rows)
+        trajectory = block_flow(
+            source, problem.theta, open_epochs(3), FlowOptions(**KEEP),
+            BlockOptions(4, averaged=True, sampled=True), probe=(few.map, few.cost),
+        )  # fmt: skip
+        at = [few.cost.value(few.map.outputs(theta)) for theta in trajectory.thetas]
+        assert trajectory.loss == pytest.approx(at, rel=1e-12)
+        assert not any(chunks)

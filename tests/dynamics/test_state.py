@@ -15,9 +15,11 @@ from sklearn_gflow.dynamics import (
     FlowOptions,
     LossReached,
     WhileGaining,
+    WhileMeanGains,
     block_flow,
     flow,
 )
+from sklearn_gflow.geometry import LayeredNetwork, MeanFamily, OutputMap, SquaredError
 from tests.dynamics.problems import Flow
 from tests.dynamics.test_callbacks import PROBLEM, Rows
 
@@ -68,7 +70,27 @@ def open_ended(keeper):
     )  # fmt: skip
 
 
+def mean_of_two(keeper):
+    """Two networks side by side, of which one is better alone."""
+    family = MeanFamily(LayeredNetwork((2, 6, 1)), 2)
+    theta = family.initial(torch.Generator().manual_seed(0))
+    output_map = OutputMap(family, PROBLEM.X, family.offsets(theta, PROBLEM.X))
+
+    class Blocks(Rows):
+        def block(self, rows):
+            one = OutputMap(family, PROBLEM.X[rows], output_map.offset[rows])
+            return one, SquaredError(PROBLEM.y[rows].reshape(-1), one.total_weight)
+
+    callback = WhileMeanGains(lambda point: [point.loss, 0.9 * point.loss, point.loss], 9)
+    return block_flow(
+        Blocks(), theta, [Epoch(h, h) for h in [0.3] * 6], FlowOptions(alpha=0.5, damping=1),
+        BlockOptions(2, momentum=0.5, averaged=True), probe=(output_map, PROBLEM.cost),
+        callbacks=[callback], keeper=keeper,
+    )  # fmt: skip
+
+
 FLOWS = {
+    "mean of two": mean_of_two,
     "open-ended blocks": open_ended,
     "adaptive": lambda keeper: whole_batch(Adaptive(3.0, 1e-3, [0.1, 0.5]), 0.5, keeper),
     "adapted flow": lambda keeper: whole_batch(Adaptive(3.0, 1e-3), 1.0, keeper),

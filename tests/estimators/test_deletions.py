@@ -53,6 +53,19 @@ def test_they_order_rows_as_refits_do():
     assert np.linalg.norm(found - true[..., 0]) < 0.3 * np.linalg.norm(true)
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"alpha": 1.0, "damping": 0.05}, {"solver": "shared", "t_end": 0.5}],
+    ids=["chords", "a shared kernel"],
+)
+def test_what_steps_do_besides_is_no_effect_of_a_row(parameters):
+    parameters = {"scale_inputs": False, **parameters}
+    y = np.column_stack([Y, -(Y**2)]) if "solver" in parameters else Y
+    model = regressor(**parameters).fit(X, y)
+    found, true = model.explain(X_NEW, of="deletions"), refitted(model, X, y)
+    assert np.linalg.norm(found.reshape(true.shape) - true) < 0.4 * np.linalg.norm(true)
+
+
 def test_of_weighted_rows():
     weights = 1.0 + np.arange(40) % 3
     model = regressor().fit(X, Y, sample_weight=weights)
@@ -102,7 +115,7 @@ def test_another_loss_says_what_to_set():
         model.explain(X, of="deletions")
 
 
-@pytest.mark.parametrize("of", ["shares", None, 1])
+@pytest.mark.parametrize("of", ["shares", None, 1, ["deletions"]])
 def test_what_is_asked_for_is_one_of_two(of):
     with pytest.raises(ValueError, match='of must be "contributions" or "deletions"'):
         regressor().fit(X, Y).explain(X_NEW, of)

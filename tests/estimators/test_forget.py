@@ -118,6 +118,20 @@ def test_weights_stay_with_their_rows(scale):
     assert distance(forgotten, refitted) < 1e-9
 
 
+@pytest.mark.parametrize("lightest", [True, False])
+def test_relative_weights_are_so_of_the_rows_that_remain(lightest):
+    weights = 1.3 * np.random.default_rng(0).random(40)
+    order = np.argsort(weights)
+    stay = np.sort(order[6:] if lightest else order[:-6])
+    gone = np.setdiff1d(np.arange(40), stay)
+    for make, y in ((regressor, Y), (classifier, LABELS)):
+        forgotten = make().fit(X, y, sample_weight=weights).forget(gone[:3])
+        places = np.flatnonzero(np.isin(np.delete(np.arange(40), gone[:3]), gone))
+        forgotten = forgotten.forget(places)
+        refitted = make().fit(X[stay], y[stay], sample_weight=weights[stay])
+        assert distance(forgotten, refitted) < 1e-9
+
+
 def test_a_module_of_ones_own():
     parameters = {"module": out(lambda x: x), "t_end": 0.5}
     forgotten = regressor(**parameters).fit(X[:, :2], Y).forget(GONE)

@@ -213,7 +213,7 @@ def test_kernel_and_predictions_see_stretched_columns():
     assert model.X_train_.shape[1] == model.coefs_[0].shape[0]
 
 
-@pytest.mark.parametrize("rescalings", [-1, 0.5, "auto"])
+@pytest.mark.parametrize("rescalings", [-1, 0.5, "none"])
 def test_what_is_no_number_of_rescalings_is_refused(rescalings):
     with pytest.raises(ValueError, match="'rescalings' parameter"):
         regressor(rescalings=rescalings).fit(*table(20))

@@ -12,6 +12,7 @@ from sklearn_gflow import (
     load,
     save,
 )
+from sklearn_gflow.exceptions import ConvergenceWarning
 from tests.estimators import data
 from tests.estimators.data import classes, small, table
 
@@ -44,6 +45,38 @@ class TestExplain:
         assert found.shape == (40, 60)
         moved = model.predict(X_NEW) - model.target_mean_
         assert np.abs(found.sum(axis=1) - moved).max() < 1e-6 * np.abs(moved).max()
+
+    @pytest.mark.parametrize("alpha", [0.5, 1.0])
+    def test_of_a_fit_to_the_end(self, alpha):
+        model = regressor(alpha=alpha, t_end=1.0).fit(X, Y)
+        assert model.t_ == 1
+        moved = model.predict(X_NEW) - model.target_mean_
+        np.testing.assert_allclose(model.explain(X_NEW).sum(axis=1), moved, atol=1e-5)
+        assert np.isfinite(model.explain(X_NEW, of="deletions")).all()
+        assert np.isfinite(model.predict_interval(X_NEW)).all()
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [{"alpha": 1.0}, {"loss": "huber"}, {"solver": "shared", "damping": 0.1}],
+        ids=["adapted", "huber", "shared"],
+    )
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
+    def test_of_the_flow_in_its_own_precision(self, dtype, parameters):
+        y = np.column_stack([Y, Y**2, -Y]) if "solver" in parameters else Y
+        model = regressor(dtype=dtype, **parameters).fit(X, y)
+        start = model.target_mean_ + model.target_scale_ * model.initial_output_
+        moved = model.predict(X_NEW) - start
+        found = model.explain(X_NEW).sum(axis=1)
+        assert np.abs(found - moved).max() < 1e-3 * np.abs(moved).max()
+
+    @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
+    def test_where_it_ends_elsewhere_it_says_so(self):
+        model = regressor(hidden_layer_sizes=(5,), damping=0.0)
+        model.fit(X[:16], np.column_stack([Y, Y**2])[:16])
+        for of in ("contributions", "deletions"):
+            with pytest.warns(ConvergenceWarning, match="ended elsewhere"):
+                model.explain(X_NEW, of=of)
 
     def test_of_several_outputs(self):
         y = np.column_stack([Y, Y**2, -Y])
@@ -86,11 +119,24 @@ class TestExplain:
         np.testing.assert_allclose(of_weights, joined, atol=1e-5 * np.abs(joined).max())
 
     @pytest.mark.parametrize(
-        "parameters", [{"batch_size": 20}, {"method": "RK45", "t_end": 0.3}], ids=["blocks", "RK45"]
+        ("parameters", "cure"),
+        [
+            ({"batch_size": 20}, "went over blocks of rows; set batch_size=None"),
+            ({"method": "RK45", "t_end": 0.3}, "method='RK45'; set method='exponential'"),
+            ({"alpha": 1.0, "t_end": 1.0, "schedule": "fast"}, "factor; set schedule='adaptive'"),
+        ],
+        ids=["blocks", "RK45", "fast"],
     )
-    def test_other_flows_say_what_to_set(self, parameters):
+    def test_other_flows_say_what_to_set(self, parameters, cure):
         model = regressor(**parameters).fit(X, Y)
-        with pytest.raises(ValueError, match=r"explain follows the flow .* batch_size=None"):
+        with pytest.raises(ValueError, match=f"^explain follows the flow .* and this one .*{cure}"):
+            model.explain(X_NEW)
+        with pytest.raises(ValueError, match=f"^predict_interval needs rows .* {cure}"):
+            model.predict_interval(X_NEW)
+
+    def test_chunks_say_what_to_call(self):
+        model = regressor().partial_fit(X, Y)
+        with pytest.raises(ValueError, match="went over chunks by partial_fit; call fit"):
             model.explain(X_NEW)
 
     def test_a_fit_that_went_on_says_so(self):
@@ -150,7 +196,7 @@ class TestIntervals:
     def test_without_rows_left_out_it_says_what_to_set(self):
         with pytest.raises(ValueError, match="early_stopping=True, which holds rows out"):
             regressor(batch_size=20).fit(X, Y).predict_interval(X_NEW)
-        with pytest.raises(ValueError, match="leave-one-out needs the squared error"):
+        with pytest.raises(ValueError, match="rows out in turn needs the squared error"):
             regressor(loss="huber").fit(X, Y).predict_interval(X_NEW)
 
     @pytest.mark.parametrize("coverage", [0, 1, 1.5, -0.1, "a", np.nan])

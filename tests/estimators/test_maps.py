@@ -66,6 +66,7 @@ def test_have_gaps(mapped):
     X[::7, 2] = np.nan
     one, other = (AdaptedFlowRegressor(**FLOW).fit(rows, y) for rows in (X, mapped(X)))
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    np.testing.assert_array_equal(one.predict(X), one.predict(mapped(X)))
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])

@@ -19,6 +19,7 @@ from sklearn_gflow.estimators import _partitions
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
+pyarrow = pytest.importorskip("pyarrow")
 ds = pytest.importorskip("pyarrow.dataset")
 
 N, M = 2400, 5
@@ -347,3 +348,22 @@ class TestRefusals:
         frame()[0].to_parquet(tmp_path / "0.parquet")
         with pytest.raises(ValueError, match="y='target' names no column of X"):
             AdaptedFlowRegressor(**FLOW).fit(ds.dataset(tmp_path), "target")
+
+    def test_of_a_dataset_that_lacks_columns(self, tmp_path):
+        rows, y = frame()
+        rows.to_parquet(tmp_path / "0.parquet")
+        model = AdaptedFlowRegressor(**FLOW).fit(ds.dataset(tmp_path), y)
+        lost = next(iter(rows))
+        others = ds.dataset(pyarrow.Table.from_pandas(rows.drop(columns=lost)))
+        for ask in (model.predict, lambda X: model.score(X, y)):
+            with pytest.raises(ValueError, match=rf"X lacks the columns \['{lost}'\] of fit"):
+                ask(others)
+
+    def test_of_a_table_of_pyarrow(self):
+        rows, y = frame()
+        X = pyarrow.Table.from_pandas(rows)
+        model = AdaptedFlowRegressor(**FLOW).fit(rows, y)
+        search = AdaptedFlowRegressorCV()
+        for call in (lambda: model.fit(X, y), lambda: model.predict(X), lambda: search.fit(X, y)):
+            with pytest.raises(ValueError, match=r"table of pyarrow; hand over X.to_pandas\(\)"):
+                call()

@@ -135,7 +135,7 @@ class TestNetworks:
     def test_take_rows_a_chunk_at_a_time(self, monkeypatch):
         fitted = model().fit(X, y)
         whole = fitted.predict(X)
-        monkeypatch.setattr(_network, "_CHUNK", 7)
+        monkeypatch.setattr(_network, "_CHUNK_BYTES", 7 * 8)
         np.testing.assert_allclose(fitted.predict(X), whole, rtol=1e-12)
 
     def test_serve_threads_at_once(self):

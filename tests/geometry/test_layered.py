@@ -78,10 +78,14 @@ class TestAgainstDenseJacobian:
 def test_slope_is_the_derivative_of_the_value(activation):
     # ±30 and ±800 are where a naive formula overflows.
     z = torch.tensor([-800, -30, -3, -0.7, 0.2, 1, 4, 30, 800], dtype=torch.float64)
-    value, slope = ACTIVATIONS[activation]
+    value, slope, overwrite = ACTIVATIONS[activation]
     expected = torch.func.vmap(torch.func.grad(value))(z)
     torch.testing.assert_close(slope(z, value(z)), expected, rtol=1e-13, atol=1e-15)
     torch.testing.assert_close(value(z), oracles.ACTIVATIONS[activation](z), rtol=1e-15, atol=0)
+    if overwrite is not None:
+        expected = value(z)
+        assert overwrite(z) is z
+        torch.testing.assert_close(z, expected, rtol=0, atol=0)
 
 
 def test_gram_in_one_panel_is_the_gram_in_many(monkeypatch):
@@ -108,9 +112,9 @@ class TestManyOutputs:
     def test_random_signs_are_unbiased(self, monkeypatch):
         draws, generator = [], torch.Generator().manual_seed(0)
 
-        def signs(n_outputs, like):
+        def signs(n_outputs, dtype, device):
             bits = torch.randint(0, 2, (n_outputs, 8), generator=generator)
-            return (2 * bits - 1).to(like) / 8**0.5
+            return (2 * bits - 1).to(device, dtype) / 8**0.5
 
         monkeypatch.setattr(layered, "_signs", signs)
         for _ in range(400):
@@ -123,6 +127,11 @@ class TestManyOutputs:
         first, second = (self._kernels((3, 5, 4, 12))[0] for _ in range(2))
         assert torch.equal(first, second)
         assert float(torch.linalg.eigvalsh(first)[0]) > -1e-12
+
+    def test_signs_are_drawn_once(self, monkeypatch):
+        self._kernels((3, 5, 4, 12))
+        monkeypatch.setattr(torch, "randint", None)  # another draw would fail
+        self._kernels((3, 5, 4, 12))
 
 
 def test_kernel_of_a_linear_model_is_the_inner_product_plus_one():

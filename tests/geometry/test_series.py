@@ -34,3 +34,13 @@ class TestSeries:
         expected = oracles.lift(D, lambda lam: np.cos(40 * lam), r, 0)
         close(factor.lift(f, r), expected, 1e-8)
         assert factor.solver == "cholesky + lanczos"
+
+    def test_little_accuracy_of_a_large_matrix_takes_a_few_products_and_no_second_factor(self):
+        D = oracles.matrix(450, 500, 450, seed=1, condition=1e2)
+        b = normal(450)
+        f = GramFunction(0.3, lambda lam: -torch.expm1(-lam) / lam, turn=1.0)
+        D32, b32 = Dense(D.float()), b.float()
+        factor = factorize(D32, b32, once=True, tolerance=1e-3, ridge=0.1)
+        exact = factorize(Dense(D), b, eigenvectors=True, ridge=0.1)
+        close(factor.lift(f, b32).double(), exact.lift(f, b), 2e-3)
+        assert factor.solver == "cholesky + lanczos"

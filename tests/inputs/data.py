@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_gflow import (
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
@@ -10,7 +11,7 @@ from sklearn_gflow import (
 )
 
 ENCODERS = [PiecewiseLinearEncoder, PeriodicEncoder]
-NUMERIC = [*ENCODERS, SmoothRobustScaler]
+NUMERIC = [*ENCODERS, FrequentValueEncoder, SmoothRobustScaler]
 TRANSFORMERS = [*NUMERIC, TableEncoder]
 
 
@@ -19,6 +20,17 @@ def make(transformer, **parameters):
     if "random_state" in transformer().get_params():
         parameters = {"random_state": 0, **parameters}
     return transformer(**parameters)
+
+
+def amounts(n=300, seed=0):
+    """A normal column, one of amounts that come again and that most rows do not have, a constant.
+
+    The amounts are those of a list of 24, unequally far from each other.
+    """
+    random = np.random.default_rng(seed)
+    given = np.exp(np.random.default_rng(9).normal(size=24)).round(3) * 100
+    has = random.random(n) < 0.45
+    return np.column_stack([random.normal(size=n), has * random.choice(given, n), np.full(n, 7.0)])
 
 
 def numbers(n=60, seed=0):

@@ -13,6 +13,7 @@ from sklearn_gflow import (
     AdaptedFlowClassifierCV,
     AdaptedFlowRegressor,
     AdaptedFlowRegressorCV,
+    FrequentValueEncoder,
     PeriodicEncoder,
     PiecewiseLinearEncoder,
     SmoothRobustScaler,
@@ -113,6 +114,9 @@ MODELS = {
     "not fitted": lambda: (AdaptedFlowRegressorCV(t_ends=(0.5, 0.9)), None),
     "ramps": lambda: _transformer(PiecewiseLinearEncoder(), table(40)[0]),
     "cosines": lambda: _transformer(PeriodicEncoder(scale=[0.4, 1], random_state=0), table(40)[0]),
+    "frequent values": lambda: _transformer(
+        FrequentValueEncoder(min_values=2, min_spike=0.0), table(40)[0].round()
+    ),
     "scaler": lambda: _transformer(SmoothRobustScaler(), table(40)[0]),
     "table": lambda: _transformer(TableEncoder(random_state=0), *frame()),
 }

@@ -22,15 +22,18 @@ SOLVERS: dict[str, Solver] = {
     solver.name: solver for solver in (AUTO, CHOLESKY, EIGH, SVD, SHARED, KRYLOV)
 }
 
-# In blocks "auto" factorises the kernel that outputs share from so many outputs on.
-_SHARED_OUTPUTS = 3
+# In blocks "auto" factorises the kernel that outputs share from so many outputs on. With two logits
+# that takes 0.6 of the time and costs 0.001 of log-loss (docs/benchmarks/frequent_values.md).
+_SHARED_OUTPUTS, _ALIKE_OUTPUTS = 3, 2
 
 
-def solver_for(solver: str | Solver, n_outputs: int, *, in_blocks: bool = False) -> Solver:
+def solver_for(
+    solver: str | Solver, n_outputs: int, *, in_blocks: bool = False, alike: bool = False
+) -> Solver:
     """The back end that a name means for so many outputs.
 
     With one output "shared" has nothing to share, and is "auto". In blocks "auto" is "shared"
-    from three outputs on.
+    from three outputs on, or two that are alike.
 
     Parameters
     ----------
@@ -40,6 +43,8 @@ def solver_for(solver: str | Solver, n_outputs: int, *, in_blocks: bool = False)
         Q.
     in_blocks : bool
         Whether the flow goes over blocks of rows.
+    alike : bool
+        Whether outputs are alike, as the logits of one label.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def solver_for(solver: str | Solver, n_outputs: int, *, in_blocks: bool = False)
         if solver not in SOLVERS:
             raise ValueError(f"solver={solver!r} is none of {', '.join(map(repr, SOLVERS))}")
         solver = SOLVERS[solver]
-    if solver is AUTO and in_blocks and n_outputs >= _SHARED_OUTPUTS:
+    if solver is AUTO and in_blocks and n_outputs >= (_ALIKE_OUTPUTS if alike else _SHARED_OUTPUTS):
         return SHARED
     if solver is SHARED and n_outputs == 1:
         return AUTO
@@ -68,6 +73,7 @@ def factorize(
     solver: str | Solver = "auto",
     eigenvectors: bool = False,
     once: bool = False,
+    tolerance: float | None = None,
     rcond: float | None = None,
     ridge: float = 0.0,
 ) -> TangentFactor:
@@ -93,6 +99,9 @@ def factorize(
     once : bool
         Whether f is asked for once: a Cholesky factor then applies its smooth part by a
         rational series, to a vector or to columns.
+    tolerance : float, optional
+        How accurate that part has to be, relatively; by default as the precision allows. To a low
+        accuracy a small Krylov space leads sooner than a series, where G is large.
     rcond : float or None
         Relative threshold on singular values of D, see `relative_threshold`.
     ridge : float
@@ -115,5 +124,7 @@ def factorize(
             f"solver={chosen.name!r} sees no singular values to cut at rcond={rcond}; "
             "set rcond=None"
         )
-    request = Request(eigenvectors=eigenvectors, once=once, rcond=rcond, ridge=ridge)
+    request = Request(
+        eigenvectors=eigenvectors, once=once, tolerance=tolerance, rcond=rcond, ridge=ridge
+    )
     return chosen.factorize(tangent, probe, request)

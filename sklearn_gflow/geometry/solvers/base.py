@@ -64,6 +64,8 @@ class Request:
         Whether f of many vectors will be asked for, for which eigenvectors are best.
     once : bool
         Whether f of each vector is asked for once.
+    tolerance : float, optional
+        How accurate the smooth part of f has to be then, relatively.
     rcond : float or None
         Relative threshold on singular values of D, see `relative_threshold`.
     ridge : float
@@ -72,6 +74,7 @@ class Request:
 
     eigenvectors: bool = False
     once: bool = False
+    tolerance: float | None = None
     rcond: float | None = None
     ridge: float = 0.0
 

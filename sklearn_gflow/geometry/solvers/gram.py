@@ -148,6 +148,7 @@ class _Ladder(Solver):
                 eigenvectors=eigenvectors,
                 jitter_for=probe if jitter else None,
                 once=request.once,
+                tolerance=request.tolerance,
             )
             return _RowSide(tangent, factor, damped=ridge > 0)
         D = tangent.jacobian()

@@ -115,7 +115,7 @@ class _SharedSolver(Solver):
             ridge=request.ridge,
             eigenvectors=request.needs_eigenvectors,
             once=request.once,
-            tolerance=_TOLERANCE,
+            tolerance=max(_TOLERANCE, request.tolerance or 0.0),
         )
         return _SharedFactor(tangent, factor)
 
