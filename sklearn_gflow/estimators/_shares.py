@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 
-from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Keeper, Trajectory
+from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Trajectory
 from sklearn_gflow.estimators._blocks_of_ranks import BlocksOfRanks
 from sklearn_gflow.estimators._checkpoint_of_ranks import KeeperOfRanks
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
@@ -156,7 +156,7 @@ class OwnRows:
 
     def whole(
         self, training: Any, known: tuple[OutputMap, Cost], options: FlowOptions
-    ) -> tuple[Any, Any, FlowOptions, Keeper | None]:
+    ) -> tuple[Any, Any, FlowOptions, Any]:
         """Output map, cost, options and keeper of the full batch of a training.
 
         Raises
