@@ -74,7 +74,7 @@ def test_a_part_that_cannot_be_factorised_loses_the_way_of_all(monkeypatch):
     def fails(*args, **options):
         raise FactorizationError("none of them")
 
-    monkeypatch.setattr("sklearn_gflow.dynamics.blocks.factorize", fails)
+    monkeypatch.setattr("sklearn_gflow.dynamics.block_step.factorize", fails)
     found = theta(BlockOptions(6, walk=Walk(PROBLEM, 3)))
     assert found.outcome is Outcome.DIVERGED
     assert torch.equal(found.theta, PROBLEM.theta)
