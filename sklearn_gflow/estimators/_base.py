@@ -214,10 +214,7 @@ class BaseAdaptedFlow(
         return twin._build(problem, several=False).settings.open_ended
 
     def _build(self, problem: Problem, *, several: bool = True) -> Training:
-        """The training on some rows, from a new start or from the last solution.
-
-        It is that of a mean of ``several`` networks where parameters say so.
-        """
+        """The training on some rows, from a new start or the last solution; maybe of a mean."""
         # A subclass may show fewer parameters to its users: get_params would not have them all.
         parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         data, seed = problem.data, seed_of(self.random_state)

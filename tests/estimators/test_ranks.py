@@ -116,6 +116,7 @@ BLOCKS = [
     ("labels", {"batch_size": 32}, False, True),
     ("log-loss", {"batch_size": 32, "loss": "log_loss"}, True, True),
     ("early stopping", {"batch_size": 32, "early_stopping": True}, False, False),
+    ("mean of networks", {"batch_size": 32, "n_members": 2}, True, False),
 ]
 
 

@@ -97,6 +97,7 @@ MODELS = {
     "unscaled": lambda: _regressor(*table(40), encoding="piecewise", scale_inputs=False),
     "leave-one-out": lambda: _regressor(*table(30), early_stopping="loo"),
     "chunks": _chunks,
+    "mean of networks": lambda: _regressor(*table(40), batch_size=16, n_members=2),
     "seed of numpy": lambda: _regressor(random_state=np.int64(3), alpha=np.float32(0.5)),
     "infinite parameter": lambda: _regressor(damping=np.nextafter(0, 1)),
     "frame": lambda: _framed(AdaptedFlowRegressor),

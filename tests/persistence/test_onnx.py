@@ -93,7 +93,7 @@ def hold_classifier(model, X):
 
 REGRESSORS = [
     "regressor", "linear", "float32", "several outputs", "poisson", "quantile", "periodic",
-    "stretched twice", "unscaled", "chunks", "search", "search by folds",
+    "stretched twice", "unscaled", "chunks", "mean of networks", "search", "search by folds",
 ]  # fmt: skip
 
 
