@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,11 +36,11 @@ from sklearn_gflow.dynamics.rows import (
 )
 from sklearn_gflow.dynamics.state import Keeper, State
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
+from sklearn_gflow.dynamics.walks import walked
 from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    tangent_spectrum,
 )
 
 __all__ = ["block_flow"]
@@ -319,9 +318,11 @@ class _BlockLoop:
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
     def _evaluated(self, theta: Tensor) -> AllRows:
-        sampled = self.blocks.sampled
-        rows = [self.probe] if sampled else in_chunks(self.source)
-        return evaluated(rows, (self.probe[1] if sampled else self.source).total_weight, theta)
+        if self.blocks.sampled:
+            return evaluated([self.probe], self.probe[1].total_weight, theta)
+        own = self.source if self.blocks.walk is None else self.blocks.walk
+        found = evaluated(in_chunks(own), self.source.total_weight, theta)
+        return found if self.blocks.walk is None else found.of_all(self.blocks.walk)
 
     def _epoch(self, place: Place) -> tuple[Iterates, float]:
         """Let every block that is left flow once; stops early where the epoch is lost.
@@ -333,16 +334,27 @@ class _BlockLoop:
         blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
         lengths = place.epoch.steps(len(blocks))
         for k in range(place.done, len(blocks)):
-            output_map, cost = self.source.block(blocks[k])
-            point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
-            met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
-            if step is None:
+            step, loss = self._over(blocks[k], iterates.last, lengths[k], met)
+            met += loss
+            if step is None or not self._bears(met):
                 break
             iterates = iterates.moved(step)
             self.place = place._replace(iterates=iterates, done=k + 1, met=met)
             self._keep()
         return iterates, met
+
+    def _over(self, rows: Tensor, at: Tensor, h: float, met: float) -> tuple[Tensor | None, float]:
+        """Δθ of a block, and what it had of the loss before."""
+        total = self.source.total_weight
+        if (walk := self.blocks.walk) is not None:
+            step = partial(self._step, h=h)
+            way, loss, last = walked(walk, rows, at, self.blocks.momentum, self.last_step, step)
+            self.last_step, self.failure = last if self.blocks.momentum else None, ""
+            return way, loss / total
+        output_map, cost = self.source.block(rows)
+        point = Point.at(output_map, cost, 0.0, at.to(output_map.dtype))
+        loss = point.loss * cost.total_weight / total
+        return self._step(output_map, cost, point, h) if self._bears(met + loss) else None, loss
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -403,17 +415,9 @@ class _BlockLoop:
     def _record(self, event: Event) -> None:
         point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        self._look_at_kernel(point)
+        if self.kernel is not None and math.isfinite(point.loss):
+            tangent = self.kernel.linearize(point.theta)
+            self.trajectory.look_at_kernel(tangent, self.options.rcond)
         self.trajectory.add_columns({"undone": float(self.undone)})
         tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
-
-    def _look_at_kernel(self, point: Point) -> None:
-        """Rank and condition; NaN where eigenvalues are not to be had, which ends no flow."""
-        if self.kernel is None or not math.isfinite(point.loss):
-            return
-        tangent = self.kernel.linearize(point.theta)
-        with suppress(FactorizationError):
-            spectrum = tangent_spectrum(tangent, rcond=self.options.rcond)
-            self.trajectory.rank[-1] = spectrum.rank
-            self.trajectory.condition[-1] = spectrum.condition
