@@ -19,7 +19,7 @@ __all__ = ["BestPoint", "LossReached", "WhileGaining", "WhileMeanGains"]
 _SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
 # Of a mean: the rate of gains that are worth more than its share of time, how much better a member
 # is that is followed alone, and the first point at which that is asked
-# (docs/benchmarks/networks.md).
+# (docs/benchmarks/blocks_trials.md).
 _WORTH_MORE, _UNLIKE, _LOOKED_AT = 0.04, 0.05, 4
 
 

@@ -1,8 +1,8 @@
 """Of how many networks a fit is the mean: what ``n_members="auto"`` means, and what it excludes.
 
-At equal time the mean of a few short flows in blocks is better than a long one
-(docs/benchmarks/networks.md). The members of a mean go over the same blocks, each with a start and
-a residual of its own, and rows held out judge their mean. Notation: docs/notation.md.
+At equal time the mean of a few short flows in blocks is often better than a long one
+(docs/benchmarks/blocks_trials.md). The members of a mean go over the same blocks, each with a start
+and a residual of its own, and rows held out judge their mean. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
