@@ -245,7 +245,10 @@ class _BlockLoop:
         return outcome
 
     def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
-        """One epoch over all rows from the best point; its end is the solution, unless it fails."""
+        """One epoch over all rows from the best point; its end is the solution, unless that is worse.
+
+        Where it fails, or ends with more loss than the flow began with, the best point stays.
+        """
         recorded = self.trajectory
         if self.phase != _DONE:
             before = self._point(recorded.tau[-1], recorded.loss[best], theta)
@@ -264,6 +267,8 @@ class _BlockLoop:
                     self.point = after[0]
                     self.gone = self.point.tau - before.tau, self.point.loss
                 self._keep()
+            if not self.point.loss <= recorded.loss[0]:
+                return  # there was only noise to learn, and the best point stays
             self._record(Event(self.point, before))
             self.phase = _DONE
             self._keep(ended=True)

@@ -49,6 +49,7 @@ class TestBoth:
         model = small(estimator).fit(X, y)
         assert model.outcome_ == NO_GAIN
         assert model.n_iter_ < 20
+        assert model.loss_ <= model.loss_curve_[0]
 
     def test_same_seed_same_result(self, estimator):
         X, y = rows(estimator)
