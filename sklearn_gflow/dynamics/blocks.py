@@ -245,7 +245,7 @@ class _BlockLoop:
         return outcome
 
     def close(self, best: int, theta: Tensor, epoch: Epoch) -> None:
-        """One epoch over all rows from the best point; its end is the solution, unless that is worse.
+        """One epoch over all rows from the best point; its end is the solution, unless it is worse.
 
         Where it fails, or ends with more loss than the flow began with, the best point stays.
         """

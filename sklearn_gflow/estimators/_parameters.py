@@ -140,7 +140,10 @@ class PathParameters:
         """,
     )
     n_members: int | str = parameter(
-        "auto", [StrOptions({"auto"}), _POSITIVE_INTEGER], 'int or "auto"', MEMBERS
+        "auto",
+        [StrOptions({"auto"}), Interval(Integral, 1, 100, closed="both")],
+        'int or "auto"',
+        MEMBERS,
     )
     alpha: float = parameter(
         0.5,

@@ -306,7 +306,7 @@ class TestEnd:
         def interrupted(*args, **options):
             raise KeyboardInterrupt
 
-        module = f"sklearn_gflow.dynamics.{'blocks' if name == 'blocks' else 'flow'}"
+        module = f"sklearn_gflow.dynamics.{'block_step' if name == 'blocks' else 'flow'}"
         monkeypatch.setattr(importlib.import_module(module), "factorize", interrupted)
         log = Log()
         with pytest.raises(KeyboardInterrupt):

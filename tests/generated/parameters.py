@@ -63,6 +63,7 @@ PACE = {
     "max_iter": (1, 30),
     "hidden_layer_sizes": (1, 8),
     "rescalings": (0, 2),
+    "n_members": (1, 3),
     "schedule": (1, 6),
     "batch_size": (1, 20),
     "n_iter_no_change": (1, 20),
