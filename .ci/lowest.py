@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of the extras the libraries that the package works with; tools for tests may be of any version.
-LIBRARIES = ("pandas", "matplotlib", "rich")
-LOWEST = re.compile(r"([\w-]+)>=([\d.]+)")
+LIBRARIES = ("pandas", "matplotlib", "rich", "dask", "distributed", "pyarrow")
+LOWEST = re.compile(r"([\w-]+)(?:\[[\w,]*\])?>=([\d.]+)")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from _collection import Cut, Table, cut
 from _machine import processor
 from _peers import Entrant, entrants
-from _tables import parse, table_parser
+from _tables import chosen, offer_tables, parse, table_parser
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 import sklearn_gflow
@@ -46,7 +46,7 @@ def arguments_of(plan: Plan, doc: str, out: Path) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--report", action="store_true", help="measure nothing, write the page")
     parser.add_argument("--again", action="store_true", help="also what the files have already")
-    parser.add_argument("--tables", nargs="*", help="of these tables only")
+    offer_tables(parser, (table.name for table in (*plan.tables, *plan.held_back)))
     parser.add_argument("--draws", type=int, nargs="*", default=list(range(plan.draws)))
     parser.add_argument("--entrants", nargs="*", choices=names, default=list(plan.entrants))
     parser.add_argument(
@@ -87,8 +87,8 @@ def measure(plan: Plan, arguments: argparse.Namespace) -> None:
             continue
         origin = {"inputs": arguments.ours} if entrant.packages[0] == "sklearn-gflow" else {}
         warm_up(entrant)
-        for table in plan.held_back if held_back else plan.tables:
-            for draw in _draws(table, arguments):
+        for table in chosen(plan.held_back if held_back else plan.tables, arguments):
+            for draw in arguments.draws:
                 if (table.name, draw, name) in done:
                     continue
                 parts = cut(table, arguments.data, plan.rows, plan.test_rows, draw)
@@ -108,15 +108,6 @@ def measure(plan: Plan, arguments: argparse.Namespace) -> None:
 
 def _known(paths: list[Path]) -> set[tuple]:
     return set(read_results(paths)[KEY].itertuples(index=False, name=None))
-
-
-def _draws(table: Table, arguments: argparse.Namespace) -> list[int]:
-    """The draws of a table that are run: none where it is not asked for or not at hand."""
-    if arguments.tables and table.name not in arguments.tables:
-        return []
-    if table.in_directory and arguments.data is None:
-        return []
-    return arguments.draws
 
 
 def warm_up(entrant: Entrant) -> None:

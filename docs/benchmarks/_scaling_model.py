@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 _EVALUATED_ROWS = 2048
 _SCALAR = 8
+_WALKING, _ROWS_OF_A_WALK, _FEWEST_WALKS = 4, 2048, 4
 
 
 class Message(NamedTuple):
@@ -52,11 +53,23 @@ class Fit:
             yield Message("sum", 1, _SCALAR)
             yield Message("sum", 1, self.itemsize)
 
-    def epoch(self, batch: int, directions: int = 2) -> Iterator[Message]:
+    def walk(self) -> Iterator[Message]:
+        """Ways, their squares, and the loss that was met on them."""
+        yield Message("sum", self.n_params + 2, self.itemsize)
+
+    def blocks_of_a_walk(self, batch: int, ranks: int) -> int:
+        """How many a rank goes over before it hears of the others."""
+        n_blocks = -(-self.rows // batch)
+        return max(1, min(_ROWS_OF_A_WALK // batch, n_blocks // _FEWEST_WALKS)) if ranks == 2 else 1
+
+    def epoch(self, batch: int, ranks: int) -> Iterator[Message]:
         """All of one epoch over blocks."""
-        for _ in range(-(-self.rows // batch)):
-            yield from self.block_step(directions)
-        yield from self.evaluation()
+        for _ in range(-(-self.rows // (batch * self.blocks_of_a_walk(batch, ranks)))):
+            yield from self.walk() if ranks <= _WALKING else self.block_step()
+        if ranks <= _WALKING:
+            yield Message("sum", 3, _SCALAR)
+        else:
+            yield from self.evaluation()
 
     def gram(self, ranks: int) -> Iterator[Message]:
         """The panels of the lower triangle, padded to the largest, on N rows of all ranks."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,23 @@ def table_parser(doc: str, out: Path) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="of torch and BLAS; default: as they are")
     parser.add_argument("--out", type=Path, default=out)
     return parser
+
+
+def offer_tables(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Let the tables be chosen by name; all by default."""
+    known = list(names)
+    parser.add_argument(
+        "--tables", nargs="*", choices=known, default=known, metavar="TABLE", help="all by default"
+    )
+
+
+def chosen(tables: Iterable[Any], arguments: argparse.Namespace) -> list[Any]:
+    """Those that were asked for and are at hand: some lie in a directory that has to be given."""
+    return [
+        table
+        for table in tables
+        if table.name in arguments.tables and (arguments.data or not table.in_directory)
+    ]
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:

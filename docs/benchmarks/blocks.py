@@ -23,6 +23,7 @@ from _blocks_classes import CLASSES, Fit, against_default
 from _blocks_report import Entry, write
 from _blocks_scaling import SIZES, scale_child, scaling
 from _blocks_tables import TABLES, Split, Table, cut
+from _tables import offer_tables
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -158,7 +159,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="directory of NAME.csv.gz; default: public loaders"
     )
-    parser.add_argument("--tables", nargs="*", choices=TABLES, default=list(TABLES))
+    offer_tables(parser, TABLES)
     parser.add_argument("--classes", nargs="*", choices=CLASSES, default=list(CLASSES))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(

@@ -68,17 +68,6 @@ def dask() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keeping() -> Iterator[None]:
-    """The same, whose workers keep freed memory."""
-    os.environ["MALLOC_TRIM_THRESHOLD_"] = str(2**28)
-    try:
-        with dask():
-            yield
-    finally:
-        del os.environ["MALLOC_TRIM_THRESHOLD_"]
-
-
-@contextlib.contextmanager
 def killed(after: float) -> Iterator[None]:
     """A process that computes for this one is killed after so many seconds."""
 
@@ -122,7 +111,7 @@ def main() -> None:
     random.seed(0)
     X, y = make_friedman1(arguments.rows, 20, noise=1.0, random_state=0)
     lines, times, found = [], {}, {}
-    for backend in (alone, loky, dask, keeping):
+    for backend in (alone, loky, dask):
         with backend():
             cold, found[backend] = search(X, y)
             warm = [search(X, y)[0] for _ in range(arguments.repeats)]
@@ -135,7 +124,7 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
     kept = []
-    for backend in (loky, keeping):
+    for backend in (loky, dask):
         survived, named = 0, "joblib" if backend is loky else "Dask"
         with backend():
             search(X, y)
@@ -156,10 +145,7 @@ others are medians of {arguments.repeats}, with least and most.
 |---|---|---|---|---|
 {chr(10).join(lines)}
 
-A search on the cluster took {times[dask] / times[loky]:.2f} of the time of joblib's processes, and
-{times[keeping] / times[loky]:.2f} where MALLOC_TRIM_THRESHOLD_=268435456 when its workers started.
-Dask sets it to 64 KB, at which memory of each larger array is handed back to the system and asked
-for again.
+A search on the cluster took {times[dask] / times[loky]:.2f} of the time of joblib's processes.
 
 **Kills.** In each of several searches a worker was killed at a random moment (SIGKILL). Searches
 that ended with the result of one machine, to the bit: {", ".join(kept)}.

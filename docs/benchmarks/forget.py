@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 from _collection import HELD_BACK, MAIN, Table
 from _machine import header
-from _tables import markdown, parse, table_parser
+from _tables import chosen, markdown, offer_tables, parse, table_parser
 from scipy.stats import spearmanr
 from sklearn.model_selection import train_test_split
 
@@ -292,11 +292,9 @@ def main() -> None:
     parser = table_parser(__doc__, OUT)
     parser.add_argument("--rows", type=int, default=300, help="training rows")
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--tables", nargs="*", help="their names; all by default")
+    offer_tables(parser, (table.name for table in (*MAIN, *HELD_BACK)))
     arguments = parse(parser)
-    tables = [table for table in (*MAIN, *HELD_BACK) if arguments.data or not table.in_directory]
-    if arguments.tables:
-        tables = [table for table in tables if table.name in arguments.tables]
+    tables = chosen((*MAIN, *HELD_BACK), arguments)
     deleted, forgotten, searched, labelled = [], [], [], []
     for table in tables:
         deleted.append(deletions(table, arguments.data))

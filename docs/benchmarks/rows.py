@@ -17,6 +17,7 @@ from pathlib import Path
 from _machine import header
 from _rows_cases import KINDS, PREDICTED, TABLES, Case
 from _rows_report import page
+from _tables import offer_tables
 
 OUT = Path(__file__).with_suffix(".md")
 RESULTS = Path("build/benchmarks/rows.jsonl")
@@ -74,7 +75,7 @@ def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="*", default=["fits", "predictions", "steps"])
-    parser.add_argument("--tables", nargs="*", choices=TABLES, default=list(TABLES))
+    offer_tables(parser, TABLES)
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept")
     parser.add_argument("--report", action="store_true", help="write the page from results alone")

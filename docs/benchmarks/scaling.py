@@ -110,14 +110,14 @@ def weak(rows: int, width: int, epochs: int, batch: int) -> dict[str, float]:
     steps = 0
     step = block_loop._BlockLoop._step
 
-    def timed(self: Any, *args: Any) -> Any:
+    def timed(self: Any, *args: Any, **given: Any) -> Any:
         nonlocal steps
         steps += 1
         times.append(time.perf_counter())
         busy.append(time.process_time())
         if steps == 1:
             SENT.clear()
-        return step(self, *args)
+        return step(self, *args, **given)
 
     block_loop._BlockLoop._step = timed  # type: ignore[method-assign]
     fit = AdaptedFlowRegressor(
@@ -220,8 +220,7 @@ def report_weak(ranks: list[int], rows: int, width: int, repeats: int, batch: in
         step = best["epoch"] / best["n_blocks"]
         base = base or step
         fit = model.Fit(rows, 8, int(best["n_params"]), 1)
-        # The sum of two steps has a gain of a half at the least, which is enough.
-        messages = [*fit.epoch(batch, min(size - 1, 2))] if size > 1 else []
+        messages = [*fit.epoch(batch, size)] if size > 1 else []
         told = sum(m.sent(size) for m in messages) / best["n_blocks"]
         off = f"{told / 1e3:.2f}" + (f" ({best['sent'] / told - 1:+.1%})" if told else "")
         print(

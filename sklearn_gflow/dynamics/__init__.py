@@ -32,6 +32,7 @@ from sklearn_gflow.dynamics.step import Step, Stepper
 from sklearn_gflow.dynamics.stopping import BestPoint, LossReached, WhileGaining, WhileMeanGains
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau, tau_from_t
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
+from sklearn_gflow.dynamics.walks import Walk
 
 __all__ = [
     "METHODS",
@@ -66,6 +67,7 @@ __all__ = [
     "Step",
     "Stepper",
     "Trajectory",
+    "Walk",
     "WhileGaining",
     "WhileMeanGains",
     "block_flow",

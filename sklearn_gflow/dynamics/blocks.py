@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from sklearn_gflow.dynamics.block_step import block_step
 from sklearn_gflow.dynamics.callbacks import Callback, Callbacks, Event
 from sklearn_gflow.dynamics.epochs import Epoch
-from sklearn_gflow.dynamics.frozen import FrozenFlow, needs_eigenvectors
 from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.members import side_by_side
 from sklearn_gflow.dynamics.options import FlowOptions, metric_scale
@@ -37,16 +35,13 @@ from sklearn_gflow.dynamics.rows import (
     in_chunks,
 )
 from sklearn_gflow.dynamics.state import Keeper, State
-from sklearn_gflow.dynamics.step import chord, displacement
 from sklearn_gflow.dynamics.trajectory import Carried, Trajectory
+from sklearn_gflow.dynamics.walks import walked
 from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
-    factorize,
-    tangent_spectrum,
 )
-from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["block_flow"]
 
@@ -59,8 +54,6 @@ _RISE_FLOOR = 1e-6
 # An epoch is given up where its blocks met this many times the loss that is allowed after it.
 _LOST = 2.0
 _MOST_HALVINGS = 10
-# Relative accuracy of the smooth part of a step in single precision.
-_ACCURACY = 1e-3
 # Where a closing epoch follows.
 _CLOSED = (
     Outcome.REACHED_END, Outcome.MAX_ITER, Outcome.EARLY_STOPPED, Outcome.NOTHING_GAINED
@@ -325,9 +318,11 @@ class _BlockLoop:
         return self._undo(epoch, Outcome.STEP_UNDERFLOW if finite else Outcome.DIVERGED)
 
     def _evaluated(self, theta: Tensor) -> AllRows:
-        sampled = self.blocks.sampled
-        rows = [self.probe] if sampled else in_chunks(self.source)
-        return evaluated(rows, (self.probe[1] if sampled else self.source).total_weight, theta)
+        if self.blocks.sampled:
+            return evaluated([self.probe], self.probe[1].total_weight, theta)
+        own = self.source if self.blocks.walk is None else self.blocks.walk
+        found = evaluated(in_chunks(own), self.source.total_weight, theta)
+        return found if self.blocks.walk is None else found.of_all(self.blocks.walk)
 
     def _epoch(self, place: Place) -> tuple[Iterates, float]:
         """Let every block that is left flow once; stops early where the epoch is lost.
@@ -339,16 +334,27 @@ class _BlockLoop:
         blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
         lengths = place.epoch.steps(len(blocks))
         for k in range(place.done, len(blocks)):
-            output_map, cost = self.source.block(blocks[k])
-            point = Point.at(output_map, cost, 0.0, iterates.last.to(output_map.dtype))
-            met += point.loss * cost.total_weight / self.source.total_weight
-            step = self._step(output_map, cost, point, lengths[k]) if self._bears(met) else None
-            if step is None:
+            step, loss = self._over(blocks[k], iterates.last, lengths[k], met)
+            met += loss
+            if step is None or not self._bears(met):
                 break
             iterates = iterates.moved(step)
             self.place = place._replace(iterates=iterates, done=k + 1, met=met)
             self._keep()
         return iterates, met
+
+    def _over(self, rows: Tensor, at: Tensor, h: float, met: float) -> tuple[Tensor | None, float]:
+        """Δθ of a block, and what it had of the loss before."""
+        total = self.source.total_weight
+        if (walk := self.blocks.walk) is not None:
+            step = partial(self._step, h=h)
+            way, loss, last = walked(walk, rows, at, self.blocks.momentum, self.last_step, step)
+            self.last_step, self.failure = last if self.blocks.momentum else None, ""
+            return way, loss / total
+        output_map, cost = self.source.block(rows)
+        point = Point.at(output_map, cost, 0.0, at.to(output_map.dtype))
+        loss = point.loss * cost.total_weight / total
+        return self._step(output_map, cost, point, h) if self._bears(met + loss) else None, loss
 
     def _step(
         self, output_map: DifferentiableMap, cost: Cost, point: Point, h: float
@@ -363,37 +369,17 @@ class _BlockLoop:
         self, cost: Cost, h: float, output_map: DifferentiableMap, point: Point,
         n_members: int, last: Tensor | None,
     ) -> Tensor | None:  # fmt: skip
-        options = self.options
+        if self.blocks.parabolic and cost.bounded:
+            h, cost = h * cost.unit, cost.parabola(point.outputs)
+            point = replace(point, residual=cost.residual(point.outputs))
+        scale = self.trajectory.scale * n_members
+        kept = None if last is None else self.blocks.momentum * last
         try:
-            if self.blocks.parabolic and cost.bounded:
-                h, cost = h * cost.unit, cost.parabola(point.outputs)
-                point = replace(point, residual=cost.residual(point.outputs))
-            ridge = options.ridge(point.tangent)
-            factor = factorize(
-                point.tangent,
-                point.residual,
-                solver=options.solver,
-                eigenvectors=needs_eigenvectors(cost, options.alpha, damped=ridge > 0),
-                once=True,
-                tolerance=_ACCURACY if point.outputs.dtype == torch.float32 else None,
-                rcond=options.rcond,
-                ridge=ridge,
-            )
+            step, solver = block_step(output_map, cost, point, h, self.options, scale, kept)
         except FactorizationError as error:
             self.failure = str(error)
             return None
-        scale = self.trajectory.scale * n_members
-        frozen = FrozenFlow(
-            factor, cost, point.outputs, point.residual, options.alpha, scale, ridge
-        )
-        kept = None if last is None else self.blocks.momentum * last
-        step = displacement(point, frozen, h, kept)
-        if options.alpha > 0 and not ridge:
-            _, motion = frozen.move(h)
-            target, size = point.outputs + motion, norm(motion)
-            end, *_ = chord(output_map, factor, point.theta + step, target, size)
-            step = end - point.theta
-        self.trajectory.solvers.append(factor.solver)
+        self.trajectory.solvers.append(solver)
         return step
 
     def _bound(self) -> float:
@@ -429,17 +415,9 @@ class _BlockLoop:
     def _record(self, event: Event) -> None:
         point = event.point
         self.trajectory.record(point, math.nan, keep_path=self.options.store_path)
-        self._look_at_kernel(point)
+        if self.kernel is not None and math.isfinite(point.loss):
+            tangent = self.kernel.linearize(point.theta)
+            self.trajectory.look_at_kernel(tangent, self.options.rcond)
         self.trajectory.add_columns({"undone": float(self.undone)})
         tell = self.callbacks.start if event.before is None else self.callbacks.step
         self.trajectory.add_columns(tell(event))
-
-    def _look_at_kernel(self, point: Point) -> None:
-        """Rank and condition; NaN where eigenvalues are not to be had, which ends no flow."""
-        if self.kernel is None or not math.isfinite(point.loss):
-            return
-        tangent = self.kernel.linearize(point.theta)
-        with suppress(FactorizationError):
-            spectrum = tangent_spectrum(tangent, rcond=self.options.rcond)
-            self.trajectory.rank[-1] = spectrum.rank
-            self.trajectory.condition[-1] = spectrum.condition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from sklearn_gflow.dynamics.epochs import Epoch
 from sklearn_gflow.dynamics.iterates import Iterates
 from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.trajectory import Carried
+from sklearn_gflow.dynamics.walks import RowSource, Walk
 from sklearn_gflow.geometry import Cost, DifferentiableMap
 
 __all__ = [
@@ -22,21 +23,6 @@ __all__ = [
 
 # The loss is evaluated on so many rows at once: the activations of more would not fit in the cache.
 _EVALUATED_ROWS = 2048
-
-
-class RowSource(Protocol):
-    """Rows, handed out in blocks."""
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-
-    @property
-    def total_weight(self) -> float:
-        """N: the sum of their weights."""
-
-    def block(self, rows: Tensor | slice) -> tuple[DifferentiableMap, Cost]:
-        """The output map of some rows and the cost on it, in the precision of the steps."""
 
 
 class Runs(NamedTuple):
@@ -83,6 +69,9 @@ class BlockOptions:
     runs : Runs or None
         Partitions of the rows. Where they are not all in memory at once, an epoch goes over them
         in random order, and mixes rows of those that are.
+    walk : Walk or None
+        Where others have rows of each block too: its parts, and how steps are joined. Source and
+        ``batch_size`` are then those of all parts together.
     sampled : bool
         The loss of the probe stands for that of all rows, which is then never evaluated.
     """
@@ -96,6 +85,7 @@ class BlockOptions:
     parabolic: bool = False
     apart: Tensor | None = None
     runs: Runs | None = None
+    walk: Walk | None = None
     sampled: bool = False
 
 
@@ -213,6 +203,11 @@ class AllRows(NamedTuple):
     loss: float
     least: float
     residual: float
+
+    def of_all(self, walk: Walk) -> AllRows:
+        """From what each who walks has of them."""
+        loss, least, square = walk.summed(self.loss, self.least, self.residual**2)
+        return AllRows(loss, least, math.sqrt(square))
 
 
 def evaluated(

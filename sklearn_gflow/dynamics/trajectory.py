@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from sklearn_gflow.dynamics.outcome import Outcome
 from sklearn_gflow.dynamics.point import Point
 from sklearn_gflow.dynamics.state import Resumable, State
 from sklearn_gflow.dynamics.time import s_from_tau, t_from_tau
-from sklearn_gflow.geometry import TangentMap
+from sklearn_gflow.geometry import FactorizationError, TangentMap, tangent_spectrum
 
 __all__ = ["Carried", "Trajectory"]
 
@@ -115,6 +116,12 @@ class Trajectory(Resumable):
         if not keep_path:
             self.thetas.clear()
         self.thetas.append(point.theta)
+
+    def look_at_kernel(self, tangent: TangentMap, rcond: float | None) -> None:
+        """Rank and condition of the last point; NaN where eigenvalues are not to be had."""
+        with suppress(FactorizationError):
+            spectrum = tangent_spectrum(tangent, rcond=rcond)
+            self.rank[-1], self.condition[-1] = spectrum.rank, spectrum.condition
 
     def add_columns(self, columns: Mapping[str, float]) -> None:
         """Append values to the columns of callbacks."""

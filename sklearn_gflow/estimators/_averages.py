@@ -29,16 +29,18 @@ _SHARED_EPOCHS, _LEAST_SHARE = 24, 8
 # Of fewer rows so few epochs have too few blocks to learn from: with 1,000 rows of three classes a
 # mean of short flows had 0.859 to 0.889 of accuracy where one long flow had 0.895 to 0.905.
 _LEAST_ROWS = 5000
+# Of two classes a mean gained nothing, in twice the time (docs/benchmarks/frequent_values.md).
+_LEAST_OUTPUTS = 3
 MEMBERS = f"""
     Of so many networks the model is the mean, each from a start of its own; only in blocks, where
     the mean of a few short flows is often better than a long flow in the same time. Where ``t_end``
     leaves the end to rows held out, the networks share 24 epochs, more while these bring much,
-    and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy, from 5,000 to about
-    300,000 rows; or the best of them alone, from its start anew, where it is better than the mean.
-    1 otherwise, with ``early_stopping``, with ``module``, and where ranks share the fit. The mean
-    is a network whose hidden layers are block-diagonal, and ``coefs_`` are those of it. A fit that
-    goes on keeps its number. In the full batch `sklearn.ensemble.BaggingRegressor` and
-    `BaggingClassifier` average.
+    and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy of three classes or more,
+    from 5,000 to about 300,000 rows; or the best of them alone, from its start anew, where it is
+    better than the mean. 1 otherwise, with ``early_stopping``, with ``module``, and where ranks
+    share the fit. The mean is a network whose hidden layers are block-diagonal, and ``coefs_`` are
+    those of it. A fit that goes on keeps its number. In the full batch
+    `sklearn.ensemble.BaggingRegressor` and `BaggingClassifier` average.
 """
 
 
@@ -77,7 +79,8 @@ def _pays(settings: Settings) -> bool:
     plain = not given["early_stopping"] and given["module"] is None
     if not (plain and settings.open_ended and isinstance(settings.loss, _LOG_LOSSES)):
         return False
-    many = settings.shape.n_samples >= _LEAST_ROWS
+    shape = settings.shape
+    many = shape.n_samples >= _LEAST_ROWS and shape.n_outputs >= _LEAST_OUTPUTS
     return many and settings.affordable_epochs >= _SHARED_EPOCHS
 
 

@@ -306,9 +306,8 @@ class BaseAdaptedFlow(
         described = {name: getattr(stand_in, name) for name in learnt if hasattr(stand_in, name)}
         weights = check_weights(sample_weight, X)
         rows = Rows(X, y, weights)
-        present = rows if weights is None or weights.all() else rows.take(weights > 0)
-        counted = present.counted()
-        return counted, described | {"_unit_of_weights": counted.unit}
+        present = (rows if weights is None or weights.all() else rows.take(weights > 0)).counted()
+        return present, described | {"_unit_of_weights": present.unit}
 
     def _split(
         self,

@@ -235,14 +235,17 @@ class Checkpoint:
             if other.get(name) != own.get(name)
         ]
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._written >= min(_LONGEST, _SHARE * self._cost)
+
     # -- what is kept ------------------------------------------------------------------------------
 
     def note(self, name: str, make: Callable[[], Any], *, ended: bool = False) -> None:
         """Keep a part, where it is time to, or it is the last word."""
-        if not self.writes:
-            return
-        due = time.monotonic() - self._written >= min(_LONGEST, _SHARE * self._cost)
-        if not (due or ended):
+        due = self.due
+        if not self.writes or not (due or ended):
             return
         self.parts[name] = make()
         self._changed = True

@@ -264,7 +264,7 @@ class AdaptedFlowClassifier(
         if len(classes) < 2:
             raise ValueError(
                 "AdaptedFlowClassifier needs samples of at least 2 classes with positive "
-                f"weight; y has 1 class: {classes[0]!r}"
+                f"weight; y has 1 class: {classes.tolist()[0]!r}"
             )
         if self._continues() and not np.array_equal(classes, self._coding.classes):
             raise ValueError(

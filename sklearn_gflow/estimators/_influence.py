@@ -128,6 +128,11 @@ class OfRows:
             replay = self._followed_again("explain")
             if of == "deletions" and not replay.loss.squared:
                 raise ValueError(_NOT_SQUARED.format(loss=replay.loss))
+            if of == "deletions" and len(self._kept.data.X) < 2:
+                raise ValueError(
+                    'of="deletions" is what would be without a row, and a single row of positive '
+                    "weight was trained on; fit to more rows"
+                )
             columns = self._inputs.read(self, X)
             found = _READINGS[of](replay, self._network, self._kept.data, columns)
         if isinstance(self._coding, CodedNumbers):

@@ -343,10 +343,13 @@ class PartitionedRows:
         runs = dict(zip(present.tolist(), np.split(order, first[1:]), strict=True))
         # Partitions that are held come first: to read another may take their place.
         wanted = sorted(runs, key=lambda k: k not in self._held)
-        parts = [self._rows_of(k, index[runs[k]]) for k in wanted]
+        if not self.is_frame:
+            array = np.empty((len(index), self.n_columns), self.dtype)
+            for k in wanted:
+                array[runs[k]] = self._rows_of(k, index[runs[k]])
+            return array
+        found = _joined([self._rows_of(k, index[runs[k]]) for k in wanted])
         order = np.concatenate([runs[k] for k in wanted] or [np.empty(0, int)])
-        found = _joined(parts)
-        del parts
         in_order = (np.diff(order) > 0).all()
         return found if in_order else _safe_indexing(found, np.argsort(order, kind="stable"))
 
@@ -428,16 +431,16 @@ def _known(step: _Step, made: np.ndarray, start: int) -> np.ndarray:
     return made
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    """Arrays, or frames of the same columns, one below the other."""
+def _joined(parts: list[Any]) -> Any:
+    """Frames of the same columns, one below the other."""
     if len(parts) == 1:
         return parts[0]
-    if not hasattr(parts[0], "iloc"):
-        return np.concatenate(parts)
     first = parts[0]
     columns = {
         name: np.concatenate([part[name].to_numpy() for part in parts]) for name in first.columns
     }
+    parts.clear()  # or rows would be there three times
+    found = type(first)(columns, copy=False)
     # Categories of one partition may be others than those of the next.
     categorical = [name for name in columns if str(first.dtypes[name]) == "category"]
-    return type(first)(columns).astype(dict.fromkeys(categorical, "category"))
+    return found.astype(dict.fromkeys(categorical, "category")) if categorical else found

@@ -54,8 +54,9 @@ _LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
-# From this ridge on the rounding of float32 is small beside it.
-_SINGLE_PRECISION_DAMPING = 1e-4
+# From this ridge on the rounding of float32 is small beside it; in blocks also from so much a row,
+# since that of a Cholesky factor grows with its size (`factor_symmetric`).
+_SINGLE_PRECISION_DAMPING, _SINGLE_PRECISION_OF_A_ROW = 1e-4, 1.5e-6
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,10 @@ class Settings:
     @property
     def block_dtype(self) -> str:
         """Of the steps over blocks; θ itself stays in the precision of the user."""
-        return self._single(self.block_damping)
+        outputs = 1 if self.solver.forms(self.shape) == "K̄" else self.shape.n_outputs
+        rounding = _SINGLE_PRECISION_OF_A_ROW * outputs * (self.batch_rows or 0)
+        drowned = self.block_damping < rounding
+        return self.dtype if drowned else self._single(self.block_damping)
 
     @property
     def quick_dtype(self) -> str:

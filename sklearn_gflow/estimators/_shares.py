@@ -9,34 +9,30 @@ otherwise each over its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import is_classifier
-from torch import Tensor
 
-from sklearn_gflow.dynamics import FlowOptions, Trajectory
+from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Trajectory
+from sklearn_gflow.estimators._blocks_of_ranks import BlocksOfRanks
+from sklearn_gflow.estimators._checkpoint_of_ranks import KeeperOfRanks
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
 from sklearn_gflow.estimators._plain import digest
 from sklearn_gflow.estimators._reading import in_partitions, read
-from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few
-from sklearn_gflow.estimators._settings import Settings
+from sklearn_gflow.estimators._rows import Rows, TrainingData, few
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy
 from sklearn_gflow.estimators._validation import hold_out
 from sklearn_gflow.geometry import (
-    CombinedSolver,
     Cost,
     DividedMap,
     OutputMap,
     Ranks,
     ShardedCost,
     ShardedMap,
-    Shares,
-    solver_for,
 )
 
 __all__ = ["OwnRows", "SharedRows", "validated"]
@@ -159,39 +155,32 @@ class OwnRows:
         trajectory.solvers[:] = ranks.shared(list(dict.fromkeys(trajectory.solvers)))
 
     def whole(
-        self,
-        of: Callable[[TrainingData], tuple[OutputMap, Cost]],
-        known: tuple[OutputMap, Cost],
-        settings: Settings,
-        options: FlowOptions,
-    ) -> tuple[Any, Any, FlowOptions]:
-        """Output map, cost and options of the full batch; ``of`` makes the first two of rows.
+        self, training: Any, known: tuple[OutputMap, Cost], options: FlowOptions
+    ) -> tuple[Any, Any, FlowOptions, Any]:
+        """Output map, cost, options and keeper of the full batch of a training.
 
         Raises
         ------
         ValueError
-            If a Gram is asked for of more rows than are known, or a checkpoint of products.
+            If a Gram is asked for of more rows than are known.
         """
-        shared = self.shared
+        shared, solver, keeper = self.shared, training.settings.solver, training.keeper
         self._alike("the full batch")
-        if settings.solver.matrix_free:
-            if settings.given["checkpoint"] is not None:
-                raise ValueError(
-                    "checkpoint keeps no flow with solver='krylov' whose rows are on several "
-                    "ranks; set batch_size='auto', or checkpoint=None"
-                )
-            own, cost = of(self.data.take(self.trained))
+        if solver.matrix_free:
+            own, cost = training.whole(self.data.take(self.trained))
             output_map = ShardedMap.of(own, shared.ranks)
             sharded = ShardedCost(cost, output_map.space, output_map.total_weight)
+            if keeper is not None:
+                keeper = KeeperOfRanks(keeper, output_map.space)
             # No matrix is made, however much memory there is.
-            return output_map, sharded, replace(options, solver=settings.solver.within(0))
+            return output_map, sharded, replace(options, solver=solver.within(0)), keeper
         if not shared.complete:
             raise ValueError(
                 "batch_size=None asks every rank for the Gram of all rows, and there are more than "
                 f"{_KNOWN_ROWS} rows, or than {_KNOWN_BYTES} bytes of them; set batch_size='auto', "
                 "or solver='krylov'"
             )
-        return DividedMap.of(known[0], shared.ranks), known[1], options
+        return DividedMap.of(known[0], shared.ranks), known[1], options, keeper
 
     def _alike(self, way: str) -> None:
         """Hold all ranks to one way, which "auto" may choose by the memory of each.
@@ -229,83 +218,20 @@ class OwnRows:
         return known
 
     def in_blocks(
-        self,
-        make: Callable[[TrainingData], TableRows],
-        options: FlowOptions,
-        apart: np.ndarray | None,
-    ) -> tuple[BlocksOfRanks, FlowOptions, np.ndarray | None]:
-        """The blocks of all ranks, the options to flow over them, and the places kept apart.
+        self, training: Any, options: FlowOptions, blocks: BlockOptions
+    ) -> tuple[BlocksOfRanks, FlowOptions, BlockOptions]:
+        """The blocks of all ranks, and the options of a training to flow over them.
 
         Of known rows that are kept apart each rank keeps those apart that it has.
         """
         self._alike("blocks")
         own = np.zeros(0, int)
-        if apart is not None:
-            own = np.sort(self.known[np.isin(self.shared.at, apart)])
+        if blocks.apart is not None:
+            own = np.sort(self.known[np.isin(self.shared.at, blocks.apart.numpy())])
         trained = np.setdiff1d(self.trained, own)
-        source = BlocksOfRanks(make(self.data), self.shared.ranks, own, trained)
-        solver = CombinedSolver(solver_for(options.solver, source.own.family.n_outputs))
-        options = replace(options, solver=solver)
-        return source, options, None if apart is None else np.arange(source.n_apart)
-
-
-class BlocksOfRanks:
-    """Rows of all ranks, handed out in blocks: one of each rank at a time.
-
-    All ranks cut a table of one size, as large as the largest share, so that they cut it alike and
-    have as many blocks. Where a rank has fewer rows, places are empty and its blocks smaller.
-    The rows that are kept apart come first.
-
-    Parameters
-    ----------
-    own : TableRows
-        The rows of this rank.
-    ranks : Ranks
-        Who takes part.
-    apart, trained : ndarray of int
-        Which of the rows are kept apart, and which are not.
-    """
-
-    def __init__(
-        self, own: TableRows, ranks: Ranks, apart: np.ndarray, trained: np.ndarray
-    ) -> None:
-        self.own, self.ranks = own, ranks
-        self._apart, self._trained = (ranks.counts(len(rows)) for rows in (apart, trained))
-        self.n_apart, most = max(self._apart), max(self._trained)
-        self._places = torch.full((self.n_apart + most,), -1)
-        self._places[: len(apart)] = torch.from_numpy(apart)
-        self._places[self.n_apart : self.n_apart + len(trained)] = torch.from_numpy(trained)
-        data = own.data
-        weights = np.ones(len(data.X)) if data.weights is None else data.weights
-        weight = float(weights[apart].sum() + weights[trained].sum())
-        self.total_weight, n_weighted = ranks.sums(weight, float(data.weights is not None))
-        self._weighted = n_weighted > 0
-
-    @property
-    def n_samples(self) -> int:
-        """Rows of the table that all ranks cut."""
-        return len(self._places)
-
-    def block(self, rows: Tensor | slice) -> tuple[ShardedMap, ShardedCost]:
-        """The output map and the cost of a block of each rank."""
-        cut = torch.arange(self.n_samples)[rows]
-        places = self._places[cut]
-        output_map, cost = self.own.block(places[places >= 0])
-        shares = Shares(self.ranks, self._counts(cut))
-        weight = float(shares.total)
-        if self._weighted:
-            weight = self.ranks.sums(output_map.total_weight)[0]
-        sharded = ShardedMap(output_map, shares, weight)
-        return sharded, ShardedCost(cost, sharded.space, weight)
-
-    def _counts(self, cut: Tensor) -> tuple[int, ...]:
-        """How many of the places hold a row, on each rank."""
-        if len(set(self._apart)) == len(set(self._trained)) == 1:
-            return (len(cut),) * len(self._apart)
-        place, later = cut[:, None], cut[:, None] >= self.n_apart
-        apart = ~later & (place < torch.tensor(self._apart))
-        trained = later & (place - self.n_apart < torch.tensor(self._trained))
-        return tuple((apart | trained).sum(0).tolist())
+        table = training.rows(self.data, training.settings.block_dtype)
+        source = BlocksOfRanks(table, self.shared.ranks, own, trained)
+        return source, *source.options(options, blocks)
 
 
 def validated(estimator: Any, *given: Any) -> tuple[Any, Any]:

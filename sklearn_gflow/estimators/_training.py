@@ -333,10 +333,10 @@ class Training:
         *,
         bare: bool,
     ) -> TrainedFlow:
-        settings, options = self.settings, self._options()
+        settings, options, keeper = self.settings, self._options(), self.keeper
         output_map, cost = known = self.whole(self.data)
         if self.own is not None:
-            output_map, cost, options = self.own.whole(self.whole, known, settings, options)
+            output_map, cost, options, keeper = self.own.whole(self, known, options)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
         callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
@@ -345,7 +345,7 @@ class Training:
             schedule = schedule_to(t_end, settings, marks)
             trajectory = flow(
                 output_map, cost, self.start, schedule, options, callbacks,
-                self._origin(), self.keeper,
+                self._origin(), keeper,
             )  # fmt: skip
         else:
             trajectory = reference_flow(
@@ -394,9 +394,9 @@ class Training:
         output_map, cost = self.whole(data.take(rows))
         kernel_rows = np.arange(min(len(rows), _kernel_size(n_outputs)))
         source: RowSource = (known := self.rows(data, settings.block_dtype))
+        blocks = self._block_options(averaged, apart, chunk=chunk)
         if self.own is not None:
-            make = partial(self.rows, dtype=settings.block_dtype)
-            source, options, apart = self.own.in_blocks(make, options, apart)
+            source, options, blocks = self.own.in_blocks(self, options, blocks)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
         with threads_of_blocks(
             settings.batch_rows or len(data.X), self.family.n_params, self.start.device
@@ -406,14 +406,14 @@ class Training:
                 self.start,
                 epochs,
                 options,
-                self._block_options(averaged, apart, chunk=chunk),
+                blocks,
                 probe=known.block(torch.from_numpy(rows)),
                 # The kernel costs as much as a small chunk: no point of one has it.
                 kernel=None if chunk or bare else output_map.plain(torch.from_numpy(kernel_rows)),
                 callbacks=[*own, *callbacks, *self._told(partial(share_of, epochs))],
                 origin=None if chunk else self._origin(),  # a chunk is judged by itself
                 keeper=self.keeper,
-                closing=None if apart is None else _CLOSING,
+                closing=None if blocks.apart is None else _CLOSING,
             )
         if self.own is not None:
             self.own.ended(trajectory)

@@ -19,6 +19,7 @@ from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_gflow.estimators._allocation import kept_memory
 from sklearn_gflow.estimators._reports import warn
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._threads import few_threads
@@ -106,6 +107,6 @@ def _run(
         with undisturbed(), few_threads(n_threads):
             return function(*arguments), []
     # Under the filters of the user, which scikit-learn has brought here.
-    with undisturbed(), warnings.catch_warnings(record=True) as told:
+    with undisturbed(), kept_memory(), warnings.catch_warnings(record=True) as told:
         result = function(*arguments)
     return result, [(str(one.message), one.category) for one in told]

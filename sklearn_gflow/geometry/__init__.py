@@ -37,7 +37,7 @@ from sklearn_gflow.geometry.solvers import (
     factorize,
     solver_for,
 )
-from sklearn_gflow.geometry.solvers.combined import CombinedSolver
+from sklearn_gflow.geometry.solvers.combined import CombinedSolver, joined_ways
 from sklearn_gflow.geometry.spectrum import gram_eigenvectors, gram_spectrum, tangent_spectrum
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "factorize",
     "gram_eigenvectors",
     "gram_spectrum",
+    "joined_ways",
     "solver_for",
     "tangent_spectrum",
 ]

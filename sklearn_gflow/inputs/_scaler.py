@@ -26,6 +26,7 @@ from sklearn_gflow.inputs._statistics import centre_and_scale, sparse_scales, we
 
 __all__ = ["SmoothRobustScaler"]
 
+_COLUMNS_AT_ONCE = 32
 _FAR = 1e100  # where the bound is reached, in units of it
 _AT_BOUND = 1e-16  # 1 − (share of the bound)² of what has reached it
 
@@ -106,11 +107,16 @@ class SmoothRobustScaler(
         """
         found = self._blank()
         checked = read_numbers(found, X, reset=True, gaps=True, sparse=True)
-        rows, weights = weighted_rows(checked, sample_weight)
-        if issparse(rows):
+        if issparse(checked):
+            rows, weights = weighted_rows(checked, sample_weight)
             found.center_, found.scale_ = np.zeros(rows.shape[1]), sparse_scales(rows, weights)
             return self._take_over(found)
-        found.center_, found.scale_ = np.array([centre_and_scale(x, weights) for x in rows.T]).T
+        pairs = []
+        for first in range(0, checked.shape[1], _COLUMNS_AT_ONCE):  # each becomes float64
+            some = checked[:, first : first + _COLUMNS_AT_ONCE]
+            rows, weights = weighted_rows(some, sample_weight)
+            pairs += [centre_and_scale(x, weights) for x in rows.T]
+        found.center_, found.scale_ = np.array(pairs).T
         return self._take_over(found)
 
     def transform(self, X: ArrayLike) -> Any:

@@ -46,6 +46,7 @@ for _kind in (AdaptedFlowClassifier, AdaptedFlowClassifierCV):
             "zipmap": [True, False, "columns"],
             "output_class_labels": [False, True],
             "nocl": [False, True],
+            "raw_scores": [False, True],
         },
     )
 for _kind in (

@@ -58,18 +58,19 @@ class Columns:
 # -- what is given ------------------------------------------------------------------------------
 
 
-def _pieces(inputs: Any) -> list[tuple[Any, int | None]]:
-    """For each column of X the input that has it, and its place there; None alone."""
+def _pieces(inputs: Any, n: int) -> list[tuple[Any, int | None]]:
+    """For each of n columns of X the input that has it, and its place there; None alone."""
     found: list[tuple[Any, int | None]] = []
     for one in inputs:
-        width = one.type.shape[1]
+        # The shape of what stackings hand to their last estimator is not known.
+        width = one.type.shape[1] if one.type.shape else n
         found += [(one, None)] if width == 1 else [(one, j) for j in range(width)]
     return found
 
 
-def _numbers(graph: Graph, inputs: Any, places: Any) -> Columns:
-    """Some columns of X, which are numbers."""
-    pieces = _pieces(inputs)
+def _numbers(graph: Graph, inputs: Any, places: Any, n: int) -> Columns:
+    """Some of the n columns of X, which are numbers."""
+    pieces = _pieces(inputs, n)
     if len(inputs) == 1:
         value = graph.take(graph.cast(inputs[0].full_name, DOUBLE), places)
     else:
@@ -84,15 +85,15 @@ def _column(graph: Graph, one: Any, place: int | None) -> str:
     return one.full_name if place is None else graph.take(one.full_name, [place])
 
 
-def given(graph: Graph, inputs: Any) -> Columns:
-    """X, an array of numbers."""
+def given(graph: Graph, inputs: Any, n: int) -> Columns:
+    """X, an array of numbers with n columns."""
     for one in inputs:
         if isinstance(one.type, StringTensorType):
             raise ValueError(
                 f"input {one.raw_name!r} holds strings, and the model was fitted on numbers; name "
                 "other types in initial_types"
             )
-    return _numbers(graph, inputs, range(len(_pieces(inputs))))
+    return _numbers(graph, inputs, range(len(_pieces(inputs, n))), n)
 
 
 # -- tables -------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def given(graph: Graph, inputs: Any) -> Columns:
 def _table(graph: Graph, encoder: TableEncoder, inputs: Any) -> Columns:
     parts: list[str] = []
     if encoder.imputer_ is not None:
-        numbers = _numbers(graph, inputs, encoder.numeric_)
+        numbers = _numbers(graph, inputs, encoder.numeric_, encoder.n_features_in_)
         parts.append(_filled(graph, encoder.imputer_, numbers.value))
     for piece, places in (
         (encoder.one_hot_encoder_, encoder.one_hot_),
@@ -126,7 +127,7 @@ def _filled(graph: Graph, imputer: Any, value: str) -> str:
 
 def _levels(graph: Graph, piece: Any, places: np.ndarray, inputs: Any) -> str:
     """What an encoder of scikit-learn makes of categories, looked up level by level."""
-    pieces, origins = _pieces(inputs), origins_of(piece, len(places))
+    pieces, origins = _pieces(inputs, max(places) + 1), origins_of(piece, len(places))
     parts = []
     for k, place in enumerate(places):
         one, where = pieces[place]
@@ -250,7 +251,7 @@ def transformed(graph: Graph, transformer: Any, inputs: Any) -> Columns:
     """What a transformer of this package makes of X."""
     if isinstance(transformer, TableEncoder):
         return _table(graph, transformer, inputs)
-    columns = given(graph, inputs)
+    columns = given(graph, inputs, transformer.n_features_in_)
     if isinstance(transformer, SmoothRobustScaler):
         return _scaled(graph, transformer, columns)
     return _beside_raw(graph, transformer, columns)
@@ -259,7 +260,7 @@ def transformed(graph: Graph, transformer: Any, inputs: Any) -> Columns:
 def network_columns(graph: Graph, fitted: Any, inputs: Any) -> Columns:
     """What the columns of X become before the network sees them, from the inputs of a fit."""
     if fitted.table is None:
-        columns = given(graph, inputs)
+        columns = given(graph, inputs, fitted.n_numbers)
     else:
         columns = _table(graph, fitted.table, inputs)
     if fitted.scaler is not None:

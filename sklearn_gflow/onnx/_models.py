@@ -20,6 +20,7 @@ from skl2onnx.common.data_types import (
 )
 
 from sklearn_gflow.estimators import AdaptedFlowClassifierCV
+from sklearn_gflow.estimators._indicators import CodedIndicators
 from sklearn_gflow.onnx._columns import network_columns, transformed
 from sklearn_gflow.onnx._graph import DOUBLE, FLOAT, INT64, Graph
 
@@ -68,14 +69,15 @@ def shape_numbers(operator: Any) -> None:
 
 
 def shape_labels(operator: Any) -> None:
-    """Of a classifier: the label, and probabilities of all.
+    """Of a classifier: the label or a column for each, and probabilities of all.
 
     Raises
     ------
     ValueError
         If labels are neither integers nor strings.
     """
-    classes = operator.raw_operator.classes_
+    model = operator.raw_operator
+    classes = model.classes_
     strings = all(isinstance(label, str) for label in classes.tolist())
     if not strings and classes.dtype.kind not in "biu":
         raise ValueError(
@@ -84,7 +86,8 @@ def shape_labels(operator: Any) -> None:
         )
     n_rows = operator.inputs[0].get_first_dimension()
     kind = StringTensorType if strings else Int64TensorType
-    operator.outputs[0].set_type(kind([n_rows]))
+    several = isinstance(model._coding, CodedIndicators)
+    operator.outputs[0].set_type(kind([n_rows, len(classes)] if several else [n_rows]))
     _set(operator, 1, len(classes), double=_is_double(operator))
 
 
@@ -112,11 +115,22 @@ def convert_numbers(scope: Any, operator: Any, container: Any) -> None:
 
 
 def convert_labels(scope: Any, operator: Any, container: Any) -> None:
-    """A classifier, or a search of one."""
+    """A classifier, or a search of one.
+
+    With the option ``raw_scores`` scores stand in place of probabilities, one for each class;
+    scikit-learn's calibration is of these.
+    """
     graph, model = Graph(scope, container), operator.raw_operator
     outputs = _mean(graph, model, operator.inputs, _plus_start)
-    _written(graph, _probabilities(graph, model, outputs), operator.outputs[1])
-    index, into = _decided(graph, model, outputs), operator.outputs[0].full_name
+    raw = container.get_options(model, {"raw_scores": False})["raw_scores"]
+    shown = (_scores if raw else _probabilities)(graph, model, outputs)
+    _written(graph, shown, operator.outputs[1])
+    into = operator.outputs[0].full_name
+    if isinstance(model._coding, CodedIndicators):
+        decided = graph.node("Greater", _scores(graph, model, outputs), np.array(0.0))
+        graph.write("Cast", decided, into=into, to=INT64)
+        return
+    index = graph.node("ArgMax", _scores(graph, model, outputs), axis=1, keepdims=0)
     if not isinstance(operator.outputs[0].type, StringTensorType):
         graph.write("Gather", model.classes_.astype(np.int64), index, into=into, axis=0)
         return
@@ -210,16 +224,25 @@ def _in_units_of_y(graph: Graph, coding: Any, model: str) -> str:
     return graph.node("Add", scaled, coding.target_mean[None])
 
 
-def _decided(graph: Graph, model: Any, outputs: str) -> str:
-    """The index of each row's class."""
-    if len(model._coding.start) == 1:  # one output stands for two classes
-        over = graph.node("Sub", outputs, np.array(0.5))
-        outputs = graph.beside([graph.node("Neg", over), over])
-    return graph.node("ArgMax", outputs, axis=1, keepdims=0)
+def _scores(graph: Graph, model: Any, outputs: str) -> str:
+    """What decides, a column for each class: the largest, or of several labels what is positive."""
+    coding = model._coding
+    if isinstance(coding, CodedIndicators):
+        squared = coding.loss.loss.squared
+        return graph.node("Sub", outputs, np.array(0.5)) if squared else outputs
+    if len(coding.classes) > 2:
+        return outputs
+    if len(coding.start) == 1:  # one output stands for two classes
+        score = graph.node("Sub", outputs, np.array(0.5))
+    else:
+        score = graph.node("Sub", graph.take(outputs, [1]), graph.take(outputs, [0]))
+    return graph.beside([graph.node("Neg", score), score])
 
 
 def _probabilities(graph: Graph, model: Any, outputs: str) -> str:
     coding, n_classes = model._coding, len(model.classes_)
+    if isinstance(coding, CodedIndicators):
+        return _probabilities_of_each(graph, model, outputs)
     if len(coding.start) == 1:
         outputs = graph.beside([graph.node("Sub", np.array([[1.0]]), outputs), outputs])
     if isinstance(model, AdaptedFlowClassifierCV):
@@ -228,6 +251,20 @@ def _probabilities(graph: Graph, model: Any, outputs: str) -> str:
     if coding.loss.loss.squared:
         return _mixed(graph, _projected(graph, outputs, n_classes), coding.n_seen, n_classes)
     return _softmax(graph, outputs)
+
+
+def _probabilities_of_each(graph: Graph, model: Any, outputs: str) -> str:
+    """Of several labels a row: each is had or not, as one of two classes."""
+    coding, squared = model._coding, model._coding.loss.loss.squared
+    if isinstance(model, AdaptedFlowClassifierCV):
+        doubled = graph.node("Mul", _scores(graph, model, outputs), np.array(2.0))
+        logits = doubled if squared else outputs
+        scaled = graph.node("Mul", logits, np.array(1 / model.temperature_))
+        return _mixed(graph, graph.node("Sigmoid", scaled), coding.n_seen, 2)
+    if not squared:
+        return graph.node("Sigmoid", outputs)
+    within = graph.node("Min", graph.node("Max", outputs, np.array(0.0)), np.array(1.0))
+    return _mixed(graph, within, coding.n_seen, 2)
 
 
 def _softmax(graph: Graph, logits: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Final, Self
 
 import numpy as np
@@ -152,9 +153,14 @@ class ExplanationDisplay:
         Raises
         ------
         ValueError
-            If y has another length than the contributions.
+            If contributions have not one axis, or y has another length than they.
         """
         parts = np.asarray(contributions, dtype=float)
+        if parts.ndim != 1:
+            raise ValueError(
+                "contributions must be one number for each training row, and have shape "
+                f"{parts.shape}; choose a prediction, and an output"
+            )
         if y is None:
             return cls(contributions=parts, start=start)
         targets = np.asarray(y)
@@ -189,16 +195,18 @@ class ExplanationDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If ``kind`` is unknown, or needs y and there is none.
+            If ``kind`` is unknown, or needs y and there is none, or ``n_rows`` is none.
         """
         option("kind", kind, _KINDS)
+        if not isinstance(n_rows, Integral) or n_rows < 0:
+            raise ValueError(f"n_rows must be a whole number of rows, 0 or more; got {n_rows!r}")
         if kind == "targets" and self.y is None:
             raise ValueError("kind='targets' needs the targets of the training rows; hand over y")
         ax = axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
         self.bars_: Any = None
         self.points_: list[Any] = []
-        self.rows_ = self._strongest(n_rows)
+        self.rows_: np.ndarray = self._strongest(int(n_rows))
         if kind == "rows":
             self._draw_bars(ax)
         else:

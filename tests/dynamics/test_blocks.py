@@ -230,7 +230,7 @@ class TestEnds:
         def fails(*args, **options):
             raise FactorizationError("no luck")
 
-        monkeypatch.setattr("sklearn_gflow.dynamics.blocks.factorize", fails)
+        monkeypatch.setattr("sklearn_gflow.dynamics.block_step.factorize", fails)
         problem = Flow(n=8)
         done = run(problem, [Epoch(0.1, 0.1)], BlockOptions(4))
         assert done.outcome is Outcome.FACTORIZATION_FAILED

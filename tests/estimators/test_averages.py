@@ -178,17 +178,17 @@ def linear(n_features, n_outputs):
 
 
 class TestByItself:
-    def settings(self, n_rows=5000, loss=None, **parameters):
+    def settings(self, n_rows=5000, loss=None, n_outputs=3, **parameters):
         given = AdaptedFlowClassifier(**parameters).get_params()
         loss = LogLoss() if loss is None else loss
-        return Settings.of(given, Shape(n_rows, 3, 10**4), 0, loss=loss)
+        return Settings.of(given, Shape(n_rows, n_outputs, 10**4), 0, loss=loss)
 
     def members(self, *args, alone=True, **kwargs):
         return _averages.members_for(self.settings(*args, **kwargs), None, "", alone=alone)
 
     def test_where_it_was_measured_to_pay(self):
         assert self.members() == self.members(300_000) == 3
-        assert self.members(4999) == self.members(10**6) == 1
+        assert self.members(4999) == self.members(10**6) == self.members(n_outputs=2) == 1
         for given in (
             {"t_end": 0.9}, {"schedule": 5}, {"batch_size": None}, {"early_stopping": True},
             {"module": linear},

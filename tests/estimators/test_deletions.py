@@ -108,6 +108,13 @@ def test_a_flow_that_goes_nowhere_has_no_effects():
     assert not model.explain(X_NEW, of="deletions").any()
 
 
+def test_a_single_row_has_no_deletions():
+    model = regressor().fit(X, Y, sample_weight=np.arange(40) == 3)
+    assert np.isfinite(model.explain(X_NEW)).all()
+    with pytest.raises(ValueError, match="a single row of positive weight was trained on"):
+        model.explain(X_NEW, of="deletions")
+
+
 def test_another_loss_says_what_to_set():
     X, y = classes(40, 2)
     model = classifier(loss="log_loss", damping=0.01).fit(X, y)

@@ -391,7 +391,7 @@ def test_what_is_interrupted_changes_nothing(verb, monkeypatch):
     model = regressor().fit(X, Y)
     unchanged = Unchanged(model, X)
 
-    def interrupted(*_):
+    def interrupted(*_, **_named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(AdaptedFlowRegressor, verb, interrupted)

@@ -22,6 +22,7 @@ Y = np.sin(X[:, 0]) + 0.3 * X[:, 1] * X[:, 2]
 FITS = {
     "blocks": {"batch_size": 16, "max_iter": 12, "early_stopping": True},
     "full batch": {"schedule": 12},
+    "no matrix": {"schedule": 8, "solver": "krylov", "damping": 0.1},
 }
 
 
@@ -58,7 +59,8 @@ def two():
 
 
 @pytest.mark.parametrize(
-    ("name", "deaths"), [("blocks", [(1, 3), (0, 9)]), ("full batch", [(0, 4)])]
+    ("name", "deaths"),
+    [("blocks", [(1, 3), (0, 9)]), ("full batch", [(0, 4)]), ("no matrix", [(0, 4)])],
 )
 def test_a_rank_that_dies_ends_the_others_and_nothing_is_lost(two, name, deaths, tmp_path):
     path = str(tmp_path / "fit")
@@ -88,9 +90,3 @@ def test_a_checkpoint_of_another_fit_is_refused_on_all_ranks(two, tmp_path):
     two.start(fit, {**given, "alpha": 0.3}, path)
     for _, told in two.ended():
         assert "is of another fit: alpha is" in told
-
-
-def test_a_flow_without_a_matrix_keeps_no_checkpoint(two, tmp_path):
-    two.start(fit, {"solver": "krylov"}, str(tmp_path / "fit"))
-    for _, told in two.ended():
-        assert "set batch_size='auto', or checkpoint=None" in told

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
-from sklearn_gflow.estimators import _shares
+from sklearn_gflow.estimators import _blocks_of_ranks, _shares
 from tests.ranks import Group
 
 pytestmark = pytest.mark.slow
@@ -46,19 +46,24 @@ def own_rows(n):
 
 
 def pair(kind, given, n, weighted=False, labels=False):
-    """A fit by all ranks and one of a single process; what to compare of both."""
+    """A fit by all ranks and, on the first of them, one of a single process."""
     X, y, weights = table(n, labels)
     weights = weights if weighted else None
     rows = own_rows(n)
     own = None if weights is None else weights[rows]
     model = kind((16,), random_state=0, distributed="auto", **given)
     model.fit(X[rows], y[rows], sample_weight=own)
-    alone = kind((16,), random_state=0, **given).fit(X, y, sample_weight=weights)
+    fits = [model]
+    if dist.get_rank() == 0:
+        fits.append(kind((16,), random_state=0, **given).fit(X, y, sample_weight=weights))
     use = "predict_proba" if labels else "predict"
-    return (
-        getattr(model, use)(X), getattr(alone, use)(X),
-        vars_of(model), vars_of(alone), model.score(X, y), alone.score(X, y),
-    )  # fmt: skip
+    return [(getattr(fit, use)(X), vars_of(fit), fit.score(X, y)) for fit in fits]
+
+
+def compared(results):
+    """Of each rank predictions, attributes and score, each with that of one process."""
+    expected, theirs, alone = results[0][1]
+    return [(found, expected, ours, theirs, score, alone) for (found, ours, score), *_ in results]
 
 
 def vars_of(model):
@@ -89,7 +94,7 @@ EXACT = [
 )
 def test_the_full_batch_is_that_of_one_process(two, given, weighted, labels):
     kind = AdaptedFlowClassifier if labels else AdaptedFlowRegressor
-    results = two.run(pair, kind, given, 120, weighted, labels)
+    results = compared(two.run(pair, kind, given, 120, weighted, labels))
     for found, expected, ours, theirs, *_ in results:
         assert_allclose(found, expected, rtol=0, atol=1e-10)
         for name, value in theirs.items():
@@ -98,7 +103,7 @@ def test_the_full_batch_is_that_of_one_process(two, given, weighted, labels):
 
 
 def test_four_ranks_are_as_one(four):
-    results = four.run(pair, AdaptedFlowRegressor, {}, 60)
+    results = compared(four.run(pair, AdaptedFlowRegressor, {}, 60))
     for found, expected, ours, *_ in results:
         assert_allclose(found, expected, rtol=0, atol=1e-10)
         assert_array_equal(ours["theta"], results[0][2]["theta"])
@@ -121,12 +126,31 @@ BLOCKS = [
 def test_blocks_learn_as_much_on_two_ranks(two, given, weighted, labels):
     kind = AdaptedFlowClassifier if labels else AdaptedFlowRegressor
     n = 1200 if given["batch_size"] == 64 else 500
-    results = two.run(pair, kind, given, n, weighted, labels)
+    results = compared(two.run(pair, kind, given, n, weighted, labels))
     for *_, ours, theirs, score, alone in results:
         assert score >= alone - 0.02
         assert_array_equal(ours["theta"], results[0][2]["theta"])
         assert_allclose(ours["initial_output_"], theirs["initial_output_"], atol=1e-12)
         assert_allclose(ours["loss_curve_"][0], theirs["loss_curve_"][0], rtol=1e-5)
+
+
+def many(walking, given):
+    """A fit in blocks by ranks of whom so many at most would walk, and one of a single process."""
+    most, _blocks_of_ranks._WALKING = _blocks_of_ranks._WALKING, walking
+    try:
+        return pair(AdaptedFlowRegressor, given, 500)
+    finally:
+        _blocks_of_ranks._WALKING = most
+
+
+@pytest.mark.parametrize("walking", [0, 4])
+@pytest.mark.parametrize("size", [2, 4])
+def test_blocks_learn_as_much_however_ranks_go_over_them(two, four, size, walking):
+    group = two if size == 2 else four
+    results = compared(group.run(many, walking, {"batch_size": 16}))
+    for *_, ours, _, score, alone in results:
+        assert score >= alone - 0.02
+        assert_array_equal(ours["theta"], results[0][2]["theta"])
 
 
 def models(n, known=None, **given):

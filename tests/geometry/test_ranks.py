@@ -21,6 +21,7 @@ from sklearn_gflow.geometry import (
     ShardedCost,
     ShardedMap,
     factorize,
+    joined_ways,
 )
 from sklearn_gflow.geometry.losses import Huber, LogLoss, SquaredLoss
 from sklearn_gflow.geometry.solvers import combined as combined_solver
@@ -185,24 +186,24 @@ def test_a_gram_is_made_together(groups, size, weighted):
 
 def test_a_frozen_flow_is_integrated_over_ranks(groups):
     results = groups[2].run(followed, "krylov", 0.5, 0.05, LogLoss(), 0.1)
-    for (theta, *_), (found, *_) in results:
+    theta, *_ = results[0][1]
+    for (found, *_), *_ in results:
         close(found, theta, 1e-9)
 
 
 def followed(solver, alpha, damping, loss, tau=2.0):
-    """θ and losses of a flow, by one process and over ranks."""
+    """θ, x, losses and back end of a flow over ranks, and on the first of them of one process."""
     given = problem(2)
     options = FlowOptions(alpha=alpha, solver=solver, damping=damping, tol=1e-8)
     plain, cost = whole(loss, *given)
     if SOLVERS[solver].matrix_free:
-        maps = (plain, cost), sharded(loss, Ranks(), *given)
+        maps = [sharded(loss, Ranks(), *given)]
     else:
-        maps = (plain, cost), (DividedMap.of(plain, Ranks()), cost)
+        maps = [(DividedMap.of(plain, Ranks()), cost)]
+    if Ranks().rank == 0:
+        maps.append((plain, cost))
     flows = [flow(m, c, given[1], Adaptive(tau), options) for m, c in maps]
-    outputs = [plain.outputs(f.theta) for f in flows]
-    return [
-        (f.theta, x, torch.tensor(f.loss), f.solver) for f, x in zip(flows, outputs, strict=True)
-    ]
+    return [(f.theta, plain.outputs(f.theta), torch.tensor(f.loss), f.solver) for f in flows]
 
 
 @pytest.mark.parametrize(
@@ -222,12 +223,13 @@ def followed(solver, alpha, damping, loss, tau=2.0):
 )
 def test_exact_flows_are_those_of_one_process(groups, size, solver, alpha, damping, loss):
     results = groups[size].run(followed, solver, alpha, damping, loss)
-    for (theta, x, losses, name), (found, found_x, found_losses, found_name) in results:
+    theta, x, losses, name = results[0][1]
+    for (found, found_x, found_losses, found_name), *_ in results:
         close(found, theta, 1e-10)
         close(found_x, x, 1e-10)
         close(found_losses, losses, 1e-10)
         assert found_name == name
-        assert torch.equal(found, results[0][1][0])  # on every rank, bit for bit
+        assert torch.equal(found, results[0][0][0])  # on every rank, bit for bit
 
 
 # -- steps of blocks -----------------------------------------------------------------------------
@@ -348,3 +350,35 @@ def lost(rank):
 def test_a_block_that_cannot_be_factorised_loses_the_step_of_all(groups, rank):
     for step in groups[2].run(lost, rank):
         assert bool(step.isnan().any())
+
+
+# -- ways that each went alone -------------------------------------------------------------------
+
+
+def joined(kind):
+    """What is made of two ways: at right angles, the same, opposed, of no length, or lost."""
+    rank = Ranks().rank
+    ways = {
+        "at right angles": ([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]),
+        "the same": ([1.0, 2.0, 0.0], [1.0, 2.0, 0.0]),
+        "opposed": ([1.0, 0.0, 0.0], [-0.5, 0.0, 0.0]),
+        "none": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+        "lost": ([math.nan, 0.0, 0.0], [1.0, 0.0, 0.0]),
+    }
+    return joined_ways(Ranks(), torch.tensor(ways[kind][rank]), 1.0 + rank)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("at right angles", [1.0, 2.0, 0.0]),
+        ("the same", [1.0, 2.0, 0.0]),
+        ("opposed", [0.5, 0.0, 0.0]),
+        ("none", [0.0, 0.0, 0.0]),
+        ("lost", [math.nan] * 3),
+    ],
+)
+def test_ways_are_joined_so_that_none_goes_too_far(groups, kind, expected):
+    for way, number in groups[2].run(joined, kind):
+        torch.testing.assert_close(way, torch.tensor(expected), equal_nan=True)
+        assert number == 3.0

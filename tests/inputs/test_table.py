@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -274,3 +275,17 @@ def test_a_pipeline_takes_a_raw_frame():
     model = make_pipeline(TableEncoder(random_state=0), SmoothRobustScaler(), search)
     assert model.fit(X[:80], y[:80]).score(X[80:], y[80:]) > 0.9
     assert make_pipeline(TableEncoder(), Ridge()).fit(X, y == "yes").score(X, y == "yes") > 0.9
+
+
+def test_medians_of_many_columns_are_those_of_the_imputer():
+    """They are taken some columns at a time, of which scikit-learn would make seven copies."""
+    draws = np.random.RandomState(0)
+    X = draws.randn(60, 70).astype(np.float32)
+    X[draws.rand(60, 70) < 0.1] = np.nan
+    X[:, 40], X[:, 41] = np.nan, 1.0
+    expected = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True).fit(X)
+    found = TableEncoder().fit(X).imputer_
+    np.testing.assert_array_equal(found.statistics_, expected.statistics_)
+    np.testing.assert_array_equal(found.indicator_.features_, expected.indicator_.features_)
+    np.testing.assert_array_equal(found.transform(X), expected.transform(X))
+    assert found.transform(X).dtype == np.float32

@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import StackingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_gflow import (
     AdaptedFlowClassifier,
+    AdaptedFlowClassifierCV,
     AdaptedFlowRegressor,
     AdaptedFlowRegressorCV,
     PeriodicEncoder,
@@ -214,6 +217,34 @@ def test_rows_in_any_number():
     runtime = session(graph)
     for n in (1, 7, 20):
         hold_close(runtime.run(None, {"X": X[:n]})[0][:, 0], model.predict(X[:n]))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_in_calibrations(loss, n_classes):
+    X, y = classes(40, n_classes=n_classes)
+    model = CalibratedClassifierCV(small(AdaptedFlowClassifier, loss=loss, damping=0.1), cv=2)
+    hold_classifier(model.fit(X, y), X.astype(np.float32))
+
+
+def test_at_the_end_of_a_stacking():
+    X, y = table()
+    flow = small(AdaptedFlowRegressor)
+    model = StackingRegressor([("one", flow), ("other", flow)], final_estimator=flow, cv=2)
+    hold_regressor(model.fit(X, y), X.astype(np.float32))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+@pytest.mark.parametrize("of", [AdaptedFlowClassifier, AdaptedFlowClassifierCV])
+def test_several_labels_a_row(of, loss):
+    X, y = table()
+    search = {"encodings": [None], "alphas": [0.5]} if of is AdaptedFlowClassifierCV else {}
+    several = np.column_stack([y > np.median(y), X[:, 1] > 0, X[:, 2] > 0.5]).astype(int)
+    model = small(of, loss=loss, damping=0.1, **search).fit(X, several)
+    X = X.astype(np.float32)
+    labels, probabilities = converted(model, X)
+    np.testing.assert_array_equal(labels, model.predict(X))
+    hold_close(probabilities, model.predict_proba(X))
 
 
 class TestRefusals:

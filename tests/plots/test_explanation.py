@@ -163,6 +163,15 @@ class TestPicture:
         with pytest.raises(ValueError, match=r"kind='targets' needs the targets .*; hand over y"):
             ExplanationDisplay.from_data([1.0, 2.0]).plot(kind="targets")
 
+    @pytest.mark.parametrize("n_rows", [-1, 2.5, "5"])
+    def test_a_number_of_rows_that_is_none(self, n_rows):
+        with pytest.raises(ValueError, match="n_rows must be a whole number of rows"):
+            ExplanationDisplay.from_data([1.0, 2.0]).plot(n_rows=n_rows)
+
+    def test_contributions_with_two_axes(self):
+        with pytest.raises(ValueError, match=r"one number for each training row.*shape \(2, 2\)"):
+            ExplanationDisplay.from_data([[1.0, 2.0], [3.0, 4.0]])
+
     def test_on_axes_of_the_user(self):
         ax = plt.subplots()[1]
         assert self.display().plot(ax).ax_ is ax

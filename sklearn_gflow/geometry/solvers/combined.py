@@ -19,16 +19,42 @@ from torch import Tensor
 
 from sklearn_gflow.geometry.functions import PSEUDOINVERSE, FactorizationError, GramFunction
 from sklearn_gflow.geometry.maps import TangentMap
-from sklearn_gflow.geometry.ranks import ShardedTangent
+from sklearn_gflow.geometry.ranks import Ranks, ShardedTangent
 from sklearn_gflow.geometry.sharded import Sharded
 from sklearn_gflow.geometry.solvers.base import Request, Shape, Solver, TangentFactor
 
-__all__ = ["CombinedSolver"]
+__all__ = ["CombinedSolver", "joined_ways"]
 
 # With a gain of at least this the sum of the steps is enough. So it is with two ranks.
 _ENOUGH = 0.5
 # Two directions whose angle has a smaller squared sine are one.
 _ONE_DIRECTION = 1e-6
+
+
+def joined_ways(ranks: Ranks, way: Tensor, number: float) -> tuple[Tensor, float]:
+    """What each rank went alone over blocks of its own as one step, and the sum of a number.
+
+    The step is γ Σ δ_r with γ = Σ |δ_r|² / |Σ δ_r|², one at the most: of the frozen flow of one
+    block the best multiple of the sum, where the ridge is small. One message.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Who went.
+    way : Tensor of shape (K,)
+        δ_r of this rank; where it is not finite nothing is that comes back.
+    number : float
+        Of this rank, in the precision of ``way``.
+
+    Returns
+    -------
+    (Tensor of shape (K,), float)
+        With the same bits on all ranks.
+    """
+    total = ranks.sum(torch.cat([way, torch.stack([way @ way, way.new_tensor(number)])]))
+    joined, (squares, number) = total[:-2], total[-2:].tolist()
+    size = float(joined @ joined)
+    return joined * min(squares / size, 1.0) if size else joined, number
 
 
 class _CombinedFactor(TangentFactor):
