@@ -36,7 +36,7 @@ from sklearn_gflow.estimators._validation import (
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
-__all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
+__all__ = ["FULL_BATCH_SIZE", "LEAST_SHARE", "SMOOTH_START", "Settings"]
 
 FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
@@ -50,7 +50,7 @@ _OPEN_ROWS, _MOST_EPOCHS = 1000, 40
 # Of large tables as many epochs as make so many blocks, but these at least.
 _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
 # Of several networks that share them each may have so many.
-_LEAST_SHARE = 8
+LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -297,7 +297,7 @@ class Settings:
         """The way in blocks while rows held out gain; an epoch over all rows may follow."""
         n_epochs = min(max(self.affordable_epochs, _LEAST_EPOCHS), _MOST_EPOCHS)
         if self.n_members > 1:
-            n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, _LEAST_SHARE))
+            n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
         return open_epochs(n_epochs, 1 / self.loss.unit)
