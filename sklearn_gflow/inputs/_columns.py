@@ -47,6 +47,8 @@ class Column(NamedTuple):
             return False
         if self.values.dtype.kind in "fiub":
             return True
+        if self._all_strings():
+            return False
         present = [value for value in self.values.tolist() if not _is_missing(value)]
         return all(isinstance(value, Real | np.bool_) for value in present)
 
@@ -90,6 +92,8 @@ class Column(NamedTuple):
             return np.zeros(len(self.values), dtype=bool)
         if self.values.dtype.kind in "fiu":
             return ~np.isnan(self.values)
+        if self._all_strings():
+            return np.zeros(len(self.values), dtype=bool)
         return np.array([
             isinstance(value, Real) and not isinstance(value, bool | np.bool_)
             and not _is_missing(value)
@@ -98,9 +102,15 @@ class Column(NamedTuple):
 
     def levels(self) -> np.ndarray:
         """Python objects, and None for what is missing."""
+        if self._all_strings():
+            return self.values
         found = np.empty(len(self.values), dtype=object)
         found[:] = [None if _is_missing(value) else value for value in self.values.tolist()]
         return found
+
+    def _all_strings(self) -> bool:
+        """Whether there are strings alone, of which none is missing nor a number."""
+        return self.values.dtype.kind == "O" and set(map(type, self.values.tolist())) == {str}
 
     def count_levels(self) -> int:
         """How many different levels there are; what is missing is one.
