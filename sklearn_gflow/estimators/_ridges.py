@@ -16,9 +16,6 @@ __all__ = ["Dampings", "open_ridge"]
 _MANY_OUTPUTS, _DAMPING_OF_MANY = 16, 0.1
 # A ridge that rises with the rows does so from this number on, in proportion.
 _ROWS_OF_A_RIDGE = 1500
-# That of one output with the squared error rises too: to its full size at so many rows, from this
-# share of it. Few rows have few steps, which a large ridge makes short.
-_ROWS_OF_THE_FULL, _LEAST_SHARE = 12_000, 1 / 3
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,5 @@ def open_ridge(loss: Loss, shape: Shape) -> float:
     if loss.largest_block_ridge is not None:
         risen = loss.block_ridge * max(1.0, shape.n_samples / _ROWS_OF_A_RIDGE)
         return min(risen, loss.largest_block_ridge)
-    if loss.squared and shape.n_outputs == 1:
-        share = max(_LEAST_SHARE, shape.n_samples / _ROWS_OF_THE_FULL)
-        return loss.block_ridge * min(1.0, share)
     many = shape.n_outputs > _MANY_OUTPUTS
     return max(loss.block_ridge, _DAMPING_OF_MANY) if many else loss.block_ridge

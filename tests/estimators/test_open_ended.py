@@ -143,15 +143,6 @@ def test_many_outputs_that_share_a_kernel_have_a_larger_ridge():
     assert damping(damping=0.01) == 0.01
 
 
-def test_the_ridge_of_one_output_rises_with_the_rows():
-    def damping(n_rows, **parameters):
-        given = AdaptedFlowRegressor(batch_size=256, **parameters).get_params()
-        return _settings.Settings.of(given, Shape(n_rows, 1, 10**5), 0).damping
-
-    assert [damping(n) for n in (3000, 6000, 20_000)] == pytest.approx([0.01, 0.015, 0.03])
-    assert damping(3000, t_end=0.95) == 0.03
-
-
 def test_the_ridge_of_the_log_loss_rises_with_the_rows():
     def damping(n_rows, **parameters):
         given = AdaptedFlowClassifier(batch_size=256, **parameters).get_params()
