@@ -18,9 +18,10 @@ __all__ = ["BestPoint", "LossReached", "WhileGaining", "WhileMeanGains"]
 
 _SMALL_GAIN, _LEAST_WAIT = 2e-3, 3
 # Of a mean: the rate of gains that are worth more than its share of time, how much better a member
-# is that is followed alone, and the first point at which that is asked
-# (docs/benchmarks/blocks_trials.md).
-_WORTH_MORE, _UNLIKE, _LOOKED_AT = 0.04, 0.05, 4
+# is that is followed alone, and the points between which that is asked
+# (docs/benchmarks/blocks_trials.md). Later the best of several is so much better of few rows by
+# chance.
+_WORTH_MORE, _UNLIKE, _LOOKED_AT, _LOOKED_UNTIL = 0.04, 0.05, 4, 8
 
 
 class BestPoint(Callback):
@@ -203,7 +204,8 @@ class WhileMeanGains(WhileGaining):
         self._rate = 1 - loss / self._last if self._last else 0.0
         self._last = loss
         least = min(members, default=math.inf)
-        if self._seen >= _LOOKED_AT and least < (1 - _UNLIKE) * loss:
+        looked_at = _LOOKED_AT <= self._seen <= _LOOKED_UNTIL
+        if looked_at and least < (1 - _UNLIKE) * loss:
             self.alone = members.index(least)
         return loss
 

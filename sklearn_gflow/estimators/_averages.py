@@ -13,29 +13,28 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.estimators._network import FittedNetwork
-from sklearn_gflow.estimators._settings import LEAST_SHARE, Settings
+from sklearn_gflow.estimators._open_epochs import affordable_epochs
+from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._tensors import to_numpy, to_tensor
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.geometry import BinaryLogLoss, LogLoss
 
-__all__ = ["MEMBERS", "averaging", "members_for", "of_member", "share_of_epochs", "standing_at"]
+__all__ = ["MEMBERS", "averaging", "members_for", "of_member", "standing_at"]
 
 _LOG_LOSSES = LogLoss, BinaryLogLoss
 
-# So many networks where a flow over blocks has no given end, and how many epochs they share.
-_MEMBERS = 3
-_SHARED_EPOCHS = 24
-# Of fewer rows so few epochs have too few blocks to learn from: with 1,000 rows of three classes a
-# mean of short flows had 0.859 to 0.889 of accuracy where one long flow had 0.895 to 0.905.
-_LEAST_ROWS = 5000
+# So many networks where a flow over blocks has no given end, up to about 300,000 rows: of more
+# there are fewer than these epochs to share. Ten tables of 1,000 to 4,435 rows gained by it
+# (docs/benchmarks/blocks_trials.md).
+_MEMBERS, _EPOCHS_TO_SHARE = 3, 24
 # Of two classes a mean gained nothing, in twice the time (docs/benchmarks/frequent_values.md).
 _LEAST_OUTPUTS = 3
 MEMBERS = f"""
     Of so many networks, at most 100, the model is the mean, each from a start of its own; only in
     blocks, where the mean of a few short flows is often better than a long flow in the same time.
     Where ``t_end`` leaves the end to rows held out, the networks share 24 epochs, more while these
-    bring much, and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy of three
-    classes or more, from 5,000 to about 300,000 rows; or the best of them alone, from its start
+    bring much or rows are few, and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy
+    of three classes or more, up to about 300,000 rows; or the best of them alone, from its start
     anew, where it is better than the mean. 1 otherwise, with ``early_stopping``, with ``module``,
     and where ranks share the fit. The mean is a network whose hidden layers are block-diagonal, and
     ``coefs_`` are those of it. A fit that goes on keeps its number. In the full batch
@@ -79,8 +78,9 @@ def _pays(settings: Settings) -> bool:
     if not (plain and settings.open_ended and isinstance(settings.loss, _LOG_LOSSES)):
         return False
     shape = settings.shape
-    many = shape.n_samples >= _LEAST_ROWS and shape.n_outputs >= _LEAST_OUTPUTS
-    return many and settings.affordable_epochs >= _SHARED_EPOCHS
+    assert settings.batch_rows is not None
+    affordable = affordable_epochs(shape.n_samples, settings.batch_rows)
+    return shape.n_outputs >= _LEAST_OUTPUTS and affordable >= _EPOCHS_TO_SHARE
 
 
 def averaging(settings: Settings, n_members: int) -> Settings:
@@ -94,11 +94,6 @@ def averaging(settings: Settings, n_members: int) -> Settings:
     found = _of_networks(settings, n_members)
     found.check_memory()
     return found
-
-
-def share_of_epochs(settings: Settings) -> int:
-    """How many epochs are the share of each of several networks."""
-    return max(_SHARED_EPOCHS // settings.n_members, LEAST_SHARE)
 
 
 def _of_networks(settings: Settings, n_members: int) -> Settings:

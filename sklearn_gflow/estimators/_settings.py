@@ -25,6 +25,7 @@ from sklearn_gflow.dynamics import (
     timed_epochs,
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
+from sklearn_gflow.estimators._open_epochs import most_epochs
 from sklearn_gflow.estimators._ridges import Dampings, open_ridge
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import (
@@ -36,7 +37,7 @@ from sklearn_gflow.estimators._validation import (
 from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
-__all__ = ["FULL_BATCH_SIZE", "LEAST_SHARE", "SMOOTH_START", "Settings"]
+__all__ = ["FULL_BATCH_SIZE", "SMOOTH_START", "Settings"]
 
 FULL_BATCH_SIZE = 2000
 _BLOCK_ROWS = 256
@@ -45,12 +46,8 @@ SMOOTH_START = 0.3
 # Where the default ends with all rows at once, and of few rows in blocks.
 _T_END = 0.95
 # From so many rows on a flow over blocks goes on while rows held out gain by it; of fewer a tenth
-# says too little. On 14 tables the best of 40 epochs was the 3rd to the 40th.
-_OPEN_ROWS, _MOST_EPOCHS = 1000, 40
-# Of large tables as many epochs as make so many blocks, but these at least.
-_MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
-# Of several networks that share them each may have so many.
-LEAST_SHARE = 8
+# says too little.
+_OPEN_ROWS = 1000
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
@@ -295,18 +292,11 @@ class Settings:
     @property
     def open_epochs(self) -> list[Epoch]:
         """The way in blocks while rows held out gain; an epoch over all rows may follow."""
-        n_epochs = min(max(self.affordable_epochs, _LEAST_EPOCHS), _MOST_EPOCHS)
-        if self.n_members > 1:
-            n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, LEAST_SHARE))
-        n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
+        assert self.batch_rows is not None
+        most = most_epochs(self.shape.n_samples, self.batch_rows, self.n_members)
+        n_epochs = max(1, min(most, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
         return open_epochs(n_epochs, 1 / self.loss.unit, rows=self.batch_rows)
-
-    @property
-    def affordable_epochs(self) -> int:
-        """How many make no more blocks than the largest tables take."""
-        assert self.batch_rows is not None
-        return _MOST_BLOCKS * self.batch_rows // self.shape.n_samples
 
     def generator(self) -> torch.Generator:
         """A generator at the seed."""

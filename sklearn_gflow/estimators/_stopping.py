@@ -28,7 +28,8 @@ from sklearn_gflow.dynamics import (
     t_from_tau,
     tau_from_t,
 )
-from sklearn_gflow.estimators._averages import of_member, share_of_epochs
+from sklearn_gflow.estimators._averages import of_member
+from sklearn_gflow.estimators._open_epochs import share_of_epochs
 from sklearn_gflow.estimators._reading import is_lazy, read, row_chunks
 from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
@@ -103,7 +104,8 @@ def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) 
         shown = [members.mean(1), *(members.swapaxes(0, 1) if may_be_alone else ())]
         return [of_outputs(start + model)[1] for model in shown]
 
-    return WhileMeanGains(losses, share_of_epochs(settings))
+    share = share_of_epochs(settings.shape.n_samples, settings.n_members)
+    return WhileMeanGains(losses, share)
 
 
 def _n_apart(size: int) -> int:

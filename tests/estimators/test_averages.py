@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from sklearn_gflow import AdaptedFlowClassifier, load, save
 from sklearn_gflow.estimators import _averages
+from sklearn_gflow.estimators._open_epochs import share_of_epochs
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.geometry import LogLoss, Shape
 from tests.estimators.data import ESTIMATORS
@@ -187,8 +188,8 @@ class TestByItself:
         return _averages.members_for(self.settings(*args, **kwargs), None, "", alone=alone)
 
     def test_where_it_was_measured_to_pay(self):
-        assert self.members() == self.members(300_000) == 3
-        assert self.members(4999) == self.members(10**6) == self.members(n_outputs=2) == 1
+        assert self.members() == self.members(1000) == self.members(300_000) == 3
+        assert self.members(999) == self.members(10**6) == self.members(n_outputs=2) == 1
         for given in (
             {"t_end": 0.9}, {"schedule": 5}, {"batch_size": None}, {"early_stopping": True},
             {"module": linear},
@@ -200,11 +201,13 @@ class TestByItself:
     def test_networks_share_the_epochs(self):
         def epochs(n_members, n_rows=5000):
             settings = _averages.averaging(self.settings(n_rows), n_members)
-            return len(settings.open_epochs), _averages.share_of_epochs(settings)
+            return len(settings.open_epochs), share_of_epochs(n_rows, n_members)
 
         assert [epochs(n)[0] for n in (1, 2, 3, 9)] == [40, 20, 13, 8]
         assert [epochs(n)[1] for n in (2, 3, 9)] == [12, 8, 8]
         assert epochs(3, 10**6)[0] == 7
+        # Of few rows each has as many as bring it 40,000, and 20 at most.
+        assert [epochs(3, n) for n in (4000, 2500, 1000)] == [(13, 10), (16, 16), (20, 20)]
 
     def test_a_classifier_over_open_blocks_is_a_mean(self, short, monkeypatch):
         monkeypatch.setattr("sklearn_gflow.dynamics.stopping._UNLIKE", 1.0)
@@ -246,9 +249,8 @@ def open_ended(**parameters):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """A table of few rows, which count as many."""
-    monkeypatch.setattr(_averages, "_LEAST_ROWS", 1000)
+def short():
+    """The fewest rows of which a mean is the default."""
     return rows(AdaptedFlowClassifier)
 
 

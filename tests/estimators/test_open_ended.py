@@ -7,7 +7,7 @@ from sklearn_gflow import (
     AdaptedFlowClassifier,
     AdaptedFlowRegressor,
 )
-from sklearn_gflow.estimators import _settings
+from sklearn_gflow.estimators import _open_epochs, _settings
 from sklearn_gflow.geometry import Shape
 from sklearn_gflow.geometry.losses import LogLoss
 from tests.estimators.data import ESTIMATORS
@@ -120,7 +120,7 @@ def test_log_loss_in_blocks_is_as_quick_and_learns():
 
 
 def test_the_budget_counts_the_closing_epoch(monkeypatch):
-    monkeypatch.setattr(_settings, "_MOST_EPOCHS", 3)
+    monkeypatch.setattr(_open_epochs, "_MOST_EPOCHS", 3)
     model = small(AdaptedFlowRegressor).fit(*rows(AdaptedFlowRegressor))
     assert (model.n_iter_, model.outcome_) == (4, GAINED)
 
