@@ -242,8 +242,10 @@ class AdaptedFlowClassifier(
 
     def _stretched(self, problem: Problem) -> Problem:
         undecided = self.loss == AUTOMATIC and isinstance(problem.coding, CodedLabels)
-        if undecided and problem.score is None and self._open_ended(problem):
-            problem = with_log_loss(problem, self.label_smoothing)
+        if undecided and problem.score is None:
+            problem = replace(problem, open_ended=self._open_ended(problem))
+            if problem.open_ended:
+                problem = with_log_loss(problem, self.label_smoothing)
         return super()._stretched(problem)
 
     def _check_kind(self, y: np.ndarray, *, chunk: bool = False) -> None:
