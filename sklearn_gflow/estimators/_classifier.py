@@ -77,9 +77,10 @@ class AdaptedFlowClassifier(
     `sklearn.neural_network.MLPClassifier`: an output and a probability for each of its columns, of
     which none excludes another.
 
-    With ``loss="log_loss"`` outputs are logits, one a class. At ``alpha=1`` and full rank each
-    sample's mean logit is conserved, so that with label smoothing the flow ends at
-    x* = log y − mean(log y) + mean(x₀).
+    With ``loss="log_loss"`` outputs are logits, one a class; two classes need one output only, the
+    logit of the second. At ``alpha=1`` and full rank each sample's mean logit is conserved, so that
+    with label smoothing the flow ends at x* = log y − mean(log y) + mean(x₀), of two classes at the
+    logit of y.
 
     See Also
     --------
@@ -325,9 +326,9 @@ class AdaptedFlowClassifier(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the output minus ½, or the difference of the logits, positive for
-            ``classes_[1]``; otherwise the outputs, whose largest decides. Of several labels a row
-            positive for those that it has.
+            For two classes the output minus ½, or the logit, positive for ``classes_[1]``;
+            otherwise the outputs, whose largest decides. Of several labels a row positive for those
+            that it has.
         """
         return self._scores(self._model(X))
 

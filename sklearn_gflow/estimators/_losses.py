@@ -330,7 +330,7 @@ class SquaredErrorOfLabels(LossOfLabels):
 class LogLossOfLabels(LossOfLabels):
     """The cross-entropy of softmax, outputs being logits; two classes need one only."""
 
-    loss = LogLoss()
+    loss: Loss = LogLoss()
 
     def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
         return _smoothed(n_classes, smoothing)

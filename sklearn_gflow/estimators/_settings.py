@@ -54,8 +54,8 @@ LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
-# From this ridge on the rounding of float32 is small beside it; in blocks it must also be enough for
-# their factor.
+# From this ridge on the rounding of float32 is small beside it; in blocks it must also be enough
+# for their factor.
 _SINGLE_PRECISION_DAMPING = 1e-4
 
 

@@ -228,8 +228,9 @@ class OwnRows:
     def in_blocks(
         self, table: TableRows, options: FlowOptions, blocks: BlockOptions
     ) -> tuple[BlocksOfRanks, FlowOptions, BlockOptions]:
-        """The blocks of all ranks, and the options of a flow over them; the table has the rows of this one.
+        """The blocks of all ranks, and the options of a flow over them.
 
+        The table has the rows of this rank.
         Of known rows that are kept apart each rank keeps those apart that it has.
         """
         self._alike("blocks")
