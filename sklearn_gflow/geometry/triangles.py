@@ -80,13 +80,13 @@ class InPlace:
     def solve(self, b: Tensor) -> Tensor:
         """(A + ridge + jitter)⁻¹b of a vector, or of columns."""
         self._show(self.diagonal_of_L)
-        return _solve_in_place(self.matrix, b)
+        return cholesky_solve(self.L, b)
 
     def resolvent(self, amount: float) -> Solve | None:
         """b ↦ (A + ridge + amount)⁻¹b, through a factor in memory of its own, if there is one."""
         shifted = self.matrix.mT.contiguous()
         shifted.diagonal().copy_(self.diagonal).add_(amount)
-        return partial(_solve_in_place, shifted) if _factor_in_place(shifted) else None
+        return partial(cholesky_solve, shifted.mT) if _factor_in_place(shifted) else None
 
     def restore(self) -> Tensor:
         """A again, without the ridge, in the memory of the factor; there is no factor any more."""
@@ -234,17 +234,6 @@ def _factor_in_place(A: Tensor) -> bool:
     (potrf,) = scipy.linalg.get_lapack_funcs(("potrf",), (columns,))
     _, info = potrf(columns, lower=True, clean=False, overwrite_a=True)
     return not info and _is_finite(A)
-
-
-def _solve_in_place(A: Tensor, b: Tensor) -> Tensor:
-    """(LLᵀ)⁻¹b of a vector, or of columns, with Lᵀ in the upper triangle of A."""
-    if b.ndim > 1:
-        return cholesky_solve(A.mT, b)
-    # BLAS substitutes in a vector in half of the time that torch takes, which copies it.
-    columns = A.numpy().T
-    (trsv,) = scipy.linalg.get_blas_funcs(("trsv",), (columns,))
-    half = trsv(columns, b.numpy(), lower=True)
-    return torch.from_numpy(trsv(columns, half, lower=True, trans=True, overwrite_x=True))
 
 
 def _factor(A: Tensor) -> Tensor | None:
