@@ -115,19 +115,21 @@ class LossReached(Callback):
 class WhileGaining(Callback):
     """Keeps the point of the least loss on rows held out, and lets a flow go on while that falls.
 
-    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and 3 points at
+    Longer flows wait longer: one whose best point is the n-th may go on to 3n/2, and some points at
     least. What falls by less than 2 ‰ of the loss is no gain to wait for, but may be the best.
 
     Parameters
     ----------
     judge : callable
         Point ↦ loss.
+    least_wait : int
+        How many points at least.
     """
 
     changing: ClassVar[tuple[str, ...]] = ("best", "_least", "_bar", "_gained", "_seen")
 
-    def __init__(self, judge: Callable[[Point], float]) -> None:
-        self.judge = judge
+    def __init__(self, judge: Callable[[Point], float], least_wait: int = _LEAST_WAIT) -> None:
+        self.judge, self.least_wait = judge, least_wait
         self._gained = self._seen = 0
 
     def start(self, event: Event) -> Mapping[str, float]:
@@ -151,7 +153,7 @@ class WhileGaining(Callback):
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override]
         """Why the flow is to end, once it has gained nothing for long."""
-        waited = self._seen - 1 >= self._gained + max(_LEAST_WAIT, self._gained // 2)
+        waited = self._seen - 1 >= self._gained + max(self.least_wait, self._gained // 2)
         return Outcome.NOTHING_GAINED if waited else None
 
 
@@ -159,8 +161,9 @@ class WhileMeanGains(WhileGaining):
     """Lets a mean of several flows go on, which share the time that one flow would take.
 
     Beyond that share they go on while each point brings 4 % of the loss. Where a member alone is
-    better than the mean by 5 % of the loss, the starts differ in what they can learn, and the mean
-    ends without a best point: ``alone`` is then the number of that member.
+    better than the mean by 5 % of the loss at the fourth to eighth point, the starts differ in what
+    they can learn, and the mean ends without a best point: ``alone`` is then the number of that
+    member.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ Rows held out end most flows before (`_stopping`). Notation: docs/notation.md.
 
 from __future__ import annotations
 
-__all__ = ["affordable_epochs", "most_epochs", "share_of_epochs"]
+__all__ = ["affordable_epochs", "least_wait", "most_epochs", "share_of_epochs"]
 
 # On 14 tables the best of 40 epochs was the 3rd to the 40th.
 _MOST_EPOCHS = 40
@@ -15,6 +15,10 @@ _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
 # it so many rows, up to two thirds of what a network alone may take: with 1,000 to 3,000 rows eight
 # epochs were too few to learn from (docs/benchmarks/blocks_trials.md).
 _SHARED_EPOCHS, _LEAST_SHARE, _ROWS_OF_A_SHARE = 24, 8, 40_000
+# Rows held out are waited for as long as it takes to see so many rows, within these epochs: of 18
+# flows of 3,000 to 5,000 rows that waited for three, one ended before it had learnt what turns
+# quickly, and two with 1 to 3 % more error than with five (docs/benchmarks/blocks_trials.md).
+_ROWS_OF_A_WAIT, _SHORTEST_WAIT, _LONGEST_WAIT = 25_000, 3, 5
 
 
 def affordable_epochs(n_samples: int, batch_rows: int) -> int:
@@ -34,3 +38,8 @@ def most_epochs(n_samples: int, batch_rows: int, n_members: int) -> int:
     if n_members == 1:
         return most
     return min(most, max(_MOST_EPOCHS // n_members, share_of_epochs(n_samples, n_members)))
+
+
+def least_wait(n_samples: int) -> int:
+    """For how many epochs rows held out are waited for, at least, in the flow of one network."""
+    return min(max(_ROWS_OF_A_WAIT // n_samples, _SHORTEST_WAIT), _LONGEST_WAIT)

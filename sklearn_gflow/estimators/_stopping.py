@@ -29,7 +29,7 @@ from sklearn_gflow.dynamics import (
     tau_from_t,
 )
 from sklearn_gflow.estimators._averages import of_member
-from sklearn_gflow.estimators._open_epochs import share_of_epochs
+from sklearn_gflow.estimators._open_epochs import least_wait, share_of_epochs
 from sklearn_gflow.estimators._reading import is_lazy, read, row_chunks
 from sklearn_gflow.estimators._reports import failure
 from sklearn_gflow.estimators._rows import TrainingData, as_tensor, subsample
@@ -82,14 +82,16 @@ def stopped_by_rows_apart(training: Training, judge: Judge) -> tuple[Training, T
     apart = np.sort(order[-_n_apart(size) :])
     held_out = training.data.take(apart)
     if training.settings.n_members > 1:
-        gaining = _while_mean_gains(training, held_out, judge)
-        trained = training.while_gaining(gaining, apart)
-        if gaining.alone is None or trained.trajectory.outcome is not Outcome.NOTHING_GAINED:
+        mean = _while_mean_gains(training, held_out, judge)
+        trained = training.while_gaining(mean, apart)
+        if mean.alone is None or trained.trajectory.outcome is not Outcome.NOTHING_GAINED:
             return training, trained
-        training = of_member(training, gaining.alone)
+        training = of_member(training, mean.alone)
     # They decide and are not reported, so that the precision of the blocks will do.
     judged = _judged(training, held_out, judge, dtype=training.settings.block_dtype)
-    return training, training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
+    wait = least_wait(training.settings.shape.n_samples)
+    gaining = WhileGaining(lambda point: judged(point)[1], wait)
+    return training, training.while_gaining(gaining, apart)
 
 
 def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) -> WhileMeanGains:

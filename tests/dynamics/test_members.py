@@ -137,3 +137,8 @@ class TestWhileMeanGains:
         assert path.outcome is Outcome.NOTHING_GAINED
         path, callback = self.run(*losses[:4], (5, 4, 6), share=9, closing=closing)
         assert (path.n_steps, callback.alone) == (4, 0)
+
+    def test_one_that_is_better_late_is_better_by_chance(self):
+        losses = [(loss, loss) for loss in range(20, 11, -1)] + [(11, 1), (10, 1), (9.9, 1)]
+        path, callback = self.run(*losses, share=10)
+        assert (path.n_steps, path.outcome, callback.alone) == (11, Outcome.MAX_ITER, None)

@@ -125,6 +125,15 @@ def test_the_budget_counts_the_closing_epoch(monkeypatch):
     assert (model.n_iter_, model.outcome_) == (4, GAINED)
 
 
+def test_few_rows_are_waited_for_longer():
+    assert [_open_epochs.least_wait(n) for n in (1000, 5000, 6000, 8000, 10**6)] == [5, 5, 4, 3, 3]
+    X, y = rows(AdaptedFlowRegressor)
+    y = np.random.default_rng(1).permutation(y)
+    model = small(AdaptedFlowRegressor).fit(X, y)
+    best = int(np.argmin(model.history_["held_out_loss"][:-1]))
+    assert model.n_iter_ >= best + 5
+
+
 def test_many_rows_have_fewer_epochs():
     def epochs(n_rows):
         given = AdaptedFlowRegressor(batch_size=256).get_params()
