@@ -272,7 +272,8 @@ class _BlockLoop:
             self._record(Event(self.point, before))
             self.phase = _DONE
             self._keep(ended=True)
-        recorded.selected, recorded.carried = None, self._carried()
+        recorded.selected, recorded.closed_from = None, (best, theta)
+        recorded.carried = self._carried()
 
     def _carried(self) -> Carried:
         return Carried(self.cuts.generator, self.last_step)

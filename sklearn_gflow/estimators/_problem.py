@@ -58,6 +58,8 @@ class Problem:
         The rows of all ranks that share the fit, of which ``data`` are those that all know.
     rescalings : int
         How often columns are stretched before the flow.
+    apart : ndarray of int or None
+        The rows to train on that a flow without a given end keeps apart; None where it draws them.
     """
 
     data: TrainingData
@@ -75,12 +77,13 @@ class Problem:
     task: Task = UNTOLD
     shared: SharedRows | None = None
     rescalings: int = 0
+    apart: np.ndarray | None = None
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
         scaled = None if self.scaled is None else read(self.scaled, index)
-        return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
+        return replace(self, data=self.data.take(index), index=labels, scaled=scaled, apart=None)
 
     def kept_by(self, part: Part) -> Problem:
         """The same, kept in a checkpoint."""
