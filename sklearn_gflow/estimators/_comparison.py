@@ -69,6 +69,11 @@ class Judged:
         """Whether it has paths."""
         return bool(self.paths)
 
+    @property
+    def n_iter(self) -> int | None:
+        """Epochs of its path, where rows kept apart ended it."""
+        return self.paths[0].n_iter if self.paths else None
+
     def least_left_out(self) -> float:
         """The least of its leave-one-out losses."""
         return np.inf if self.left_out is None else float(self.left_out.min())
@@ -83,7 +88,10 @@ class Judged:
         """Its score, or why it has none."""
         if self.failure:
             return f"failed: {self.failure}"
-        return f"score = {self.scores[self.best]:.6g} at t = {shown_time(times[self.best])}"
+        told = f"score = {self.scores[self.best]:.6g}"
+        if self.n_iter is not None:
+            return f"{told} after {self.n_iter} epochs"
+        return f"{told} at t = {times[self.best]:.6g}"
 
     def readings(self, time: int) -> np.ndarray:
         """Predictions of all rows held out at a time."""
@@ -286,6 +294,10 @@ class Comparison:
             results["loo_loss"] = np.concatenate(
                 [nothing if one.left_out is None else one.left_out for one in judged]
             )
+        if any(one.n_iter is not None for one in judged):
+            epochs = [one.n_iter for one in judged]
+            absent = [n is None for n in epochs]
+            results["n_iter"] = np.ma.masked_array([n or 0 for n in epochs], absent)
         return results
 
 

@@ -194,10 +194,16 @@ def _fitted(member: Any, problem: Problem, mapped: bool, task: Task, both: bool)
         except ValueError as error:
             return str(error)
         data, coding, apart = ended.problem.data, ended.problem.coding, ended.problem.apart
-        places = [apart, np.setdiff1d(np.arange(len(data.X)), apart)] if both else [apart]
-        readings = [
-            coding.readings(model_apart(ended.training, ended.trained, data.take(rows)))[None]
-            for rows in places
-        ]
-        path = Path(readings[0], None, *readings[1:])
-        return Fit(member._expose(ended), coding, path)
+
+        def readings(rows: np.ndarray) -> np.ndarray:
+            model = model_apart(ended.training, ended.trained, data.take(rows))
+            return np.asarray(coding.readings(model))[None]
+
+        rest = np.setdiff1d(np.arange(len(data.X)), apart)
+        attributes = member._expose(ended)
+        path = Path(
+            readings(apart),
+            training=readings(rest) if both else None,
+            n_iter=attributes["n_iter_"],
+        )
+        return Fit(attributes, coding, path)

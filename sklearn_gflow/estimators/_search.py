@@ -59,6 +59,10 @@ more with ``rescalings=1``, and judged on the rows held out at all times of thei
 2,000 rows it is the best two, over a single part that is held out. With a splitter, or a loss other
 than the squared error, all candidates are followed. The best one and those that join it are fitted
 on all rows.
+
+Where the estimator without the search goes over blocks without a given end, and neither ``cv`` nor
+``t_ends`` is given, candidates are such fits themselves, the default among them. The rows that each
+keeps apart, the same for all, judge them, and those that are chosen are fitted already.
 """
 
 
