@@ -61,7 +61,9 @@ _CLOSED = (
 _BLOCKS = BlockOptions(256)
 _FLOWING, _CLOSING, _DONE = range(3)
 # Of the loop, besides the parts that know their own state.
-_CHANGING = ("phase", "ended", "gone", "least_met", "undone", "rejected", "last_step")
+_CHANGING = (
+    "phase", "ended", "gone", "least_met", "undone", "rejected", "last_step", "closed_from"
+)  # fmt: skip
 
 
 def block_flow(
@@ -170,6 +172,7 @@ class _BlockLoop:
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
+    closed_from: tuple[int, Tensor] | None = None  # callbacks have another best point after it
     failure: str = ""
 
     def begin(self, origin: Origin | None) -> None:
@@ -254,7 +257,7 @@ class _BlockLoop:
             before = self._point(recorded.tau[-1], recorded.loss[best], theta)
             if self.phase == _FLOWING:
                 self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
-                self.left, self.last_step = [epoch], None
+                self.left, self.last_step, self.closed_from = [epoch], None, (best, theta)
             self.cuts.take_all()
             gone, loss = self.gone or (0.0, before.loss)
             self.point = self._point(before.tau + gone, loss, self.iterates.shown)
@@ -272,7 +275,7 @@ class _BlockLoop:
             self._record(Event(self.point, before))
             self.phase = _DONE
             self._keep(ended=True)
-        recorded.selected, recorded.closed_from = None, (best, theta)
+        recorded.selected, recorded.closed_from = None, self.closed_from
         recorded.carried = self._carried()
 
     def _carried(self) -> Carried:

@@ -47,7 +47,7 @@ def greedy_weights(
 def even_weights(losses: np.ndarray) -> np.ndarray:
     """Even weights of the candidates that rows held out do not tell from the best.
 
-    Told from it is one whose loss is larger by more than two standard errors, over parts of these
+    Told from it is one whose loss is larger by more than three standard errors, over parts of these
     rows.
 
     Parameters
@@ -63,5 +63,5 @@ def even_weights(losses: np.ndarray) -> np.ndarray:
     best = losses.mean(axis=1).argmin()
     behind = losses - losses[best]
     errors = behind.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
-    alike = behind.mean(axis=1) <= 2 * errors
+    alike = behind.mean(axis=1) <= 3 * errors
     return alike / alike.sum()

@@ -35,21 +35,20 @@ from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["Fit", "OpenSearch", "among_fits"]
 
-# As so many rows held out count even weights. Of 250 rows, which is what 5,000 keep apart, greedy
-# weights alone lost up to 2 % on rows held out of all (docs/benchmarks/large.md).
-_EVEN_ROWS = 250
+# As so many rows held out count even weights of candidates that these do not tell apart, and logits
+# whose temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/large.md).
+_BELIEVED = 500
 
 
 def among_fits(asked: Asked) -> Compared:
     """Candidates fitted to all rows, and those of them that are chosen."""
     search, plain, whole = asked.search, asked.plain, asked.whole
     apart = _rows_apart(asked)
-    candidates = open_candidates(
-        search,
-        plain._n_rescalings(whole),
-        plain=whole.inputs.sparse or search.module is not None,
-        first=whole.encoding_by_default,
-    )
+    # Others would stand in place of the indicators of frequent values, or be made for no module.
+    encodable = not whole.inputs.sparse and search.module is None
+    encodable = encodable and whole.encoding_by_default is None
+    n_numbers = whole.inputs.n_numbers if encodable else 0
+    candidates = open_candidates(search, plain._n_rescalings(whole), n_numbers)
     rest = np.setdiff1d(np.arange(len(asked.rows.y)), apart)
     folds = [(rest, apart)]
     part = None if asked.kept is None else asked.kept.open(told_of(whole, folds), [])
@@ -139,14 +138,21 @@ class OpenSearch:
         apart, scoring, coding = self.problem.apart, self.plain.scoring, fits[0].coding
         assert apart is not None
         rest = np.setdiff1d(np.arange(len(self.rows.y)), apart)
+        logits = isinstance(coding, CodedClasses) and not coding.loss.loss.squared
         comparison = Comparison(
             times=[OPEN],
             n_folds=1,
-            judgement=Judgement(coding, self.rows.take(apart), scoring, places=apart),
+            judgement=Judgement(
+                coding,
+                self.rows.take(apart),
+                scoring,
+                places=apart,
+                trusted=_BELIEVED if logits else 0,
+            ),
             judgements_of_training=[Judgement(coding, self.rows.take(rest), scoring)]
             if both
             else None,
-            even_rows=_EVEN_ROWS,
+            even_rows=_BELIEVED,
         )
         judged = [
             comparison.scored(

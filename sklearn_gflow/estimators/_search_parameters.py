@@ -24,9 +24,10 @@ class SearchParameters:
         """
         Encodings of the columns of numbers. "auto": None, or ``encoding="auto"`` where that finds
         frequent values; ramps over 6 and over 24 bins, cosines at frequencies of scale 0.4 and 1;
-        None alone with ``module``. Over blocks without a given end: None, ramps over 24 bins and
-        cosines, the last two with ``activation="silu"`` where that is "tanh" and with twice the
-        ``rescalings``; where frequent values are found, these with either activation.
+        None alone with ``module``. Over blocks without a given end: "auto" of the estimators, ramps
+        over 24 bins and cosines, the last two with ``activation="silu"`` where that is "tanh" and
+        with twice the ``rescalings``; "auto" alone where that finds frequent values, in sparse
+        tables, with ``module``, and of more than 125 columns of numbers.
         """,
     )
     init_scales: Any = parameter(
@@ -41,7 +42,8 @@ class SearchParameters:
         '"auto" or sequence of float',
         """
         Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
-        is followed for each network; else 0.5. A list holds for all networks.
+        is followed for each network; else 0.5. Over blocks without a given end, where "auto" is the
+        only encoding, 0.5 and 0.8.
         """,
     )
     t_ends: Any = parameter(
