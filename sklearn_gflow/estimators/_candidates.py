@@ -34,7 +34,7 @@ _BLOCK_TIMES, _ONE_BLOCK_TIME = (0.95, 0.99), (0.95,)
 _FIRST_MARK = 6
 # Over blocks without a given end, where no encoding is tried. On four draws of 5,000 rows of adult
 # the second had the lower log-loss on three, and silu a higher one on all
-# (docs/benchmarks/large.md).
+# (docs/benchmarks/blocks_trials.md).
 _OPEN_ALPHAS = (0.5, 0.8)
 # Beside the usual activation, where none was asked for.
 _USUAL_ACTIVATION, _OTHER_ACTIVATION = "tanh", "silu"

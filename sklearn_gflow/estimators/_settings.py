@@ -167,7 +167,7 @@ class Settings:
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
         if open_ended and given["damping"] == "auto":
-            dampings = replace(dampings, blocks=open_ridge(loss, shape))
+            dampings = replace(dampings, blocks=open_ridge(loss, shape, rows))
         settings = cls(
             given=given,
             shape=shape,
@@ -300,7 +300,7 @@ class Settings:
             n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
-        return open_epochs(n_epochs, 1 / self.loss.unit)
+        return open_epochs(n_epochs, 1 / self.loss.unit, rows=self.batch_rows)
 
     @property
     def affordable_epochs(self) -> int:
