@@ -173,11 +173,8 @@ class _BlockLoop:
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
-<<<<<<< HEAD
     closed_from: tuple[int, Tensor] | None = None  # callbacks have another best point after it
-=======
     share: float = 1.0  # of the rows of the largest blocks, in the epoch that is under way
->>>>>>> main
     failure: str = ""
 
     def begin(self, origin: Origin | None) -> None:
