@@ -267,7 +267,7 @@ SEARCH: Final[Group] = {
     "encoding_": ("str, transformer or None", "Encoding of the best candidate."),
     "init_scale_": ("float", "Scale of its first layer at the start."),
     "alpha_": ("float", "Its α."),
-    "activation_": ("str", "Its activation, where flows over blocks had no given end."),
+    "activation_": ("str", "Its activation."),
     "t_end_": (
         "float or str",
         """

@@ -38,6 +38,7 @@ __all__ = ["Fit", "OpenSearch", "among_fits"]
 # As so many rows held out count even weights of candidates that these do not tell apart, and logits
 # whose temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
 _BELIEVED = 500
+_LARGEST_SEED = 2**31 - 1
 
 
 def among_fits(asked: Asked) -> Compared:
@@ -173,7 +174,9 @@ class OpenSearch:
         """Estimators of all candidates, fitted where nothing failed."""
         members, workers = [], self.workers
         for k, candidate in enumerate(self.candidates):
-            own: dict[str, Any] = {"t_end": OPEN}
+            # Starts of their own: the default has that of the plain estimator.
+            seed = (self.plain.random_state + k) % _LARGEST_SEED
+            own: dict[str, Any] = {"t_end": OPEN, "random_state": seed}
             if k and isinstance(self.plain.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
             members.append(member_of(self.plain, candidate, **own))

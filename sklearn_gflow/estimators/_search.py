@@ -164,6 +164,7 @@ class _FlowCV(
         """Fitted attributes."""
         candidate, t_end = choice.members[0]
         found = {
+            "activation_": self.activation,
             **{f"{name}_": value for name, value in candidate.parameters().items()},
             "t_end_": t_end,
             "best_score_": choice.score,

@@ -43,7 +43,7 @@ class SearchParameters:
         """
         Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
         is followed for each network; else 0.5. Over blocks without a given end, where "auto" is the
-        only encoding, 0.5 and 0.8.
+        only encoding, 0.5, 0.65 and 0.8.
         """,
     )
     t_ends: Any = parameter(

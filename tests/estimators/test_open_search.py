@@ -70,10 +70,15 @@ class TestCandidates:
         ).fit(X, y)
         np.testing.assert_array_equal(default._model(X), alone.best_estimator_._model(X))
 
-    def test_the_best_is_an_ordinary_fit(self, fitted):
+    def test_have_starts_of_their_own(self, fitted):
         model, X, y = fitted
-        again = clone(model.best_estimator_).set_params(**model.best_params_).fit(X, y)
-        np.testing.assert_array_equal(again.predict(X), model.best_estimator_.predict(X))
+        seeds = [member.random_state for member in model.estimators_]
+        assert len(set(seeds)) == len(seeds)
+        best = model.best_estimator_
+        assert {name: best.get_params()[name] for name in model.best_params_} == model.best_params_
+        alone = small(type(model), encodings=["auto"]).fit(X, y).best_estimator_
+        again = clone(alone).fit(X, y)
+        np.testing.assert_array_equal(again.predict(X), alone.predict(X))
 
     def test_none_is_behind_the_default_on_rows_held_out(self, fitted):
         model, _, _ = fitted
