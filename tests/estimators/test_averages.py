@@ -206,8 +206,8 @@ class TestByItself:
         assert [epochs(n)[0] for n in (1, 2, 3, 9)] == [40, 20, 13, 8]
         assert [epochs(n)[1] for n in (2, 3, 9)] == [12, 8, 8]
         assert epochs(3, 10**6)[0] == 7
-        # Of few rows each has as many as bring it 40,000, and 20 at most.
-        assert [epochs(3, n) for n in (4000, 2500, 1000)] == [(13, 10), (16, 16), (20, 20)]
+        # Of few rows each has as many as bring it 40,000, and 26 at most.
+        assert [epochs(3, n) for n in (4000, 2500, 1000)] == [(13, 10), (16, 16), (26, 26)]
 
     def test_a_classifier_over_open_blocks_is_a_mean(self, short, monkeypatch):
         monkeypatch.setattr("sklearn_gflow.dynamics.stopping._UNLIKE", 1.0)
