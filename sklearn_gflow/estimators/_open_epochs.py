@@ -16,8 +16,8 @@ _MOST_BLOCKS, _LEAST_EPOCHS = 30_000, 6
 # epochs were too few to learn from (docs/benchmarks/blocks_trials.md).
 _SHARED_EPOCHS, _LEAST_SHARE, _ROWS_OF_A_SHARE = 24, 8, 40_000
 # Rows held out are waited for as long as it takes to see so many rows, within these epochs: of 18
-# flows of 3,000 to 5,000 rows that waited for three, one ended before it had learnt what turns
-# quickly, and two with 1 to 3 % more error than with five (docs/benchmarks/blocks_trials.md).
+# flows of 3,000 to 5,000 rows, waiting for five in place of three spared one four fifths of its
+# error and one 4 %, and cost one 1 % (docs/benchmarks/blocks_trials.md).
 _ROWS_OF_A_WAIT, _SHORTEST_WAIT, _LONGEST_WAIT = 25_000, 3, 5
 
 
