@@ -22,6 +22,7 @@ from sklearn_gflow.estimators._averages import averaging, members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
+from sklearn_gflow.estimators._default_columns import DefaultColumns
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._forgetting import Forgetting
@@ -42,7 +43,7 @@ from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
-from sklearn_gflow.estimators._rescaling import OF_OPEN_FLOWS, stretching
+from sklearn_gflow.estimators._rescaling import stretching
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows, validated
@@ -76,6 +77,7 @@ class BaseAdaptedFlow(
     Bounded,
     Differentiable,
     Continuing,
+    DefaultColumns,
     FlowParameters,
     PathParameters,
     RowsParameters,
@@ -388,7 +390,7 @@ class BaseAdaptedFlow(
             return replace(problem, rescalings=vars(self).get("rescalings_", 0))
         if self.module is None and problem.inputs.scaler is None:
             warn(unscaled(problem), UserWarning)
-        return self._stretched(problem.encoded(self.encoding, self._inputs_seed()))
+        return self._stretched(self._encoded(problem))
 
     def _stretched(self, problem: Problem) -> Problem:
         """With columns that first flows have stretched."""
@@ -398,13 +400,6 @@ class BaseAdaptedFlow(
             factors = partial(self._factors, problem.within(name), k)
             problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
-
-    def _n_rescalings(self, problem: Problem) -> int:
-        """By default none of a module, whose columns may be anything, nor of a linear network."""
-        if not isinstance(self.rescalings, str):
-            return self.rescalings
-        usual = self.module is None and self._is_bent() and not problem.chunk
-        return OF_OPEN_FLOWS if usual and self._open_ended(problem) else 0
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""

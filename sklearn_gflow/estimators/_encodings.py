@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from sklearn_gflow.inputs import FrequentValueEncoder, PeriodicEncoder, PiecewiseLinearEncoder
 
-__all__ = ["AUTOMATIC", "ENCODINGS", "encoder_of", "frequent_values"]
+__all__ = ["AUTOMATIC", "ENCODINGS", "encoder_of", "frequent_values", "ramps_of"]
 
 ENCODINGS: Mapping[str, Callable[[int], Any]] = {
     "piecewise": lambda seed: PiecewiseLinearEncoder(),
@@ -19,13 +19,20 @@ ENCODINGS: Mapping[str, Callable[[int], Any]] = {
 """Encodings by name, made with a seed."""
 
 AUTOMATIC = "auto"
-"""Indicators of frequent values, where there are such columns."""
+"""Indicators of frequent values, where there are such columns; or ramps."""
 
 # Of fewer rows too little repeats.
 _ROWS_THAT_REPEAT = 1000
 # Values of three rows have an indicator. The fewer rows a value may have, the better, from 2,500
 # to 29,000 rows of adult (docs/benchmarks/frequent_values.md); fewer than three may be chance.
 _MET_AGAIN = 2.5
+
+# Ramps by default: a bin for so many rows, and at most so many; of fewer rows or more, and where
+# bins would be fewer than so many, they were not measured (docs/benchmarks/blocks_trials.md).
+_ROWS_OF_A_BIN, _MOST_BINS, _LEAST_BINS = 200, 24, 4
+_LEAST_ROWS, _MOST_ROWS = 2000, 50_000
+# All columns together have no more: each is a column of the network.
+_MOST_RAMPS = 500
 
 
 def encoder_of(encoding: Any, seed: int) -> Any:
@@ -44,4 +51,16 @@ def frequent_values(numbers: np.ndarray, weights: np.ndarray | None) -> Frequent
         return None
     encoder = FrequentValueEncoder(min_frequency=_MET_AGAIN / len(numbers))
     encoder.fit(numbers, sample_weight=weights)
+    return encoder if encoder.encoded_.any() else None
+
+
+def ramps_of(numbers: np.ndarray, n_samples: int, weights: np.ndarray | None) -> Any:
+    """The encoder, fitted to columns of numbers; None of tables that have too few or many.
+
+    ``numbers`` are those of all samples, or of some.
+    """
+    bins = min(_MOST_BINS, n_samples // _ROWS_OF_A_BIN, _MOST_RAMPS // max(1, numbers.shape[1]))
+    if not _LEAST_ROWS <= n_samples <= _MOST_ROWS or not numbers.shape[1] or bins < _LEAST_BINS:
+        return None
+    encoder = PiecewiseLinearEncoder(n_bins=bins).fit(numbers, sample_weight=weights)
     return encoder if encoder.encoded_.any() else None
