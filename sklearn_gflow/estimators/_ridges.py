@@ -1,4 +1,7 @@
-"""How large the relative ridge is where the user leaves it to us. Notation: docs/notation.md."""
+"""How large the relative ridge is where the user leaves it to us, and blocks without a given end.
+
+Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from sklearn_gflow.geometry import Loss, Shape
 
-__all__ = ["Dampings", "open_ridge"]
+__all__ = ["Dampings", "open_blocks"]
 
 # The ridge of a flow over blocks without a given end, where more outputs than this share a kernel:
 # on three tables with 26 classes it gained 0.011 to 0.017 of accuracy, on the ten of the digits it
@@ -16,6 +19,11 @@ __all__ = ["Dampings", "open_ridge"]
 _MANY_OUTPUTS, _DAMPING_OF_MANY = 16, 0.1
 # A ridge that rises with the rows does so from this number on, in proportion.
 _ROWS_OF_A_RIDGE = 1500
+# Of one number with so many rows, blocks of 512 rows and half of the ridge ended within fewer
+# epochs with the same error or less; with 5,000 rows they did not, and more were not measured
+# (docs/benchmarks/blocks_trials.md).
+_LARGE, _LARGEST = 10_000, 50_000
+_LARGE_BLOCK, _DAMPING_OF_LARGE = 512, 0.015
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,23 @@ class Dampings:
         return cls(whole, loss.block_ridge)
 
 
-def open_ridge(loss: Loss, shape: Shape) -> float:
-    """The relative ridge of a flow over blocks without a given end."""
+def open_blocks(
+    given: Mapping[str, Any], loss: Loss, shape: Shape, usual: int
+) -> tuple[int, float]:
+    """Rows of a block and the relative ridge of a flow over blocks without a given end.
+
+    ``usual`` are the rows of other blocks, or those that the user asks for.
+    """
+    if not isinstance(given["damping"], str):
+        return usual, float(given["damping"])
+    automatic = isinstance(given["batch_size"], str) and given["module"] is None
+    of_numbers = loss.squared and shape.n_outputs == 1
+    if automatic and of_numbers and _LARGE <= shape.n_samples <= _LARGEST:
+        return _LARGE_BLOCK, _DAMPING_OF_LARGE
+    return usual, _open_ridge(loss, shape)
+
+
+def _open_ridge(loss: Loss, shape: Shape) -> float:
     if loss.largest_block_ridge is not None:
         risen = loss.block_ridge * max(1.0, shape.n_samples / _ROWS_OF_A_RIDGE)
         return min(risen, loss.largest_block_ridge)
