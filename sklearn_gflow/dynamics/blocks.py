@@ -97,8 +97,9 @@ def block_flow(
     epochs : sequence of Epoch
         The way; see `decaying_epochs`, `timed_epochs`.
     options : FlowOptions
-        α, c, tolerances. ``damping`` is ε, relative to the block; ``max_iter`` bounds the
-        epochs, undone ones not counted.
+        α, c, tolerances. ``damping`` is ε of the largest blocks, relative to the block, and
+        rises as the share of their rows falls; ``max_iter`` bounds the epochs, undone ones not
+        counted.
     blocks : BlockOptions
         How the rows are cut.
     probe : (DifferentiableMap, Cost)
@@ -170,6 +171,7 @@ class _BlockLoop:
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
+    share: float = 1.0  # of the rows of the largest blocks, in the epoch that is under way
     failure: str = ""
 
     def begin(self, origin: Origin | None) -> None:
@@ -336,14 +338,15 @@ class _BlockLoop:
         as much as their loss, while nothing blows up.
         """
         self.cuts.generator = place.generator
-        blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
+        self.share = place.epoch.share
+        blocks, iterates, met = self.cuts.epoch(self.share), place.iterates, place.met
         lengths = place.epoch.steps(len(blocks))
         for k in range(place.done, len(blocks)):
             step, loss = self._over(blocks[k], iterates.last, lengths[k], met)
             met += loss
             if step is None or not self._bears(met):
                 break
-            iterates = iterates.moved(step)
+            iterates = iterates.moved(step, self.share)
             self.place = place._replace(iterates=iterates, done=k + 1, met=met)
             self._keep()
         return iterates, met
@@ -377,10 +380,12 @@ class _BlockLoop:
         if self.blocks.parabolic and cost.bounded:
             h, cost = h * cost.unit, cost.parabola(point.outputs)
             point = replace(point, residual=cost.residual(point.outputs))
+        # A row bears as much of the ridge in blocks of any size, whose eigenvalues grow with it.
+        options = replace(self.options, damping=self.options.damping / self.share)
         scale = self.trajectory.scale * n_members
         kept = None if last is None else self.blocks.momentum * last
         try:
-            step, solver = block_step(output_map, cost, point, h, self.options, scale, kept)
+            step, solver = block_step(output_map, cost, point, h, options, scale, kept)
         except FactorizationError as error:
             self.failure = str(error)
             return None

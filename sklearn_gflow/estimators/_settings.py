@@ -25,7 +25,7 @@ from sklearn_gflow.dynamics import (
     timed_epochs,
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
-from sklearn_gflow.estimators._ridges import Dampings, open_blocks
+from sklearn_gflow.estimators._ridges import Dampings, open_ridge, open_rows
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import (
     check_alpha,
@@ -166,9 +166,9 @@ class Settings:
             automatic and in_blocks and not chunk and times is None
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
-        if open_ended and rows is not None:
-            rows, ridge = open_blocks(given, loss, shape, rows)
-            dampings = replace(dampings, blocks=ridge)
+        rows = open_rows(given, loss, shape, rows) if open_ended else rows
+        if open_ended and given["damping"] == "auto":
+            dampings = replace(dampings, blocks=open_ridge(loss, shape, rows))
         settings = cls(
             given=given,
             shape=shape,
@@ -301,7 +301,7 @@ class Settings:
             n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
-        return open_epochs(n_epochs, 1 / self.loss.unit)
+        return open_epochs(n_epochs, 1 / self.loss.unit, rows=self.batch_rows)
 
     @property
     def affordable_epochs(self) -> int:

@@ -168,5 +168,5 @@ def test_many_rows_of_one_number_have_larger_blocks():
     assert [blocks(n) for n in (10_000, 50_000)] == [(512, 0.015)] * 2
     assert blocks(10_000, n_outputs=2) == blocks(10_000, t_end=0.95) == (256, 0.03)
     assert blocks(15_000, loss=LogLoss()) == (256, 1.0)
-    assert blocks(10_000, batch_size=300) == (300, 0.03)
+    assert blocks(10_000, batch_size=128) == (128, 0.03)
     assert blocks(10_000, damping=0.1) == (256, 0.1)
