@@ -11,6 +11,7 @@ from sklearn_gflow.geometry.functions import (
     GramFunction,
     Spectrum,
 )
+from sklearn_gflow.geometry.ladder import enough_damping
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.losses import (
     BinaryLogLoss,
@@ -80,6 +81,7 @@ __all__ = [
     "Tangent",
     "TangentFactor",
     "TangentMap",
+    "enough_damping",
     "factorize",
     "gram_eigenvectors",
     "gram_spectrum",
