@@ -62,7 +62,7 @@ from sklearn_gflow.estimators._validation import (
     check_weights,
     hold_out,
 )
-from sklearn_gflow.inputs import SmoothRobustScaler
+from sklearn_gflow.inputs import PiecewiseLinearEncoder, SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
 
@@ -223,7 +223,10 @@ class BaseAdaptedFlow(
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
         doing = self._continuing(problem.chunk) if goes_on else "forget"
-        n_members = members_for(settings, before, doing, alone=own is None) if several else 1
+        ramps = isinstance(problem.inputs.encoder, PiecewiseLinearEncoder)
+        n_members = (
+            members_for(settings, before, doing, alone=own is None, ramps=ramps) if several else 1
+        )
         if n_members > 1:
             architecture = replace(architecture, n_members=n_members)
             family = architecture.family(data.X.shape[1], family.n_outputs, device, seed)
