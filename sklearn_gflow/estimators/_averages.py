@@ -30,16 +30,16 @@ _SHARED_EPOCHS = 24
 _LEAST_ROWS = 5000
 # Of two classes a mean gained nothing, in twice the time (docs/benchmarks/frequent_values.md).
 _LEAST_OUTPUTS = 3
-# Of one number it gained 2 % of the error, in 1.5 times the time, from so many rows on and with ramps
-# beside the columns; without these short flows do not learn what turns quickly.
+# Of one number it gained 2 % of the error, in 1.5 to 3 times the time, from so many rows on and
+# with ramps beside the columns; without these short flows do not learn what turns quickly.
 _LEAST_ROWS_OF_NUMBERS = 10_000
 MEMBERS = f"""
     Of so many networks, at most 100, the model is the mean, each from a start of its own; only in
     blocks, where the mean of a few short flows is often better than a long flow in the same time.
     Where ``t_end`` leaves the end to rows held out, the networks share 24 epochs, more while these
     bring much, and 8 each at least. "auto": {_MEMBERS} there with the cross-entropy of three
-    classes or more, from 5,000 to about 300,000 rows, or with the squared error of one number and the
-    ramps of ``encoding="auto"``, from 10,000 rows on; or the best of them alone, from its start
+    classes or more, from 5,000 to about 300,000 rows, or with the squared error of one number and
+    the ramps of ``encoding="auto"``, from 10,000 rows on; or the best of them alone, from its start
     anew, where it is better than the mean. 1 otherwise, with ``early_stopping``, with ``module``,
     and where ranks share the fit. The mean is a network whose hidden layers are block-diagonal, and
     ``coefs_`` are those of it. A fit that goes on keeps its number. In the full batch

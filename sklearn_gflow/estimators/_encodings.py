@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from sklearn_gflow.inputs import FrequentValueEncoder, PeriodicEncoder, PiecewiseLinearEncoder
 
-__all__ = ["AUTOMATIC", "ENCODINGS", "encoder_of", "frequent_values", "ramps_of"]
+__all__ = ["AUTOMATIC", "ENCODINGS", "bins_beside", "encoder_of", "frequent_values", "ramps_of"]
 
 ENCODINGS: Mapping[str, Callable[[int], Any]] = {
     "piecewise": lambda seed: PiecewiseLinearEncoder(),
@@ -27,12 +27,12 @@ _ROWS_THAT_REPEAT = 1000
 # to 29,000 rows of adult (docs/benchmarks/frequent_values.md); fewer than three may be chance.
 _MET_AGAIN = 2.5
 
-# Ramps by default: a bin for so many rows, and at most so many; of fewer rows or more, and where
-# bins would be fewer than so many, they were not measured (docs/benchmarks/blocks_trials.md).
-_ROWS_OF_A_BIN, _MOST_BINS, _LEAST_BINS = 200, 24, 4
-_LEAST_ROWS, _MOST_ROWS = 2000, 50_000
-# All columns together have no more: each is a column of the network.
-_MOST_RAMPS = 500
+# Ramps over blocks: bins of a column, and of all columns together, each of which is a column of the
+# network; of few bins there is another encoding.
+_MOST_BINS, _MOST_RAMPS, _LEAST_BINS = 24, 500, 4
+# By default a bin for so many rows; of fewer rows or more, ramps were not measured
+# (docs/benchmarks/blocks_trials.md).
+_ROWS_OF_A_BIN, _LEAST_ROWS, _MOST_ROWS = 200, 2000, 50_000
 
 
 def encoder_of(encoding: Any, seed: int) -> Any:
@@ -54,13 +54,19 @@ def frequent_values(numbers: np.ndarray, weights: np.ndarray | None) -> Frequent
     return encoder if encoder.encoded_.any() else None
 
 
+def bins_beside(n_columns: int) -> int:
+    """Bins of each of so many columns; 0 where there are none, or too many for ramps."""
+    bins = min(_MOST_BINS, _MOST_RAMPS // max(1, n_columns))
+    return bins if n_columns and bins >= _LEAST_BINS else 0
+
+
 def ramps_of(numbers: np.ndarray, n_samples: int, weights: np.ndarray | None) -> Any:
     """The encoder, fitted to columns of numbers; None of tables that have too few or many.
 
     ``numbers`` are those of all samples, or of some.
     """
-    bins = min(_MOST_BINS, n_samples // _ROWS_OF_A_BIN, _MOST_RAMPS // max(1, numbers.shape[1]))
-    if not _LEAST_ROWS <= n_samples <= _MOST_ROWS or not numbers.shape[1] or bins < _LEAST_BINS:
+    bins = min(bins_beside(numbers.shape[1]), n_samples // _ROWS_OF_A_BIN)
+    if not bins or not _LEAST_ROWS <= n_samples <= _MOST_ROWS:
         return None
     encoder = PiecewiseLinearEncoder(n_bins=bins).fit(numbers, sample_weight=weights)
     return encoder if encoder.encoded_.any() else None
