@@ -22,9 +22,12 @@ class DefaultColumns:
     def _encoded(self, problem: Problem) -> Problem:
         """The problem with functions of its columns beside them."""
         this: Any = self
-        # Letters and the census lost by ramps what numbers gain (docs/benchmarks/blocks_trials.md).
+        # Letters and the census lose by ramps what numbers gain (docs/benchmarks/blocks_trials.md).
         automatic = isinstance(this.encoding, str) and this.encoding == AUTOMATIC
-        ramps = automatic and isinstance(problem.coding, CodedNumbers) and self._is_open(problem)
+        ramps = automatic and isinstance(problem.coding, CodedNumbers) and self._may_change(problem)
+        if ramps:  # how often columns are stretched need not ask again
+            problem = replace(problem, open_ended=this._open_ended(problem))
+            ramps = bool(problem.open_ended)
         return problem.encoded(this.encoding, this._inputs_seed(), ramps=ramps)
 
     def _n_rescalings(self, problem: Problem) -> int:
@@ -32,15 +35,13 @@ class DefaultColumns:
         this: Any = self
         if not isinstance(this.rescalings, str):
             return int(this.rescalings)
-        return OF_OPEN_FLOWS if self._is_open(problem) else 0
+        usual = self._may_change(problem) and this._open_ended(problem)
+        return OF_OPEN_FLOWS if usual else 0
 
-    def _is_open(self, problem: Problem) -> bool:
-        """Whether a flow without a given end is followed.
+    def _may_change(self, problem: Problem) -> bool:
+        """Whether columns may become others by default.
 
         Not of a module, whose columns may be anything, nor of a network that is linear in them.
         """
         this: Any = self
-        if this.module is not None or not this._is_bent() or problem.chunk:
-            return False
-        # Of a start that is given, the columns may not be encoded yet.
-        return bool(this._open_ended(replace(problem, start=None)))
+        return this.module is None and this._is_bent() and not problem.chunk
