@@ -61,7 +61,9 @@ _CLOSED = (
 _BLOCKS = BlockOptions(256)
 _FLOWING, _CLOSING, _DONE = range(3)
 # Of the loop, besides the parts that know their own state.
-_CHANGING = ("phase", "ended", "gone", "least_met", "undone", "rejected", "last_step")
+_CHANGING = (
+    "phase", "ended", "gone", "least_met", "undone", "rejected", "last_step", "closed_from"
+)  # fmt: skip
 
 
 def block_flow(
@@ -97,8 +99,9 @@ def block_flow(
     epochs : sequence of Epoch
         The way; see `decaying_epochs`, `timed_epochs`.
     options : FlowOptions
-        α, c, tolerances. ``damping`` is ε, relative to the block; ``max_iter`` bounds the
-        epochs, undone ones not counted.
+        α, c, tolerances. ``damping`` is ε of the largest blocks, relative to the block, and
+        rises as the share of their rows falls; ``max_iter`` bounds the epochs, undone ones not
+        counted.
     blocks : BlockOptions
         How the rows are cut.
     probe : (DifferentiableMap, Cost)
@@ -170,6 +173,8 @@ class _BlockLoop:
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
+    closed_from: tuple[int, Tensor] | None = None  # callbacks have another best point after it
+    share: float = 1.0  # of the rows of the largest blocks, in the epoch that is under way
     failure: str = ""
 
     def begin(self, origin: Origin | None) -> None:
@@ -254,7 +259,7 @@ class _BlockLoop:
             before = self._point(recorded.tau[-1], recorded.loss[best], theta)
             if self.phase == _FLOWING:
                 self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
-                self.left, self.last_step = [epoch], None
+                self.left, self.last_step, self.closed_from = [epoch], None, (best, theta)
             self.cuts.take_all()
             gone, loss = self.gone or (0.0, before.loss)
             self.point = self._point(before.tau + gone, loss, self.iterates.shown)
@@ -272,7 +277,8 @@ class _BlockLoop:
             self._record(Event(self.point, before))
             self.phase = _DONE
             self._keep(ended=True)
-        recorded.selected, recorded.carried = None, self._carried()
+        recorded.selected, recorded.closed_from = None, self.closed_from
+        recorded.carried = self._carried()
 
     def _carried(self) -> Carried:
         return Carried(self.cuts.generator, self.last_step)
@@ -336,14 +342,15 @@ class _BlockLoop:
         as much as their loss, while nothing blows up.
         """
         self.cuts.generator = place.generator
-        blocks, iterates, met = self.cuts.epoch(), place.iterates, place.met
+        self.share = place.epoch.share
+        blocks, iterates, met = self.cuts.epoch(self.share), place.iterates, place.met
         lengths = place.epoch.steps(len(blocks))
         for k in range(place.done, len(blocks)):
             step, loss = self._over(blocks[k], iterates.last, lengths[k], met)
             met += loss
             if step is None or not self._bears(met):
                 break
-            iterates = iterates.moved(step)
+            iterates = iterates.moved(step, self.share)
             self.place = place._replace(iterates=iterates, done=k + 1, met=met)
             self._keep()
         return iterates, met
@@ -377,10 +384,12 @@ class _BlockLoop:
         if self.blocks.parabolic and cost.bounded:
             h, cost = h * cost.unit, cost.parabola(point.outputs)
             point = replace(point, residual=cost.residual(point.outputs))
+        # A row bears as much of the ridge in blocks of any size, whose eigenvalues grow with it.
+        options = replace(self.options, damping=self.options.damping / self.share)
         scale = self.trajectory.scale * n_members
         kept = None if last is None else self.blocks.momentum * last
         try:
-            step, solver = block_step(output_map, cost, point, h, self.options, scale, kept)
+            step, solver = block_step(output_map, cost, point, h, options, scale, kept)
         except FactorizationError as error:
             self.failure = str(error)
             return None

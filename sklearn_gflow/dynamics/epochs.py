@@ -21,14 +21,20 @@ _FIRST_LENGTH = 1.0
 # constant length generalise worse, those that fall as 1/√k as well
 # (docs/benchmarks/blocks_trials.md).
 _HALF_LIFE = 4.0
+# Rows of the blocks of the first epoch, where they grow.
+_FIRST_ROWS = 256
 _ROUNDING = 1e-9
 
 
 class Epoch(NamedTuple):
-    """One pass over the rows: step lengths from ``first`` to ``last``, linearly."""
+    """One pass over the rows: step lengths from ``first`` to ``last``, linearly.
+
+    Its blocks have at most a ``share`` of the rows of the largest ones.
+    """
 
     first: float
     last: float
+    share: float = 1.0
 
     @property
     def length(self) -> float:
@@ -45,7 +51,9 @@ class Epoch(NamedTuple):
     def halves(self) -> tuple[Epoch, Epoch]:
         """The same time in two epochs, with steps half as long."""
         middle = self.length
-        return Epoch(self.first / 2, middle / 2), Epoch(middle / 2, self.last / 2)
+        halves = (self.first / 2, middle / 2), (middle / 2, self.last / 2)
+        first, second = (Epoch(*ends, self.share) for ends in halves)
+        return first, second
 
 
 def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
@@ -78,8 +86,14 @@ def decaying_epochs(tau_end: float, n_epochs: int | None = None) -> list[Epoch]:
     return [Epoch(*pair) for pair in pairwise(edges)]
 
 
-def open_epochs(n_epochs: int, first: float = _FIRST_LENGTH) -> list[Epoch]:
+def open_epochs(
+    n_epochs: int, first: float = _FIRST_LENGTH, *, rows: int | None = None
+) -> list[Epoch]:
     """Epochs of a flow that may end at any time: steps first/(1 + k/4) long after k epochs.
+
+    Blocks of more than 256 rows begin with so many and double from epoch to epoch. At the start D
+    changes so soon that an epoch of many small blocks learns more than one of few large ones; later
+    it is the other way round (docs/benchmarks/blocks_trials.md).
 
     Parameters
     ----------
@@ -87,13 +101,19 @@ def open_epochs(n_epochs: int, first: float = _FIRST_LENGTH) -> list[Epoch]:
         How many it takes at most.
     first : float
         Length of the first steps.
+    rows : int, optional
+        Of the largest blocks; by default blocks do not grow.
 
     Returns
     -------
     list of Epoch
     """
     edges = [first / (1 + k / _HALF_LIFE) for k in range(n_epochs + 1)]
-    return [Epoch(*pair) for pair in pairwise(edges)]
+    epochs, share = [], _FIRST_ROWS / (rows or _FIRST_ROWS)
+    for pair in pairwise(edges):
+        epochs.append(Epoch(*pair, min(1.0, share)))
+        share = min(1.0, 2 * share)
+    return epochs
 
 
 def timed_epochs(taus: Sequence[float]) -> list[Epoch]:

@@ -30,13 +30,13 @@ class Iterates:
     mean : Tensor of shape (K,) or None
         The mean of the iterates with weights that grow as k^η (Shamir and Zhang, 2013); None where
         no mean is asked for.
-    count : int
-        How many the mean is of.
+    count : float
+        How many the mean is of, in steps of the largest blocks.
     """
 
     last: Tensor
     mean: Tensor | None = None
-    count: int = 0
+    count: float = 0.0
 
     @classmethod
     def at(cls, theta: Tensor, *, averaged: bool) -> Iterates:
@@ -52,11 +52,11 @@ class Iterates:
         """The members, as a tuple."""
         return self.last, self.mean, self.count
 
-    def moved(self, step: Tensor) -> Iterates:
-        """After one more block."""
+    def moved(self, step: Tensor, share: float = 1.0) -> Iterates:
+        """After one more block, which has a share of the rows of the largest ones."""
         last = self.last + step
         if self.mean is None:
             return Iterates(last)
         # The start weighs nothing: the first share is 1.
-        share = (_POWER + 1) / (self.count + 1 + _POWER)
-        return Iterates(last, self.mean.lerp(last, share), self.count + 1)
+        weight = share * (_POWER + 1) / (self.count + share * (1 + _POWER))
+        return Iterates(last, self.mean.lerp(last, weight), self.count + share)

@@ -167,9 +167,12 @@ class Cuts(Resumable):
         """Cut all rows from now on."""
         self._rows = torch.arange(self.n_samples)
 
-    def epoch(self) -> list[Tensor]:
-        """The blocks of an epoch; rows ascend in a block, for sources on disk."""
-        n_blocks = math.ceil(len(self._rows) / self.options.batch_size)
+    def epoch(self, share: float = 1.0) -> list[Tensor]:
+        """The blocks of an epoch, of a share of the largest number of rows at most.
+
+        Rows ascend in a block, for sources on disk.
+        """
+        n_blocks = math.ceil(len(self._rows) / max(1, round(share * self.options.batch_size)))
         if not self.options.shuffle:
             return list(self._rows.tensor_split(n_blocks))
         order = torch.cat([self._mixed(rows) for rows in self._windows()])

@@ -242,8 +242,9 @@ class RowsParameters:
         '"auto", int or None',
         """
         None: full batch. An int: random blocks of at most that many rows, each of which flows
-        for a short time in every epoch; a block of all rows is the full batch. "auto": full
-        batch up to 2,000 outputs (rows × outputs; more in small networks, and with
+        for a short time in every epoch; a block of all rows is the full batch. Blocks of more than
+        256 rows begin with 256 and double from epoch to epoch, unless ``t_end`` is given. "auto":
+        full batch up to 2,000 outputs (rows × outputs; more in small networks, and with
         ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
         decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95; see there for
         "auto"), and an int ``schedule`` is the number of epochs. An epoch that raises the loss by
@@ -296,7 +297,8 @@ class FlowParameters:
         Levenberg and Marquardt, and D⁺ does not amplify the modes of noise. "auto": α(1−α)/3 in
         the full batch, which is none at ``alpha`` 0 and 1, where the theorems are, none for the
         log-loss, or with ``t_end=1`` unless it stops early, and 0.03 in blocks; there 0.1 for the
-        log-loss, and with ``t_end="auto"`` for more than 16 outputs.
+        log-loss, and with ``t_end="auto"`` for more than 16 outputs. In blocks that grow it is the
+        ridge of the largest, by default 0.03 · 256 / rows; smaller ones have more in proportion.
         """,
     )
     metric_scale: str | float = parameter(

@@ -33,7 +33,7 @@ from sklearn_gflow.estimators._validation import (
     check_schedule,
     check_streamed,
 )
-from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
+from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, enough_damping, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
 __all__ = ["FULL_BATCH_SIZE", "LEAST_SHARE", "SMOOTH_START", "Settings"]
@@ -54,9 +54,9 @@ LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
-# From this ridge on the rounding of float32 is small beside it; in blocks also from so much a row,
-# since that of a Cholesky factor grows with its size (`factor_symmetric`).
-_SINGLE_PRECISION_DAMPING, _SINGLE_PRECISION_OF_A_ROW = 1e-4, 1.5e-6
+# From this ridge on the rounding of float32 is small beside it; in blocks it must also be enough
+# for their factor.
+_SINGLE_PRECISION_DAMPING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Settings:
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
         if open_ended and given["damping"] == "auto":
-            dampings = replace(dampings, blocks=open_ridge(loss, shape))
+            dampings = replace(dampings, blocks=open_ridge(loss, shape, rows))
         settings = cls(
             given=given,
             shape=shape,
@@ -183,12 +183,10 @@ class Settings:
             open_ended=open_ended,
             times=None if times is None else tuple(times),
             batch_rows=rows,
-            solver=solver_for(
-                given["solver"],
-                shape.n_outputs,
-                in_blocks=in_blocks,
-                alike=open_ended and loss.alike,
-            ).within((room.available - beside) // 2),  # the other half is for the flow
+            # The other half is for the flow.
+            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks).within(
+                (room.available - beside) // 2
+            ),
             damping=dampings.blocks if in_blocks else dampings.whole,
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
@@ -242,8 +240,8 @@ class Settings:
     def block_dtype(self) -> str:
         """Of the steps over blocks; θ itself stays in the precision of the user."""
         outputs = 1 if self.solver.forms(self.shape) == "K̄" else self.shape.n_outputs
-        rounding = _SINGLE_PRECISION_OF_A_ROW * outputs * (self.batch_rows or 0)
-        drowned = self.block_damping < rounding
+        enough = enough_damping(outputs * (self.batch_rows or 0), torch.float32)
+        drowned = self.block_damping < enough
         return self.dtype if drowned else self._single(self.block_damping)
 
     @property
@@ -300,7 +298,7 @@ class Settings:
             n_epochs = min(n_epochs, max(_MOST_EPOCHS // self.n_members, LEAST_SHARE))
         n_epochs = max(1, min(n_epochs, self.given["max_iter"] - 1))
         # In units of the curvature: a loss that is half as curved takes twice the time.
-        return open_epochs(n_epochs, 1 / self.loss.unit)
+        return open_epochs(n_epochs, 1 / self.loss.unit, rows=self.batch_rows)
 
     @property
     def affordable_epochs(self) -> int:

@@ -11,6 +11,7 @@ from sklearn_gflow.geometry.functions import (
     GramFunction,
     Spectrum,
 )
+from sklearn_gflow.geometry.ladder import enough_damping
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.losses import (
     BinaryLogLoss,
@@ -85,6 +86,7 @@ __all__ = [
     "Tangent",
     "TangentFactor",
     "TangentMap",
+    "enough_damping",
     "factorize",
     "factorize_in_single",
     "gram_eigenvectors",

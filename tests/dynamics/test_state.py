@@ -23,6 +23,8 @@ from sklearn_gflow.geometry import LayeredNetwork, MeanFamily, OutputMap, Square
 from tests.dynamics.problems import Flow
 from tests.dynamics.test_callbacks import PROBLEM, Rows
 
+pytestmark = pytest.mark.slow
+
 
 class Kept:
     """Keeps every state that a flow hands over."""
@@ -70,6 +72,16 @@ def open_ended(keeper):
     )  # fmt: skip
 
 
+def growing(keeper):
+    """Blocks that double from epoch to epoch."""
+    epochs = [Epoch(0.5, 0.4, 0.25), Epoch(0.4, 0.3, 0.5), Epoch(0.3, 0.2)]
+    return block_flow(
+        Rows(), PROBLEM.theta, epochs, FlowOptions(alpha=0.5, damping=0.1),
+        BlockOptions(4, momentum=0.5, averaged=True), probe=(PROBLEM.map, PROBLEM.cost),
+        keeper=keeper,
+    )  # fmt: skip
+
+
 def mean_of_two(keeper):
     """Two networks side by side, of which one is better alone."""
     family = MeanFamily(LayeredNetwork((2, 6, 1)), 2)
@@ -92,6 +104,7 @@ def mean_of_two(keeper):
 FLOWS = {
     "mean of two": mean_of_two,
     "open-ended blocks": open_ended,
+    "growing blocks": growing,
     "adaptive": lambda keeper: whole_batch(Adaptive(3.0, 1e-3, [0.1, 0.5]), 0.5, keeper),
     "adapted flow": lambda keeper: whole_batch(Adaptive(3.0, 1e-3), 1.0, keeper),
     "given times": lambda keeper: whole_batch(Fixed([0.1, 0.4, 1.0, 2.0]), 0.3, keeper),

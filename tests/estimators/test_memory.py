@@ -140,6 +140,7 @@ def many_classes(k):
     return np.linspace(0, 1, 2 * k)[:, None], np.arange(2 * k) % k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HUGE)
 def test_what_would_not_fit_is_refused_in_words(what):
     call, message = HUGE[what]
@@ -211,13 +212,14 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_fits_leave_nothing_behind(mode):
     def traced():
         gc.collect()
         return tracemalloc.get_traced_memory()[0], len(gc.get_objects())
 
-    once, n = MODES[mode], 20
+    once, n = MODES[mode], 10
     once()
     tracemalloc.start()
     try:
