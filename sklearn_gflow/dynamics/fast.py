@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
@@ -136,8 +136,7 @@ class Fast(Adaptive):
             place = after
             if gain * spent < _PATIENCE * _gain(start, place):
                 return place
-            moved = replace(stepper.frozen, outputs=place.outputs, residual=place.residual)
-            lifted, way = moved.move(math.inf)
+            lifted, way = stepper.frozen.gauss_newton(place.residual)
             direction = secants.after(direction, eta, lifted)
             eta = following
 
@@ -179,7 +178,7 @@ def _move(
     stepper: Stepper, place: _Place, direction: Tensor, way: Tensor, eta: float
 ) -> tuple[_Place, float]:
     """Where a move leads, and by how much outputs miss the way that they were to go, of it."""
-    theta = place.theta + eta * direction
+    theta = place.theta.add(direction, alpha=eta)
     outputs = stepper.outputs(theta, place.distance)
     residual = stepper.cost.residual(outputs)
     defect = norm(outputs - place.outputs - eta * way) / (eta * norm(way) or math.inf)

@@ -17,7 +17,6 @@ from sklearn_gflow.geometry.functions import GramFunction
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent
 from sklearn_gflow.geometry.solvers import TangentFactor
 from sklearn_gflow.geometry.triangles import triangles
-from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["factorize_in_single", "in_single", "resolved_in_single"]
 
@@ -115,5 +114,5 @@ def resolved_in_single(condition: float) -> bool:
 
 def _scaled(f: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     """A linear f of a vector, in float32."""
-    unit = norm(v) or 1.0
+    unit = torch.linalg.vector_norm(v).clamp_min(torch.finfo(v.dtype).tiny)
     return f((v / unit).to(_SINGLE)).to(v.dtype).mul_(unit)
