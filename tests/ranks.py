@@ -4,18 +4,16 @@ They find each other through a file, and gloo picks the ports. A `Group` runs on
 the other on all of its ranks, so that a module of tests starts processes once.
 """
 
-import multiprocessing
 import os
 import tempfile
 import traceback
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch.distributed as dist
 
-# Nothing is started but Python itself and what a test needs: forks of a server that has it all.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sklearn_gflow", "tests.ranks"])
+from tests.processes import CONTEXT
 
 
 class Group:
@@ -24,10 +22,10 @@ class Group:
     def __init__(self, size, seconds=60):
         self.folder = tempfile.TemporaryDirectory()
         store = Path(self.folder.name) / "store"
-        pipes = [_CONTEXT.Pipe() for _ in range(size)]
+        pipes = [CONTEXT.Pipe() for _ in range(size)]
         self.pipes = [ours for ours, _ in pipes]
         self.processes = [
-            _CONTEXT.Process(
+            CONTEXT.Process(
                 target=_serve, args=(theirs, str(store), rank, size, seconds), daemon=True
             )
             for rank, (_, theirs) in enumerate(pipes)
@@ -74,6 +72,7 @@ class Group:
 
 def _serve(pipe, store, rank, size, seconds):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    np.random.seed()  # noqa: NPY002 - a fork draws what its server would, and so would all ranks
     dist.init_process_group(
         "gloo",
         init_method=f"file://{store}",

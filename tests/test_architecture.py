@@ -1,9 +1,8 @@
 """Holds the direction of imports, and the table of words of docs/architecture.md."""
 
 import ast
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import sklearn_gflow
 from sklearn_gflow.geometry import SOLVERS
@@ -35,6 +34,7 @@ ROOMS = {
 OPTIONAL = {"matplotlib", "rich", "dask"}
 
 
+@cache
 def tree(name):
     return ast.parse(FILES[name].read_text(encoding="utf-8"))
 
@@ -73,24 +73,40 @@ def called(node):
             yield child.id
 
 
+def in_every_file(rule):
+    """A test that every file keeps a rule, and that names all that break it."""
+
+    def test():
+        broken = {}
+        for name in FILES:
+            try:
+                rule(name)
+            except AssertionError as error:
+                broken[name] = str(error)
+        assert not broken
+
+    test.__doc__ = rule.__doc__
+    return test
+
+
 def test_every_file_is_in_a_room():
     assert {room(name) for name in FILES} <= set(ROOMS)
     assert {"geometry", "dynamics", "diagnostics", "estimators"} <= {room(name) for name in FILES}
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_imports_point_one_way(name):
     inside = [module for module in imports(tree(name)) if module.startswith("sklearn_gflow")]
     assert {module.split(".")[1] for module in inside} <= ROOMS[room(name)]
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_imports_stand_at_the_top(name):
     for function in functions(tree(name)):
         assert {module.split(".")[0] for module in imports(function)} <= OPTIONAL
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_libraries_live_in_their_rooms(name):
     libraries = {module.split(".")[0] for module in imports(tree(name))}
     assert not libraries & {"pandas", "polars"}
@@ -110,7 +126,7 @@ def test_libraries_live_in_their_rooms(name):
         assert "warnings" not in libraries
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_words_live_in_their_files(name):
     words = set(called(tree(name)))
     if name != "geometry/eigen.py":
@@ -132,7 +148,7 @@ def test_words_live_in_their_files(name):
 NAMES_OF_SOLVERS = set(SOLVERS)
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_solvers_are_not_told_apart_by_name(name):
     """What is to be known of one is a fact that it answers for."""
     if room(name) in ("geometry", "diagnostics"):
@@ -146,7 +162,7 @@ def test_solvers_are_not_told_apart_by_name(name):
         assert not constants & NAMES_OF_SOLVERS
 
 
-@pytest.mark.parametrize("name", FILES)
+@in_every_file
 def test_global_state_of_torch_is_left_alone(name):
     """Seeds go into generators; threads and the default dtype belong to the caller."""
     for node in ast.walk(tree(name)):

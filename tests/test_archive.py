@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import struct
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -93,19 +94,20 @@ def test_facts_that_json_has_not_are_refused(path, fact, kind):
 # -- a write that fails -----------------------------------------------------------------------
 
 
-@pytest.fixture
+@contextmanager
 def no_room():
-    """A file can have 100 bytes, as on a full disk."""
+    """A file can have 100 bytes, as on a full disk: those of the tests' own report too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_leaves_the_former_file(path, tmp_path, request):
+def test_full_disk_leaves_the_former_file(path, tmp_path):
     archive.write(path, {}, {"written": "before"})
-    request.getfixturevalue("no_room")
-    with pytest.raises(OSError, match="File too large"):
+    with no_room(), pytest.raises(OSError, match="File too large"):
         archive.write(path, {"a": np.zeros(1000)}, {})
     assert archive.read(path)[1] == {"written": "before"}
     assert os.listdir(tmp_path) == [path.name]

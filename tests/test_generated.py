@@ -6,7 +6,7 @@ from tests.generated.calls import ESTIMATORS, SEARCHES, ending
 from tests.generated.parameters import undescribed
 
 pytestmark = pytest.mark.slow
-N_CALLS, A_TEST = 500, 50
+N_CALLS, A_TEST = 300, 50
 
 
 @pytest.mark.parametrize("first", range(0, N_CALLS, A_TEST))

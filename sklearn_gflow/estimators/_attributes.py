@@ -136,7 +136,7 @@ LAYERS: Final[Group] = {
     "n_layers_": ("int", "Layers, inputs and outputs included. Not with ``module``."),
     "n_outputs_": (
         "int",
-        "Outputs of the network; one for two classes and the squared error.",
+        "Outputs of the network; one for two classes.",
     ),
     "n_members_": ("int", "Of how many networks the model is the mean; see ``n_members``."),
 }
@@ -217,7 +217,7 @@ START: Final[Group] = {
         "ndarray of shape (n_outputs_,)",
         """
         Output of the model before training, the constant of least cost: zero with the squared
-        error of a regressor; class frequencies, or their logarithms.
+        error of a regressor; class frequencies, or their logarithms, of two classes the logit.
         """,
     ),
 }

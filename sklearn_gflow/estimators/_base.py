@@ -30,7 +30,7 @@ from sklearn_gflow.estimators._group import in_company, tells
 from sklearn_gflow.estimators._influence import influence_attributes
 from sklearn_gflow.estimators._inputs import FittedInputs, checked_rows, is_table
 from sklearn_gflow.estimators._kernel import OfKernel
-from sklearn_gflow.estimators._network import Architecture, FittedNetwork, few_rows
+from sklearn_gflow.estimators._network import FittedNetwork, few_rows
 from sklearn_gflow.estimators._packing import packed, unpacked
 from sklearn_gflow.estimators._parameters import (
     FlowParameters,
@@ -40,11 +40,9 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
-from sklearn_gflow.estimators._reading import in_partitions
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
 from sklearn_gflow.estimators._rescaling import OF_OPEN_FLOWS, stretching
 from sklearn_gflow.estimators._rows import Rows
-from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows, validated
 from sklearn_gflow.estimators._start import OfStart
 from sklearn_gflow.estimators._stopping import (
@@ -55,7 +53,7 @@ from sklearn_gflow.estimators._stopping import (
 )
 from sklearn_gflow.estimators._streaming import streamed
 from sklearn_gflow.estimators._surroundings import each_undisturbed, undisturbed
-from sklearn_gflow.estimators._tensors import check_device, seed_of, to_numpy, to_tensor
+from sklearn_gflow.estimators._tensors import seed_of, to_numpy, to_tensor
 from sklearn_gflow.estimators._training import MARKS, TrainedFlow, Training
 from sklearn_gflow.estimators._validation import (
     _fit_context,
@@ -63,7 +61,6 @@ from sklearn_gflow.estimators._validation import (
     check_weights,
     hold_out,
 )
-from sklearn_gflow.geometry import Shape
 from sklearn_gflow.inputs import SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
@@ -208,33 +205,26 @@ class BaseAdaptedFlow(
 
     def _open_ended(self, problem: Problem) -> bool:
         """Whether the flow goes over blocks, to where rows held out gain nothing."""
-        # A copy of the generator, so that no draw is used up.
-        twin = copy.copy(self)
-        twin.random_state = copy.deepcopy(self.random_state)
-        return twin._build(problem, several=False).settings.open_ended
+        if problem.open_ended is not None:
+            return problem.open_ended
+        return problem.settled(self._parameters(), self._inputs_seed())[2].open_ended
+
+    def _parameters(self) -> dict[str, Any]:
+        """All by name: a subclass may show fewer to its users, and get_params would lack some."""
+        return {declared.name: getattr(self, declared.name) for declared in fields(self)}
 
     def _build(self, problem: Problem, *, several: bool = True) -> Training:
         """The training on some rows, from a new start or the last solution; maybe of a mean."""
-        # A subclass may show fewer parameters to its users: get_params would not have them all.
-        parameters = {declared.name: getattr(self, declared.name) for declared in fields(self)}
-        data, seed = problem.data, seed_of(self.random_state)
-        own, n_outputs = OwnRows.of(problem), data.targets.shape[1]
-        n_samples, n_features = len(data.X) if own is None else own.n_samples, data.X.shape[1]
-        architecture, device = Architecture.of(parameters), check_device(self.device)
-        family = architecture.family(n_features, n_outputs, device, seed)
-        settings = Settings.of(
-            parameters, Shape(n_samples, n_outputs, family.n_params), seed,
-            loss=problem.loss, any_precision=family.any_precision,
-            row_numbers=family.row_numbers + (0 if family.sparse_inputs else data.n_made_dense),
-            chunk=problem.chunk, streamed=in_partitions(data.X) is not None,
-        )  # fmt: skip
+        data, seed, own = problem.data, seed_of(self.random_state), OwnRows.of(problem)
+        architecture, family, settings = problem.settled(self._parameters(), seed)
+        device = settings.device
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
         doing = self._continuing(problem.chunk) if goes_on else "forget"
         n_members = members_for(settings, before, doing, alone=own is None) if several else 1
         if n_members > 1:
             architecture = replace(architecture, n_members=n_members)
-            family = architecture.family(n_features, n_outputs, device, seed)
+            family = architecture.family(data.X.shape[1], family.n_outputs, device, seed)
             settings = averaging(settings, n_members)
         if before is None:
             initial = family.initial(settings.generator(), input_scale=settings.init_scale)

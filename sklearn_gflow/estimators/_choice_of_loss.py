@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.estimators._coding import CodedLabels
-from sklearn_gflow.estimators._losses import LABELS
+from sklearn_gflow.estimators._losses import loss_of_labels
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._rows import TrainingData
 
@@ -51,8 +51,8 @@ def with_log_loss(problem: Problem, smoothing: float | str) -> Problem:
     """The same for the log-loss, from the class frequencies of the rows."""
     coding = problem.coding
     assert isinstance(coding, CodedLabels)
-    loss, told = LABELS["log_loss"], coding.loss.told
-    n_classes = len(coding.classes)
+    n_classes, told = len(coding.classes), coding.loss.told
+    loss = loss_of_labels("log_loss", n_classes)
     codes = loss.codes(n_classes, _smoothing(smoothing, n_classes))
 
     def recoded(data: TrainingData) -> TrainingData:

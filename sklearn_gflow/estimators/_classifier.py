@@ -77,9 +77,10 @@ class AdaptedFlowClassifier(
     `sklearn.neural_network.MLPClassifier`: an output and a probability for each of its columns, of
     which none excludes another.
 
-    With ``loss="log_loss"`` outputs are logits, one a class. At ``alpha=1`` and full rank each
-    sample's mean logit is conserved, so that with label smoothing the flow ends at
-    x* = log y − mean(log y) + mean(x₀).
+    With ``loss="log_loss"`` outputs are logits, one a class; two classes need one output only, the
+    logit of the second. At ``alpha=1`` and full rank each sample's mean logit is conserved, so that
+    with label smoothing the flow ends at x* = log y − mean(log y) + mean(x₀), of two classes at the
+    logit of y.
 
     See Also
     --------
@@ -242,8 +243,10 @@ class AdaptedFlowClassifier(
 
     def _stretched(self, problem: Problem) -> Problem:
         undecided = self.loss == AUTOMATIC and isinstance(problem.coding, CodedLabels)
-        if undecided and problem.score is None and self._open_ended(problem):
-            problem = with_log_loss(problem, self.label_smoothing)
+        if undecided and problem.score is None:
+            problem = replace(problem, open_ended=self._open_ended(problem))
+            if problem.open_ended:
+                problem = with_log_loss(problem, self.label_smoothing)
         return super()._stretched(problem)
 
     def _check_kind(self, y: np.ndarray, *, chunk: bool = False) -> None:
@@ -323,9 +326,9 @@ class AdaptedFlowClassifier(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the output minus ½, or the difference of the logits, positive for
-            ``classes_[1]``; otherwise the outputs, whose largest decides. Of several labels a row
-            positive for those that it has.
+            For two classes the output minus ½, or the logit, positive for ``classes_[1]``;
+            otherwise the outputs, whose largest decides. Of several labels a row positive for those
+            that it has.
         """
         return self._scores(self._model(X))
 

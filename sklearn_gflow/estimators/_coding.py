@@ -13,14 +13,13 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_gflow.estimators._calibration import calibrated, inverse_temperature, log_loss_of
+from sklearn_gflow.estimators._judges import ExplainedShare, RightShare
 from sklearn_gflow.estimators._losses import (
-    LABELS,
-    ExplainedShare,
     LossOfNumbers,
-    RightShare,
     check_domain,
     inverse_link,
     inverse_link_slope,
+    loss_of_labels,
     mean_and_deviation,
 )
 from sklearn_gflow.estimators._reading import by_rows
@@ -374,7 +373,7 @@ class CodedLabels(CodedClasses):
     @classmethod
     def of(cls, loss: str, rows: Rows, classes: np.ndarray, smoothing: float) -> CodedLabels:
         """The coding of classes; its start is not known yet."""
-        named = LABELS[loss]
+        named = loss_of_labels(loss, len(classes))
         codes = named.codes(len(classes), smoothing)
         return cls(
             loss=named, classes=classes, codes=codes, start=np.zeros(codes.shape[1]),
@@ -409,19 +408,13 @@ class CodedLabels(CodedClasses):
             return gradients
         return gradients[:, 0] if gradients.shape[1] == 1 else gradients[:, 1] - gradients[:, 0]
 
-    def by_class(self, readings: np.ndarray) -> np.ndarray:
-        """A column for each class, also where one output stands for two."""
-        if readings.shape[1] == len(self.classes):
-            return readings
-        return np.hstack([1 - readings, readings])
-
     def beta(self, readings: np.ndarray, rows: Rows) -> float:
         """That of softmax(β x)."""
-        return inverse_temperature(self.by_class(readings), self.index(rows.y), rows.weights)
+        return inverse_temperature(self.loss.by_class(readings), self.index(rows.y), rows.weights)
 
     def calibrated(self, readings: np.ndarray, beta: float) -> np.ndarray:
         """softmax(β x), shape (n_samples, n_classes)."""
-        return calibrated(self.by_class(readings), beta, self.n_seen)
+        return calibrated(self.loss.by_class(readings), beta, self.n_seen)
 
     def log_loss(self, probabilities: np.ndarray, rows: Rows) -> float:
         """That of the class of each row."""

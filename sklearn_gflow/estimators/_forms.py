@@ -103,6 +103,7 @@ RECORDS: Final = _by_name(
     _indicators.SquaredErrorOfIndicators,
     _inputs.FittedInputs,
     _losses.LogLossOfLabels,
+    _losses.LogLossOfTwo,
     _losses.SquaredErrorOfLabels,
     _network.Architecture,
     _network.FittedNetwork,

@@ -17,7 +17,7 @@ from sklearn.metrics import check_scoring
 
 from sklearn_gflow.estimators._coding import CodedClasses, CodedLabels, CodedNumbers, columns
 from sklearn_gflow.estimators._conformal import Apart
-from sklearn_gflow.estimators._losses import ExplainedShare
+from sklearn_gflow.estimators._judges import ExplainedShare
 from sklearn_gflow.estimators._rows import Rows
 
 __all__ = ["Judgement", "score_by"]

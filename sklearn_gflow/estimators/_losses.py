@@ -11,27 +11,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from sklearn_gflow.estimators._tensors import host_tensor, to_numpy
 from sklearn_gflow.geometry import Loss
-from sklearn_gflow.geometry.losses import Gamma, Huber, LogLoss, Poisson, Quantile, SquaredLoss
+from sklearn_gflow.geometry.losses import (
+    BinaryLogLoss,
+    Gamma,
+    Huber,
+    LogLoss,
+    Poisson,
+    Quantile,
+    SquaredLoss,
+)
 
 __all__ = [
     "LABELS",
     "NUMBERS",
-    "ExplainedShare",
     "LossOfLabels",
     "LossOfNumbers",
-    "RightShare",
     "best_constant",
     "check_domain",
     "inverse_link",
     "inverse_link_slope",
+    "loss_of_labels",
     "mean_and_deviation",
 ]
 
@@ -69,53 +76,6 @@ def _root(loss: Loss, column: np.ndarray, weights: np.ndarray | None) -> float:
     if not slope(least) < 0 < slope(most):  # where all rows have the same minimum
         return least
     return float(brentq(slope, least, most, xtol=1e-14, rtol=1e-14, maxiter=_MOST_HALVINGS))
-
-
-class ExplainedShare:
-    """Scores outputs for given rows: the share of the cost of the best constant that is explained.
-
-    For the squared error it is R² as `sklearn.metrics.r2_score` has it, for the Poisson and the
-    gamma loss D² as `sklearn.metrics.d2_tweedie_score` has it; the mean over outputs. As there, of
-    constant targets it is 1 for outputs without an error and 0 for others; here that holds for
-    all constants, also for those of which a mean of copies is off by a rounding.
-
-    Parameters
-    ----------
-    loss : Loss
-        ℓ, a sum over outputs.
-    targets : ndarray of shape (n_samples, n_outputs)
-        y.
-    weights : ndarray of shape (n_samples,) or None
-        w.
-    """
-
-    def __init__(self, loss: Loss, targets: np.ndarray, weights: np.ndarray | None) -> None:
-        self.loss = loss
-        self.columns = [host_tensor(column[:, None]) for column in targets.T]
-        w = np.ones(len(targets)) if weights is None else weights
-        self.shares = host_tensor(w / w.sum())
-        constants = best_constant(loss, targets, weights)
-        null = self._costs(np.broadcast_to(constants, targets.shape).copy())
-        # Of counts that are all zero the best constant is at −∞, and its loss is no unit.
-        self.null = np.where(np.ptp(targets[w > 0], axis=0) > 0, null, 0.0)
-
-    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
-        """(score, cost) of outputs of the shape of the targets."""
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        costs = self._costs(outputs)
-        if not np.isfinite(costs).all():
-            return -np.inf, np.inf
-        explained = 1 - np.divide(costs, self.null, where=self.null > 0, out=np.ones_like(costs))
-        perfect = (self.null == 0) & (costs == 0)
-        return float(np.where(perfect, 1.0, explained).mean()), float(costs.sum())
-
-    def _costs(self, outputs: np.ndarray) -> np.ndarray:
-        """C of each output."""
-        values, costs = host_tensor(outputs), []
-        for q, y in enumerate(self.columns):
-            costs.append(float(self.shares @ self.loss.value(values[:, q, None], y).double()))
-        return np.array(costs)
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -320,6 +280,10 @@ class LossOfLabels(ABC):
     def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
         """Class probabilities, given the number of samples that were trained on."""
 
+    @abstractmethod
+    def by_class(self, outputs: np.ndarray) -> np.ndarray:
+        """A column for each class, also where one output stands for two."""
+
     @staticmethod
     def decided(scores: np.ndarray) -> np.ndarray:
         """Class index of each row."""
@@ -328,37 +292,6 @@ class LossOfLabels(ABC):
     def told(self, targets: np.ndarray) -> np.ndarray:
         """Class index of each row, from its code."""
         return self.decided(self.scores(targets))
-
-
-class RightShare:
-    """Scores outputs for given rows: the share of them of which all is right that is decided.
-
-    Parameters
-    ----------
-    loss : LossOfLabels or LossOfIndicators
-        How outputs are read.
-    targets : ndarray of shape (n_samples, n_outputs)
-        Codes of the labels.
-    weights : ndarray of shape (n_samples,) or None
-        w.
-    """
-
-    def __init__(self, loss: Any, targets: np.ndarray, weights: np.ndarray | None) -> None:
-        self.loss, self.targets, self.weights = loss, host_tensor(targets), weights
-        self.told = loss.told(targets)
-
-    def __call__(self, outputs: np.ndarray) -> tuple[float, float]:
-        """(accuracy, cost) of outputs of the shape of the targets."""
-        if not np.isfinite(outputs).all():
-            return -np.inf, np.inf
-        decided = self.loss.decided(self.loss.scores(outputs))
-        losses = to_numpy(self.loss.loss.value(host_tensor(outputs), self.targets))
-        if not np.isfinite(losses).all():
-            return -np.inf, np.inf
-        right = (decided == self.told).reshape(len(decided), -1).all(axis=1)
-        judged = np.stack([right, losses])
-        score, loss = np.average(judged, axis=1, weights=self.weights)
-        return float(score), float(loss)
 
 
 def _smoothed(n_classes: int, smoothing: float) -> np.ndarray:
@@ -383,6 +316,9 @@ class SquaredErrorOfLabels(LossOfLabels):
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         return outputs[:, 0] - 0.5 if outputs.shape[1] == 1 else outputs
 
+    def by_class(self, outputs: np.ndarray) -> np.ndarray:
+        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+
     def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
         """The nearest point of the simplex, mixed with one sample spread over the classes."""
         if scores.ndim == 1:
@@ -392,9 +328,9 @@ class SquaredErrorOfLabels(LossOfLabels):
 
 
 class LogLossOfLabels(LossOfLabels):
-    """The cross-entropy of softmax, outputs being logits, one a class."""
+    """The cross-entropy of softmax, outputs being logits; two classes need one only."""
 
-    loss = LogLoss()
+    loss: Loss = LogLoss()
 
     def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
         return _smoothed(n_classes, smoothing)
@@ -408,6 +344,9 @@ class LogLossOfLabels(LossOfLabels):
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
 
+    def by_class(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
     def probabilities(self, scores: np.ndarray, n_seen: float) -> np.ndarray:
         if scores.ndim == 1:
             return np.stack([expit(-scores), expit(scores)], axis=1)
@@ -415,11 +354,44 @@ class LogLossOfLabels(LossOfLabels):
         return probabilities
 
 
+class LogLossOfTwo(LogLossOfLabels):
+    """The cross-entropy of two classes, the output being the logit of the second.
+
+    The loss depends on the difference of two logits alone. Their mean would only double what is
+    factorised.
+    """
+
+    loss = BinaryLogLoss()
+
+    def codes(self, n_classes: int, smoothing: float) -> np.ndarray:
+        return super().codes(n_classes, smoothing)[:, 1:]
+
+    def start(self, mean: np.ndarray) -> np.ndarray:
+        return np.asarray(logit(mean))
+
+    def points(self, outputs: np.ndarray) -> np.ndarray:
+        return np.asarray(expit(outputs))
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 0]
+
+    def by_class(self, outputs: np.ndarray) -> np.ndarray:
+        return np.hstack([-outputs / 2, outputs / 2])
+
+    def told(self, targets: np.ndarray) -> np.ndarray:
+        return self.decided(targets[:, 0] - 0.5)
+
+
 LABELS: dict[str, LossOfLabels] = {
     "squared_error": SquaredErrorOfLabels(),
     "log_loss": LogLossOfLabels(),
 }
 """Losses of a classifier by name."""
+
+
+def loss_of_labels(name: str, n_classes: int) -> LossOfLabels:
+    """The loss of that name for so many classes."""
+    return LogLossOfTwo() if name == "log_loss" and n_classes == 2 else LABELS[name]
 
 
 def project_to_simplex(points: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,16 @@ from sklearn_gflow.estimators._checkpoint import Part
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
 from sklearn_gflow.estimators._encodings import AUTOMATIC
 from sklearn_gflow.estimators._inputs import FittedInputs
-from sklearn_gflow.estimators._network import FittedNetwork
+from sklearn_gflow.estimators._network import Architecture, FittedNetwork
 from sklearn_gflow.estimators._progress import UNTOLD, Task
-from sklearn_gflow.estimators._reading import read
+from sklearn_gflow.estimators._reading import in_partitions, read
 from sklearn_gflow.estimators._rows import TrainingData
+from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import SharedRows
 from sklearn_gflow.estimators._stopping import LeftOut
+from sklearn_gflow.estimators._tensors import check_device
 from sklearn_gflow.estimators._training import TrainedFlow, Training
-from sklearn_gflow.geometry import Loss
+from sklearn_gflow.geometry import Family, Loss, Shape
 
 __all__ = ["Ended", "Problem"]
 
@@ -58,6 +60,9 @@ class Problem:
         The rows of all ranks that share the fit, of which ``data`` are those that all know.
     rescalings : int
         How often columns are stretched before the flow.
+    open_ended : bool or None
+        Whether the flow goes over blocks, to where rows held out gain nothing; None where that has
+        not been asked.
     """
 
     data: TrainingData
@@ -75,6 +80,30 @@ class Problem:
     task: Task = UNTOLD
     shared: SharedRows | None = None
     rescalings: int = 0
+    open_ended: bool | None = None
+
+    def settled(self, given: Mapping[str, Any], seed: int) -> tuple[Architecture, Family, Settings]:
+        """The network that parameters build for the rows, and what they mean for these.
+
+        Raises
+        ------
+        ValueError
+            If they are out of range, or ask for what excludes each other.
+        GramMemoryError
+            If a Gram that training asks for does not fit.
+        """
+        X, n_outputs = self.data.X, self.data.targets.shape[1]
+        architecture = Architecture.of(given)
+        family = architecture.family(X.shape[1], n_outputs, check_device(given["device"]), seed)
+        n_samples = len(X) if self.shared is None else self.shared.n_samples
+        made_dense = 0 if family.sparse_inputs else self.data.n_made_dense
+        settings = Settings.of(
+            given, Shape(n_samples, n_outputs, family.n_params), seed,
+            loss=self.loss, any_precision=family.any_precision,
+            row_numbers=family.row_numbers + made_dense,
+            chunk=self.chunk, streamed=in_partitions(X) is not None,
+        )  # fmt: skip
+        return architecture, family, settings
 
     def take(self, index: np.ndarray) -> Problem:
         """About some of the rows to train on."""

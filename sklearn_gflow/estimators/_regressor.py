@@ -30,7 +30,8 @@ from sklearn_gflow.estimators._base import BaseAdaptedFlow
 from sklearn_gflow.estimators._coding import CodedNumbers, columns
 from sklearn_gflow.estimators._conformal import Intervals
 from sklearn_gflow.estimators._judgement import score_by
-from sklearn_gflow.estimators._losses import ExplainedShare, LossOfNumbers
+from sklearn_gflow.estimators._judges import ExplainedShare
+from sklearn_gflow.estimators._losses import LossOfNumbers
 from sklearn_gflow.estimators._mapped import OverPartitions
 from sklearn_gflow.estimators._parameters import NumberParameters
 from sklearn_gflow.estimators._partitions import surveyed

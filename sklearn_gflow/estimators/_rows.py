@@ -28,6 +28,7 @@ from sklearn_gflow.estimators._reading import (
 from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
 from sklearn_gflow.estimators._tensors import sparse_tensor, to_tensor
 from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap
+from sklearn_gflow.geometry.rows import take
 
 __all__ = [
     "Rows",
@@ -259,7 +260,7 @@ class TableRows:
 
     def _inputs(self, rows: Tensor | slice) -> Tensor:
         if self.X is not None:
-            return self.X[rows]
+            return take(self.X, rows)
         some = read(self.data.X, rows if isinstance(rows, slice) else rows.numpy())
         return as_tensor(self.family, some, self.dtype, self.device)
 

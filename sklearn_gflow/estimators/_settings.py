@@ -33,7 +33,7 @@ from sklearn_gflow.estimators._validation import (
     check_schedule,
     check_streamed,
 )
-from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, solver_for
+from sklearn_gflow.geometry import SOLVERS, Loss, Shape, Solver, enough_damping, solver_for
 from sklearn_gflow.geometry.losses import SquaredLoss
 
 __all__ = ["FULL_BATCH_SIZE", "LEAST_SHARE", "SMOOTH_START", "Settings"]
@@ -54,9 +54,9 @@ LEAST_SHARE = 8
 _SQUARED = SquaredLoss()
 # So many vectors of all parameters are held at once, and so many bytes of a step besides outputs.
 _VECTORS, _STEP_BYTES = 12, 512
-# From this ridge on the rounding of float32 is small beside it; in blocks also from so much a row,
-# since that of a Cholesky factor grows with its size (`factor_symmetric`).
-_SINGLE_PRECISION_DAMPING, _SINGLE_PRECISION_OF_A_ROW = 1e-4, 1.5e-6
+# From this ridge on the rounding of float32 is small beside it; in blocks it must also be enough
+# for their factor.
+_SINGLE_PRECISION_DAMPING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -183,12 +183,10 @@ class Settings:
             open_ended=open_ended,
             times=None if times is None else tuple(times),
             batch_rows=rows,
-            solver=solver_for(
-                given["solver"],
-                shape.n_outputs,
-                in_blocks=in_blocks,
-                alike=open_ended and loss.alike,
-            ).within((room.available - beside) // 2),  # the other half is for the flow
+            # The other half is for the flow.
+            solver=solver_for(given["solver"], shape.n_outputs, in_blocks=in_blocks).within(
+                (room.available - beside) // 2
+            ),
             damping=dampings.blocks if in_blocks else dampings.whole,
             block_damping=dampings.blocks,
             init_scale=_init_scale(given["init_scale"], alpha, in_blocks=in_blocks),
@@ -242,8 +240,8 @@ class Settings:
     def block_dtype(self) -> str:
         """Of the steps over blocks; θ itself stays in the precision of the user."""
         outputs = 1 if self.solver.forms(self.shape) == "K̄" else self.shape.n_outputs
-        rounding = _SINGLE_PRECISION_OF_A_ROW * outputs * (self.batch_rows or 0)
-        drowned = self.block_damping < rounding
+        enough = enough_damping(outputs * (self.batch_rows or 0), torch.float32)
+        drowned = self.block_damping < enough
         return self.dtype if drowned else self._single(self.block_damping)
 
     @property

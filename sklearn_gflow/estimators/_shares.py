@@ -9,6 +9,7 @@ otherwise each over its own. Notation: docs/notation.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +19,12 @@ from sklearn.base import is_classifier
 
 from sklearn_gflow.dynamics import BlockOptions, FlowOptions, Trajectory
 from sklearn_gflow.estimators._blocks_of_ranks import BlocksOfRanks
+from sklearn_gflow.estimators._checkpoint import FlowKeeper
 from sklearn_gflow.estimators._checkpoint_of_ranks import KeeperOfRanks
 from sklearn_gflow.estimators._group import agreed, by_all, ranks_of
 from sklearn_gflow.estimators._plain import digest
 from sklearn_gflow.estimators._reading import in_partitions, read
-from sklearn_gflow.estimators._rows import Rows, TrainingData, few
+from sklearn_gflow.estimators._rows import Rows, TableRows, TrainingData, few
 from sklearn_gflow.estimators._sparse import SparseRows
 from sklearn_gflow.estimators._tensors import to_numpy
 from sklearn_gflow.estimators._validation import hold_out
@@ -33,6 +35,7 @@ from sklearn_gflow.geometry import (
     Ranks,
     ShardedCost,
     ShardedMap,
+    solver_for,
 )
 
 __all__ = ["OwnRows", "SharedRows", "validated"]
@@ -155,25 +158,30 @@ class OwnRows:
         trajectory.solvers[:] = ranks.shared(list(dict.fromkeys(trajectory.solvers)))
 
     def whole(
-        self, training: Any, known: tuple[OutputMap, Cost], options: FlowOptions
+        self,
+        whole: Callable[[TrainingData], tuple[OutputMap, Cost]],
+        known: tuple[OutputMap, Cost],
+        options: FlowOptions,
+        keeper: FlowKeeper | None,
     ) -> tuple[Any, Any, FlowOptions, Any]:
         """Output map, cost, options and keeper of the full batch of a training.
+
+        ``whole`` makes map and cost of rows, and ``known`` are those of the known rows.
 
         Raises
         ------
         ValueError
             If a Gram is asked for of more rows than are known.
         """
-        shared, solver, keeper = self.shared, training.settings.solver, training.keeper
+        shared, solver = self.shared, solver_for(options.solver, known[0].n_outputs)
         self._alike("the full batch")
         if solver.matrix_free:
-            own, cost = training.whole(self.data.take(self.trained))
+            own, cost = whole(self.data.take(self.trained))
             output_map = ShardedMap.of(own, shared.ranks)
             sharded = ShardedCost(cost, output_map.space, output_map.total_weight)
-            if keeper is not None:
-                keeper = KeeperOfRanks(keeper, output_map.space)
+            of_ranks = None if keeper is None else KeeperOfRanks(keeper, output_map.space)
             # No matrix is made, however much memory there is.
-            return output_map, sharded, replace(options, solver=solver.within(0)), keeper
+            return output_map, sharded, replace(options, solver=solver.within(0)), of_ranks
         if not shared.complete:
             raise ValueError(
                 "batch_size=None asks every rank for the Gram of all rows, and there are more than "
@@ -218,10 +226,11 @@ class OwnRows:
         return known
 
     def in_blocks(
-        self, training: Any, options: FlowOptions, blocks: BlockOptions
+        self, table: TableRows, options: FlowOptions, blocks: BlockOptions
     ) -> tuple[BlocksOfRanks, FlowOptions, BlockOptions]:
-        """The blocks of all ranks, and the options of a training to flow over them.
+        """The blocks of all ranks, and the options of a flow over them.
 
+        The table has the rows of this rank.
         Of known rows that are kept apart each rank keeps those apart that it has.
         """
         self._alike("blocks")
@@ -229,7 +238,6 @@ class OwnRows:
         if blocks.apart is not None:
             own = np.sort(self.known[np.isin(self.shared.at, blocks.apart.numpy())])
         trained = np.setdiff1d(self.trained, own)
-        table = training.rows(self.data, training.settings.block_dtype)
         source = BlocksOfRanks(table, self.shared.ranks, own, trained)
         return source, *source.options(options, blocks)
 

@@ -336,7 +336,7 @@ class Training:
         settings, options, keeper = self.settings, self._options(), self.keeper
         output_map, cost = known = self.whole(self.data)
         if self.own is not None:
-            output_map, cost, options, keeper = self.own.whole(self, known, options)
+            output_map, cost, options, keeper = self.own.whole(self.whole, known, options, keeper)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=True)
         callbacks = [*own, *callbacks, *self._told(lambda tau: float(t_from_tau(tau)) / t_end)]
         times = settings.times_until(t_end)
@@ -396,7 +396,8 @@ class Training:
         source: RowSource = (known := self.rows(data, settings.block_dtype))
         blocks = self._block_options(averaged, apart, chunk=chunk)
         if self.own is not None:
-            source, options, blocks = self.own.in_blocks(self, options, blocks)
+            table = self.rows(self.own.data, settings.block_dtype)
+            source, options, blocks = self.own.in_blocks(table, options, blocks)
         own = [] if bare else self._own_callbacks(output_map, cost, whole=False)
         with threads_of_blocks(
             settings.batch_rows or len(data.X), self.family.n_params, self.start.device

@@ -12,6 +12,7 @@ from sklearn_gflow.geometry.functions import (
     Spectrum,
 )
 from sklearn_gflow.geometry.gains import GainNetwork
+from sklearn_gflow.geometry.ladder import enough_damping
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.losses import (
     BinaryLogLoss,
@@ -82,6 +83,7 @@ __all__ = [
     "Tangent",
     "TangentFactor",
     "TangentMap",
+    "enough_damping",
     "factorize",
     "gram_eigenvectors",
     "gram_spectrum",

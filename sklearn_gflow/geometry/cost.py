@@ -156,9 +156,6 @@ class Loss(ABC):
     largest_block_ridge : float or None
         What it rises to with the number of rows where the flow over blocks has no given end;
         None where it does not rise.
-    alike : bool
-        Whether outputs of one row are alike, as logits of one label are, so that one kernel does
-        for two of them.
     reach : float
         In the unit of step errors no target counts as farther away than this. Where the gradient
         is bounded an outlier hardly pulls, and as a unit it would leave the other rows without
@@ -176,7 +173,6 @@ class Loss(ABC):
     # Chosen on validation parts of seven tables (docs/benchmarks/blocks_trials.md).
     block_ridge: float = 0.03
     largest_block_ridge: float | None = None
-    alike: bool = False
 
     @property
     def reach(self) -> float:

@@ -17,7 +17,7 @@ from sklearn_gflow.geometry.eigen import Eigh
 from sklearn_gflow.geometry.functions import FactorizationError
 from sklearn_gflow.geometry.triangles import triangles
 
-__all__ = ["SymmetricFactor", "factor_symmetric"]
+__all__ = ["SymmetricFactor", "enough_damping", "factor_symmetric"]
 
 # Accepted relative residual of a solve that needed a shifted factor.
 _CERTIFIED_RESIDUAL = 1e-8
@@ -97,7 +97,7 @@ def _cholesky(
         return None
     factor = Cholesky(pair, "cholesky", ridge, once=once, tolerance=tolerance)
     # Since λ_min ≥ ridge and λ_max ≤ tr A, a large ridge needs no estimate of either.
-    if ridge > _enough(A, threshold) * (trace + ridge * len(A)):
+    if ridge > enough_damping(len(A), A.dtype, threshold) * (trace / len(A) + ridge):
         return factor
     smallest, largest = factor.extremes
     if smallest > threshold**2 * largest:  # which is false where the estimates are NaN
@@ -106,16 +106,30 @@ def _cholesky(
     return None
 
 
-def _enough(A: Tensor, threshold: float) -> float:
-    """The share of the trace that a ridge has to be, so that a factor with it cuts no mode.
+def enough_damping(size: int, dtype: torch.dtype, threshold: float = 0.0) -> float:
+    """How large a ridge has to be, so that a factor of so many rows with it cuts no mode.
 
     A threshold that is the bound on rounding, size·eps, is far above what rounding does to a
     factor: with a ridge, modes below it are damped, and need not be cut. One that the user gave
     cuts where it says.
+
+    Parameters
+    ----------
+    size : int
+        Rows of the matrix.
+    dtype : torch.dtype
+        Its precision.
+    threshold : float
+        As of `factor_symmetric`.
+
+    Returns
+    -------
+    float
+        In units of the mean of the diagonal.
     """
-    eps = torch.finfo(A.dtype).eps
-    given = threshold**2 > (1 + _SAME) * len(A) * eps
-    return threshold**2 if given else _ABOVE_ROUNDING * eps
+    eps = torch.finfo(dtype).eps
+    given = threshold**2 > (1 + _SAME) * size * eps
+    return size * (threshold**2 if given else _ABOVE_ROUNDING * eps)
 
 
 def _shifted_cholesky(A: Tensor, probe: Tensor, ridge: float) -> Cholesky | None:

@@ -81,7 +81,7 @@ class LogLoss(Loss):
     """ℓ = −Σ_q y_q log softmax(x)_q of class probabilities y, with ∂²ℓ/∂x² = diag(p) − ppᵀ ≤ ½."""
 
     unit = 0.5
-    bounded = alike = True
+    bounded = True
     # Its curvature p(1 − p) falls as labels are learnt: a ridge that suits the start holds back all
     # that follows. Without any, rounding decides fits of small networks, and steps are many. This
     # one is 3e-5 at α = ½. On real tables of 300 rows a thousand times as much has lower log-loss,
@@ -117,11 +117,17 @@ class LogLoss(Loss):
 class BinaryLogLoss(Loss):
     """ℓ = Σ_q of log(1 + e^{x}) − yx: outputs are logits of labels that do not exclude each other.
 
+    Or there is one output, the logit of the second of two classes.
+
     ∂²ℓ/∂x² = p(1 − p) ≤ ¼ with p = 1/(1 + e^{−x}).
     """
 
     unit = 0.25
-    ridge = 1.2e-4  # as of `LogLoss`
+    bounded = True
+    # As of `LogLoss`: of two classes this is its loss in the difference of their logits.
+    ridge, block_ridge, largest_block_ridge = (
+        LogLoss.ridge, LogLoss.block_ridge, LogLoss.largest_block_ridge
+    )  # fmt: skip
 
     def value(self, x: Tensor, y: Tensor) -> Tensor:
         """ℓ of each row, as −y log p − (1 − y) log(1 − p), of which no part is a difference."""

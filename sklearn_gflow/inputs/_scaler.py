@@ -22,11 +22,15 @@ from sklearn_gflow.contract import (
 )
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._numbers import name_of_column, read_numbers
-from sklearn_gflow.inputs._statistics import centre_and_scale, sparse_scales, weighted_rows
+from sklearn_gflow.inputs._statistics import (
+    centre_and_scale,
+    few_columns,
+    sparse_scales,
+    weighted_rows,
+)
 
 __all__ = ["SmoothRobustScaler"]
 
-_COLUMNS_AT_ONCE = 32
 _FAR = 1e100  # where the bound is reached, in units of it
 _AT_BOUND = 1e-16  # 1 − (share of the bound)² of what has reached it
 
@@ -112,9 +116,8 @@ class SmoothRobustScaler(
             found.center_, found.scale_ = np.zeros(rows.shape[1]), sparse_scales(rows, weights)
             return self._take_over(found)
         pairs = []
-        for first in range(0, checked.shape[1], _COLUMNS_AT_ONCE):  # each becomes float64
-            some = checked[:, first : first + _COLUMNS_AT_ONCE]
-            rows, weights = weighted_rows(some, sample_weight)
+        for some in few_columns(checked.shape[1]):  # which become float64
+            rows, weights = weighted_rows(checked[:, some], sample_weight)
             pairs += [centre_and_scale(x, weights) for x in rows.T]
         found.center_, found.scale_ = np.array(pairs).T
         return self._take_over(found)

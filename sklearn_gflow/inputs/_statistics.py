@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csc_array
 from scipy.stats import norm
+from sklearn.utils import gen_batches
 
 from sklearn_gflow.contract import check_weights
 
@@ -15,6 +17,7 @@ __all__ = [
     "alike",
     "centre_and_scale",
     "distinct",
+    "few_columns",
     "mean_and_deviation",
     "quantiles",
     "sparse_scales",
@@ -23,6 +26,9 @@ __all__ = [
 
 # So many roundings make no difference: what a column is must not hang on its last bits.
 _ROUNDINGS = 64
+# Of so many columns quantiles are taken at once: copies in float64 of more would take much memory,
+# and the medians of scikit-learn take seven times theirs.
+_COLUMNS_AT_ONCE = 32
 _NORMAL_RANGE = float(norm.ppf(0.75) - norm.ppf(0.25))  # 1.349
 
 
@@ -42,6 +48,12 @@ def weighted_rows(X: Any, sample_weight: ArrayLike | None) -> tuple[Any, np.ndar
     # Only ratios matter. In units of a power of two, which changes no digit, sums stay finite.
     shares = np.ldexp(weights, -np.frexp(weights.max())[1])
     return X[present].astype(np.float64), shares[present]
+
+
+def few_columns(n_columns: int) -> Iterator[slice]:
+    """Columns of which quantiles are taken at once."""
+    found: Iterator[slice] = gen_batches(n_columns, _COLUMNS_AT_ONCE)
+    return found
 
 
 def alike(a: ArrayLike, b: ArrayLike, size: float = 0.0) -> np.ndarray:

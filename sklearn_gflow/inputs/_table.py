@@ -32,12 +32,11 @@ from sklearn_gflow.contract import (
 )
 from sklearn_gflow.inputs._beside import FEATURES
 from sklearn_gflow.inputs._columns import Column, origins_of, read_columns
+from sklearn_gflow.inputs._statistics import few_columns
 
 __all__ = ["TableEncoder"]
 
 _FOLDS = 5
-# Columns of which medians are taken at once, for which scikit-learn takes seven times their memory.
-_MEDIANS_AT_ONCE = 32
 _TARGETS = ("binary", "multiclass", "continuous")  # what TargetEncoder knows
 
 _PARTS = {
@@ -325,8 +324,8 @@ def _stand_in(columns: list[Column], place: np.ndarray, dtype: Any) -> np.ndarra
     """Two rows with the medians of columns of numbers, and with gaps where these have some."""
     medians = SimpleImputer(strategy="median", keep_empty_features=True)
     parts = []
-    for some in np.array_split(place, -(-len(place) // _MEDIANS_AT_ONCE)):
-        numbers = _numbers(columns, some).astype(dtype, copy=False)
+    for some in few_columns(len(place)):
+        numbers = _numbers(columns, place[some]).astype(dtype, copy=False)
         gaps = np.isnan(numbers)
         found = medians.fit(numbers).statistics_
         parts.append(np.where([gaps.all(0), gaps.any(0)], np.nan, found))

@@ -233,7 +233,8 @@ def _scores(graph: Graph, model: Any, outputs: str) -> str:
     if len(coding.classes) > 2:
         return outputs
     if len(coding.start) == 1:  # one output stands for two classes
-        score = graph.node("Sub", outputs, np.array(0.5))
+        squared = coding.loss.loss.squared
+        score = graph.node("Sub", outputs, np.array(0.5)) if squared else outputs
     else:
         score = graph.node("Sub", graph.take(outputs, [1]), graph.take(outputs, [0]))
     return graph.beside([graph.node("Neg", score), score])
@@ -244,13 +245,21 @@ def _probabilities(graph: Graph, model: Any, outputs: str) -> str:
     if isinstance(coding, CodedIndicators):
         return _probabilities_of_each(graph, model, outputs)
     if len(coding.start) == 1:
-        outputs = graph.beside([graph.node("Sub", np.array([[1.0]]), outputs), outputs])
+        outputs = _by_class(graph, coding, outputs)
     if isinstance(model, AdaptedFlowClassifierCV):
         scaled = graph.node("Mul", outputs, np.array(1 / model.temperature_))
         return _mixed(graph, _softmax(graph, scaled), coding.n_seen, n_classes)
     if coding.loss.loss.squared:
         return _mixed(graph, _projected(graph, outputs, n_classes), coding.n_seen, n_classes)
     return _softmax(graph, outputs)
+
+
+def _by_class(graph: Graph, coding: Any, outputs: str) -> str:
+    """A column for each of two classes, of their only output."""
+    if coding.loss.loss.squared:
+        return graph.beside([graph.node("Sub", np.array([[1.0]]), outputs), outputs])
+    half = graph.node("Mul", outputs, np.array(0.5))
+    return graph.beside([graph.node("Neg", half), half])
 
 
 def _probabilities_of_each(graph: Graph, model: Any, outputs: str) -> str:

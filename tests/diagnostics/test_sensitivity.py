@@ -54,8 +54,8 @@ def fitted(estimator, k, **parameters):
 @pytest.mark.parametrize("parameters", SETTINGS, ids=str)
 def test_what_moves_by_a_hundredth_warns(estimator, parameters):
     model, warned, predicted = fitted(estimator, 0, **parameters)
-    moved = [np.abs(fitted(estimator, k, **parameters)[2] - predicted).max() for k in (1, 2)]
-    if max(moved) > 0.01 * np.ptp(predicted):
+    moved = np.abs(fitted(estimator, 1, **parameters)[2] - predicted).max()
+    if moved > 0.01 * np.ptp(predicted):
         assert warned
     estimates = model.history_["sensitivity"]
     assert estimates[0] == 0

@@ -30,6 +30,7 @@ from tests.dynamics.problems import Flow
 pytestmark = pytest.mark.slow
 
 ALPHAS = [0.0, 0.3, 1.0]
+COUNTS = [10, 20]  # of equal steps, whose errors give an order
 Q, SCALE = 2, 3.0
 PROBLEM = Flow(4, (3, 10, Q), seed=2)
 NONLINEAR = [name for name in COSTS if not name.startswith("squared error")]
@@ -77,7 +78,7 @@ class TestFullBatch:
     def test_order_in_equal_steps(self, exact, name, alpha):
         # The chord at α = 1 puts the outputs back on their way: second order in x, first in θ.
         x, theta = exact(name, alpha)
-        counts, in_x, in_theta = [10, 20, 40], [], []
+        counts, in_x, in_theta = [*COUNTS, 40] if alpha == 1 else COUNTS, [], []
         for count in counts:
             path = self.run(name, alpha, Fixed(equal(count)))
             in_x.append(self.error(name, path, x))
@@ -86,8 +87,8 @@ class TestFullBatch:
         order = oracles.observed_order(steps, in_x)
         assert order == pytest.approx(2 if alpha == 1 else 1, abs=0.5 if alpha == 1 else 0.12)
         assert oracles.observed_order(steps, in_theta) == pytest.approx(1, abs=0.1)
-        # Measured: up to 7e-4 and 1.4e-5.
-        assert in_x[-1] < (3e-5 if alpha == 1 else 1e-3)
+        # Measured: up to 1.4e-3 and 1.4e-5.
+        assert in_x[-1] < (3e-5 if alpha == 1 else 2e-3)
 
     def test_reported_errors_bound_the_error(self, exact, name, alpha):
         # Measured: from 0.04 (Poisson) to 2.4 (binary log-loss at α = 0) of their sum.
@@ -154,19 +155,19 @@ class TestBlocks:
     def test_at_alpha_one_without_the_chord(self, exact, name):
         _, theta = exact(name, 1.0)
         errors = []
-        for count in (10, 20, 40):
+        for count in COUNTS:
             path = in_blocks(PROBLEM, name, timed_epochs(equal(count)), 4, alpha=1.0)
             errors.append(float((path.theta - theta).norm()))
-        assert oracles.observed_order([4, 2, 1], errors) == pytest.approx(1, abs=0.15)
+        assert oracles.observed_order([2, 1], errors) == pytest.approx(1, abs=0.15)
 
     def test_two_blocks_converge_to_gradient_flow_of_all_rows(self, exact, name):
         _, theta = exact(name, 0.0)
         errors = []
-        for count in (10, 20, 40):
+        for count in COUNTS:
             path = in_blocks(PROBLEM, name, [Epoch(1 / count, 1 / count)] * count, 2, alpha=0.0)
             errors.append(float((path.theta - theta).norm()))
-        assert oracles.observed_order([4, 2, 1], errors) == pytest.approx(1, abs=0.15)
-        assert errors[-1] < 0.03 * float((theta - PROBLEM.theta).norm())
+        assert oracles.observed_order([2, 1], errors) == pytest.approx(1, abs=0.15)
+        assert errors[-1] < 0.06 * float((theta - PROBLEM.theta).norm())
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -224,9 +225,8 @@ class TestRidge:
         assert np.linalg.norm(step.numpy() - best) < self.tolerance * np.linalg.norm(best)
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.1])
 @pytest.mark.parametrize("name", COSTS)
-@pytest.mark.parametrize("alpha", [0.3, 1.0])
+@pytest.mark.parametrize(("alpha", "damping"), [(0.3, 0.1), (1.0, 0.0)])
 def test_solvers_agree(name, alpha, damping):
     ends = {}
     for solver in (key for key, solver in SOLVERS.items() if solver.exact):
@@ -246,7 +246,7 @@ def test_who_needs_eigenvectors(name):
     assert not any(needs_eigenvectors(linear, alpha, damped=damped) for alpha, damped in cases)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_many_short_steps_of_huber_do_not_stall(alpha):
     # Far from the labels the residual stands still while the loss falls.
     cost = RowCost(Huber(0.05), 3 * PROBLEM.y)

@@ -217,7 +217,7 @@ def test_fits_leave_nothing_behind(mode):
         gc.collect()
         return tracemalloc.get_traced_memory()[0], len(gc.get_objects())
 
-    once, n = MODES[mode], 20
+    once, n = MODES[mode], 10
     once()
     tracemalloc.start()
     try:

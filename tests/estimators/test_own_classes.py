@@ -1,6 +1,7 @@
 """A user's own losses and subclasses, where they differ from those of the package."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -87,13 +88,13 @@ class FewerClassParameters(AdaptedFlowClassifier):
 
 class FewerSearchParameters(AdaptedFlowRegressorCV):
     def __init__(self, alphas=(0.0, 1.0), extra=3):
-        super().__init__((8,), alphas=alphas, random_state=0)
+        super().__init__((8,), alphas=alphas, encodings=[None], random_state=0)
         self.extra = extra
 
 
 class FewerClassSearchParameters(AdaptedFlowClassifierCV):
     def __init__(self, alphas=(0.0, 1.0), extra=3):
-        super().__init__((8,), alphas=alphas, random_state=0)
+        super().__init__((8,), alphas=alphas, encodings=[None], random_state=0)
         self.extra = extra
 
 
@@ -102,8 +103,8 @@ class FewerClassSearchParameters(AdaptedFlowClassifierCV):
     [
         (FewerParameters, AdaptedFlowRegressor),
         (FewerClassParameters, AdaptedFlowClassifier),
-        (FewerSearchParameters, AdaptedFlowRegressorCV),
-        (FewerClassSearchParameters, AdaptedFlowClassifierCV),
+        (FewerSearchParameters, partial(AdaptedFlowRegressorCV, encodings=[None])),
+        (FewerClassSearchParameters, partial(AdaptedFlowClassifierCV, encodings=[None])),
     ],
 )
 def test_a_subclass_with_a_constructor_of_its_own(subclass, base):

@@ -1,6 +1,7 @@
 """What happens to a whole process: forks, limits of memory, a file that is cut, switches of scipy.
 
-Each runs in an interpreter of its own, which may hang or be killed without harm.
+Each runs in a process of its own, which may hang or be killed without harm, and where it is about
+how an interpreter starts, in an interpreter of its own.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import sklearn_gflow
+from tests import processes
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,13 +32,16 @@ y = np.sin(X[:, 0])
 """
 
 
-def run(code, *arguments, limit=120, **environment):
+def script(code):
+    return TABLE + textwrap.dedent(code)
+
+
+def run(code, limit=120, **environment):
     """What a script prints, in an environment without a bound on the number of threads."""
     clean = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     clean.update(environment, PYTHONPATH=ROOT)
-    script = TABLE + textwrap.dedent(code)
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
+        [sys.executable, "-c", script(code)],
         env=clean, capture_output=True, text=True, timeout=limit, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -70,8 +75,8 @@ def test_a_forked_child_predicts_and_fits():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the limits of Linux")
 @pytest.mark.parametrize(("kind", "place"), [("RLIMIT_AS", 0), ("RLIMIT_DATA", 5)])
 def test_under_a_limit_on_memory_nothing_raises_but_memory_errors(kind, place):
-    printed = run(
-        """
+    printed = processes.run(
+        script("""
         import resource, sys, warnings
         torch.set_num_threads(1)
         kind, place = getattr(resource, sys.argv[1]), int(sys.argv[2])
@@ -103,7 +108,7 @@ def test_under_a_limit_on_memory_nothing_raises_but_memory_errors(kind, place):
                 print(name, "bytes" in str(error) or "memory ran out" in str(error))
         small = flow().fit(*table(50))
         print("then", small.n_iter_)
-        """,
+        """),
         kind,
         place,
     )
@@ -114,6 +119,7 @@ def test_under_a_limit_on_memory_nothing_raises_but_memory_errors(kind, place):
 CUT = """
     import sys, warnings
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     path, at, mode = sys.argv[1:]
     n = 20_000
     np.memmap(path, dtype="float64", mode="w+", shape=(n, 16))[:] = rng.normal(size=(n, 16))
@@ -149,7 +155,7 @@ CUT = """
 
 @pytest.mark.parametrize(("at", "mode"), [(60, "fit"), (7, "predict"), (0, "search")])
 def test_a_map_of_a_file_that_is_cut(at, mode, tmp_path):
-    assert run(CUT, tmp_path / "table", at, mode, OMP_NUM_THREADS="1") == ["True True"]
+    assert processes.run(script(CUT), tmp_path / "table", at, mode) == ["True True"]
 
 
 def test_array_api_of_scipy_and_scikit_learn():

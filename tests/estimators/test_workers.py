@@ -122,6 +122,46 @@ class TestProcesses:
         assert len({id(member._inputs.table) for member in together.estimators_}) == 1
 
 
+def _warned(k):
+    warnings.warn(f"told by {k}", ConvergenceWarning, stacklevel=1)
+    return k
+
+
+class TestTasks:
+    def test_come_back_in_order(self):
+        with LOKY():
+            assert Workers(2).each(pow, [(k, 2) for k in range(9)]) == [k * k for k in range(9)]
+            assert Workers(2).each(pow, []) == []
+
+    def test_warn_where_the_user_sees_it(self):
+        with pytest.warns(ConvergenceWarning, match="told by") as told, LOKY():
+            assert Workers(2).each(_warned, [(0,), (1,)]) == [0, 1]
+        assert [str(one.message) for one in told] == ["told by 0", "told by 1"]
+        assert {one.filename for one in told} == {__file__}
+
+
+def test_a_grid_search_over_the_estimators_finds_the_same():
+    X, y = example(SEARCHES[0])
+    grid, flow = {"alpha": [0.2, 0.5]}, AdaptedFlowRegressor((8,), random_state=0)
+    alone = GridSearchCV(flow, grid, cv=3).fit(X, y)
+    with LOKY():
+        together = GridSearchCV(flow, grid, cv=3, n_jobs=2).fit(X, y)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_array_equal(alone.cv_results_[name], together.cv_results_[name])
+    np.testing.assert_array_equal(alone.predict(X), together.predict(X))
+
+
+def test_backends_that_hand_out_all_at_the_end_will_do():
+    told = []
+    with parallel_config(backend="multiprocessing"):
+        found = Workers(2).each(abs, [(-1,), (-2,), (-3,)], lambda *one: told.append(one))
+    assert (found, told) == ([1, 2, 3], [(0, 1), (1, 2), (2, 3)])
+
+
+# Workers are started anew from here on, which takes seconds: by one that was killed, and where they
+# are asked for otherwise.
+
+
 class TestKilledWorkers:
     def lethal(self, tmp_path, lives):
         (tmp_path / "lives").write_bytes(b"." * lives)
@@ -147,54 +187,19 @@ class TestKilledWorkers:
             self.fitted(self.lethal(tmp_path, 1000), 2)
 
 
-def _warned(k):
-    warnings.warn(f"told by {k}", ConvergenceWarning, stacklevel=1)
-    return k
-
-
 def _threads(k):
     return torch.get_num_threads()
 
 
-class TestTasks:
-    def test_come_back_in_order(self):
-        with LOKY():
-            assert Workers(2).each(pow, [(k, 2) for k in range(9)]) == [k * k for k in range(9)]
-            assert Workers(2).each(pow, []) == []
-
-    def test_warn_where_the_user_sees_it(self):
-        with pytest.warns(ConvergenceWarning, match="told by") as told, LOKY():
-            assert Workers(2).each(_warned, [(0,), (1,)]) == [0, 1]
-        assert [str(one.message) for one in told] == ["told by 0", "told by 1"]
-        assert {one.filename for one in told} == {__file__}
-
-    @pytest.mark.parametrize("backend", ["loky", "threading"])
-    def test_do_not_take_more_threads_than_there_are(self, backend):
-        torch.set_num_threads(2)
-        with parallel_config(backend=backend):
-            found = Workers(2).each(_threads, [(k,) for k in range(8)])
-        assert set(found) == {max(1, (os.cpu_count() or 1) // 2)} or set(found) == {1}
-        assert torch.get_num_threads() == 2
-        seen = []
-        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-        assert seen == [2]
-
-
-def test_a_grid_search_over_the_estimators_finds_the_same():
-    X, y = example(SEARCHES[0])
-    grid, flow = {"alpha": [0.2, 0.5]}, AdaptedFlowRegressor((8,), random_state=0)
-    alone = GridSearchCV(flow, grid, cv=3).fit(X, y)
-    with LOKY():
-        together = GridSearchCV(flow, grid, cv=3, n_jobs=2).fit(X, y)
-    for name in ("mean_test_score", "std_test_score"):
-        np.testing.assert_array_equal(alone.cv_results_[name], together.cv_results_[name])
-    np.testing.assert_array_equal(alone.predict(X), together.predict(X))
-
-
-def test_backends_that_hand_out_all_at_the_end_will_do():
-    told = []
-    with parallel_config(backend="multiprocessing"):
-        found = Workers(2).each(abs, [(-1,), (-2,), (-3,)], lambda *one: told.append(one))
-    assert (found, told) == ([1, 2, 3], [(0, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_tasks_do_not_take_more_threads_than_there_are(backend):
+    torch.set_num_threads(2)
+    with parallel_config(backend=backend):
+        found = Workers(2).each(_threads, [(k,) for k in range(8)])
+    assert set(found) == {max(1, (os.cpu_count() or 1) // 2)} or set(found) == {1}
+    assert torch.get_num_threads() == 2
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [2]

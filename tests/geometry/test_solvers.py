@@ -103,15 +103,18 @@ def case(request):
 
 
 def problems(*, exact):
-    """Every back end on every case, with a ridge and without one where it can do without."""
+    """Every back end on every case, with a ridge and without one where it can do without.
+
+    One of the two is with eigenvectors, by turns.
+    """
     for name in SOLVERS:
-        for case, make in CASES.items():
+        for place, (case, make) in enumerate(CASES.items()):
             tangent, _ = make()
             solver, shape = solver_for(name, tangent.n_outputs), Shape.of(tangent)
             for ridge in [0.2] if solver.needs_ridge(shape) else [0.0, 0.2]:
-                for eigenvectors in (False, True):
-                    if solver.exact or not exact:
-                        yield name, case, ridge, eigenvectors
+                eigenvectors = (place + (ridge > 0)) % 2 == 1
+                if solver.exact or not exact:
+                    yield name, case, ridge, eigenvectors
 
 
 @pytest.fixture(params=problems(exact=False), ids=str)

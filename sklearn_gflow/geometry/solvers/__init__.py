@@ -22,18 +22,15 @@ SOLVERS: dict[str, Solver] = {
     solver.name: solver for solver in (AUTO, CHOLESKY, EIGH, SVD, SHARED, KRYLOV)
 }
 
-# In blocks "auto" factorises the kernel that outputs share from so many outputs on. With two logits
-# that takes 0.6 of the time and costs 0.001 of log-loss (docs/benchmarks/frequent_values.md).
-_SHARED_OUTPUTS, _ALIKE_OUTPUTS = 3, 2
+# In blocks "auto" factorises the kernel that outputs share from so many outputs on.
+_SHARED_OUTPUTS = 3
 
 
-def solver_for(
-    solver: str | Solver, n_outputs: int, *, in_blocks: bool = False, alike: bool = False
-) -> Solver:
+def solver_for(solver: str | Solver, n_outputs: int, *, in_blocks: bool = False) -> Solver:
     """The back end that a name means for so many outputs.
 
     With one output "shared" has nothing to share, and is "auto". In blocks "auto" is "shared"
-    from three outputs on, or two that are alike.
+    from three outputs on.
 
     Parameters
     ----------
@@ -43,8 +40,6 @@ def solver_for(
         Q.
     in_blocks : bool
         Whether the flow goes over blocks of rows.
-    alike : bool
-        Whether outputs are alike, as the logits of one label.
 
     Returns
     -------
@@ -59,7 +54,7 @@ def solver_for(
         if solver not in SOLVERS:
             raise ValueError(f"solver={solver!r} is none of {', '.join(map(repr, SOLVERS))}")
         solver = SOLVERS[solver]
-    if solver is AUTO and in_blocks and n_outputs >= (_ALIKE_OUTPUTS if alike else _SHARED_OUTPUTS):
+    if solver is AUTO and in_blocks and n_outputs >= _SHARED_OUTPUTS:
         return SHARED
     if solver is SHARED and n_outputs == 1:
         return AUTO
