@@ -61,7 +61,9 @@ _CLOSED = (
 _BLOCKS = BlockOptions(256)
 _FLOWING, _CLOSING, _DONE = range(3)
 # Of the loop, besides the parts that know their own state.
-_CHANGING = ("phase", "ended", "gone", "least_met", "undone", "rejected", "last_step")
+_CHANGING = (
+    "phase", "ended", "gone", "least_met", "undone", "rejected", "last_step", "closed_from"
+)  # fmt: skip
 
 
 def block_flow(
@@ -171,6 +173,7 @@ class _BlockLoop:
     undone: int = 0
     rejected: bool = False  # whether one of the undone epochs was rejected by a callback
     last_step: Tensor | None = None
+    closed_from: tuple[int, Tensor] | None = None  # callbacks have another best point after it
     share: float = 1.0  # of the rows of the largest blocks, in the epoch that is under way
     failure: str = ""
 
@@ -256,7 +259,7 @@ class _BlockLoop:
             before = self._point(recorded.tau[-1], recorded.loss[best], theta)
             if self.phase == _FLOWING:
                 self.phase, self.iterates = _CLOSING, Iterates.at(theta, averaged=False)
-                self.left, self.last_step = [epoch], None
+                self.left, self.last_step, self.closed_from = [epoch], None, (best, theta)
             self.cuts.take_all()
             gone, loss = self.gone or (0.0, before.loss)
             self.point = self._point(before.tau + gone, loss, self.iterates.shown)
@@ -274,7 +277,8 @@ class _BlockLoop:
             self._record(Event(self.point, before))
             self.phase = _DONE
             self._keep(ended=True)
-        recorded.selected, recorded.carried = None, self._carried()
+        recorded.selected, recorded.closed_from = None, self.closed_from
+        recorded.carried = self._carried()
 
     def _carried(self) -> Carried:
         return Carried(self.cuts.generator, self.last_step)

@@ -72,6 +72,8 @@ class Trajectory(Resumable):
         The output map at the last point of a full batch, with the Gram if callbacks used it.
     selected : (int, Tensor) or None
         Index and θ of the solution, where a callback chose it; otherwise it is the last point.
+    closed_from : (int, Tensor) or None
+        Index and θ of the point from which an epoch over all rows closed a flow over blocks.
     carried : Carried or None
         Of a flow over blocks: what one that goes on begins with.
     """
@@ -92,6 +94,7 @@ class Trajectory(Resumable):
     extra: dict[str, list[float]] = field(default_factory=dict)
     end: TangentMap | None = None
     selected: tuple[int, Tensor] | None = None
+    closed_from: tuple[int, Tensor] | None = None
     carried: Carried | None = None
 
     def state(self) -> State:

@@ -267,7 +267,14 @@ SEARCH: Final[Group] = {
     "encoding_": ("str, transformer or None", "Encoding of the best candidate."),
     "init_scale_": ("float", "Scale of its first layer at the start."),
     "alpha_": ("float", "Its α."),
-    "t_end_": ("float", "Its stopping time; between equal scores that of the lower loss."),
+    "activation_": ("str", "Its activation."),
+    "t_end_": (
+        "float or str",
+        """
+        Its stopping time; between equal scores that of the lower loss. "auto" where rows that it
+        kept apart ended it.
+        """,
+    ),
     "best_score_": (
         "float",
         """
@@ -298,7 +305,9 @@ SEARCH: Final[Group] = {
         "std_test_score"; also "mean_test_loss", C of the predictions of rows held out, and with
         ``cv=None`` "loo_loss", C of the leave-one-out predictions by the kernel of the start.
         With ``return_train_score`` also "split0_train_score", …, "mean_train_score" and
-        "std_train_score". Scores of candidates that were not followed are NaN.
+        "std_train_score". Scores of candidates that were not followed are NaN. Over blocks without
+        a given end also "param_activation" and "n_iter", the epochs of each; "param_t_end" is
+        "auto" there, and "loo_loss" is missing.
         """,
     ),
 }

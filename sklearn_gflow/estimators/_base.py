@@ -137,12 +137,14 @@ class BaseAdaptedFlow(
     # -- the four verbs --------------------------------------------------------------------------
 
     def _fitted(self, problem: Problem) -> dict[str, Any]:
+        attributes = self._expose(self._ended(problem))
+        return joined(vars(self), attributes) if self._continues() else attributes
+
+    def _ended(self, problem: Problem) -> Ended:
         problem = self._prepared(problem)
         training = self._told(self._build(problem), problem, problem.rescalings)
         warn(long(least_seconds(training), "fit"), UserWarning)
-        training, trained, left_out = self._flow(training, problem)
-        attributes = self._expose(Ended(problem, training, trained, left_out))
-        return joined(vars(self), attributes) if self._continues() else attributes
+        return Ended(problem, *self._flow(training, problem))
 
     def _fitted_chunk(self, given: tuple[Any, Any, Any], *about: Any) -> dict[str, Any]:
         """Go over a chunk that was given; it is about what `_problem` takes."""
@@ -265,7 +267,7 @@ class BaseAdaptedFlow(
             else:
                 trained = training.until(training.settings.t_end, [best], MARKS)
         elif open_ended:
-            training, trained = stopped_by_rows_apart(training, judge)
+            training, trained = stopped_by_rows_apart(training, judge, problem.apart)
         else:
             trained = training.until(training.settings.t_end)
         warn(incomplete(trained))

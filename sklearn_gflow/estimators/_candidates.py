@@ -18,7 +18,10 @@ from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._training import MARKS
 from sklearn_gflow.inputs import PeriodicEncoder, PiecewiseLinearEncoder
 
-__all__ = ["Candidate", "Grid"]
+__all__ = ["OPEN", "Candidate", "Grid", "open_candidates", "shown_time"]
+
+OPEN = "auto"
+"""The end of a flow that goes on while rows held out gain, as the parameter names it."""
 
 # By default, where a ridge can be taken: with it all α between the ends generalise alike, and the
 # steps of these two are few.
@@ -29,6 +32,14 @@ _ONE_ALPHA = (0.5,)
 _BLOCK_TIMES, _ONE_BLOCK_TIME = (0.95, 0.99), (0.95,)
 # Of the times that are scored every second one, from t = 0.33 on: no network was best before.
 _FIRST_MARK = 6
+# Over blocks without a given end, where no encoding is tried: what is gained is that of a mean of
+# three starts, and silu lost (docs/benchmarks/blocks_trials.md).
+_OPEN_ALPHAS = (0.5, 0.65, 0.8)
+# Beside the usual activation, where none was asked for.
+_USUAL_ACTIVATION, _OTHER_ACTIVATION = "tanh", "silu"
+# Ramps of such a candidate: bins of a column, and of all columns together. Each is a column of the
+# network, and of few bins there is another encoding.
+_BINS, _MOST_RAMPS, _LEAST_BINS = 24, 500, 4
 
 
 @dataclass(frozen=True)
@@ -43,21 +54,25 @@ class Candidate:
         As the parameters.
     rescalings : int
         As the parameter.
+    activation : str or None
+        As the parameter; None for that of the search.
     """
 
     encoding: Any
     init_scale: float
     alpha: float
     rescalings: int = 0
+    activation: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """As keyword arguments of an estimator."""
-        return {
+        found = {
             "alpha": self.alpha,
             "encoding": self.encoding,
             "init_scale": self.init_scale,
             "rescalings": self.rescalings,
         }
+        return found if self.activation is None else found | {"activation": self.activation}
 
     def __str__(self) -> str:
         """As a line names it."""
@@ -126,20 +141,61 @@ class Grid:
         ValueError
             If a value is out of range, or there is none.
         """
-        alphas, scales = parameters.alphas, parameters.init_scales
-        default = _ALPHAS if closed_form else _ONE_ALPHA
         return cls(
             _encodings(parameters.encodings, first, plain=sparse or parameters.module is not None),
-            [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf),
-            list(default)
-            if isinstance(alphas, str)
-            else _numbers(alphas, "alphas", 1.0, least=0.0),
+            _scales(parameters),
+            _alphas(parameters, _ALPHAS if closed_form else _ONE_ALPHA),
             _times(parameters.t_ends, in_blocks=in_blocks, once=once),
         )
 
     def candidates(self) -> list[Candidate]:
         """All paths."""
         return [Candidate(*of) for of in product(self.encodings, self.init_scales, self.alphas)]
+
+
+def open_candidates(parameters: Any, n_rescalings: int, n_numbers: int) -> list[Candidate]:
+    """The candidates of a search whose flows have no given end, that of the defaults first.
+
+    Each is a fit of its own, so that they are few: networks that err in different ways.
+
+    Parameters
+    ----------
+    parameters : estimator
+        As for `Grid.of`.
+    n_rescalings : int
+        How often the plain estimator stretches columns.
+    n_numbers : int
+        How many columns of numbers other encodings may stand beside; 0 where none is tried.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or there is none.
+    """
+    own, twice = parameters.activation, 2 * n_rescalings
+    other = _OTHER_ACTIVATION if own == _USUAL_ACTIVATION else own
+    n_bins = min(_BINS, _MOST_RAMPS // max(1, n_numbers))
+    alphas = _alphas(parameters, _ONE_ALPHA)
+    networks: list[tuple[Any, int, str]] = [(AUTOMATIC, n_rescalings, own)]
+    if not isinstance(parameters.encodings, str) or parameters.encodings in ENCODINGS:
+        named = _encodings(parameters.encodings, None, plain=False)
+        networks = [(encoding, n_rescalings, own) for encoding in named]
+    elif n_numbers and n_bins >= _LEAST_BINS:
+        ramps = PiecewiseLinearEncoder(n_bins=n_bins)
+        networks += [(ramps, twice, other), ("periodic", twice, other)]
+    else:
+        alphas = _alphas(parameters, _OPEN_ALPHAS)
+    return [
+        Candidate(encoding, scale, alpha, n, activation)
+        for (encoding, n, activation), scale, alpha in product(
+            networks, _scales(parameters), alphas
+        )
+    ]
+
+
+def shown_time(t: float | str) -> str:
+    """A stopping time as a line names it."""
+    return repr(t) if isinstance(t, str) else f"{t:.6g}"
 
 
 def _encodings(encodings: Any, first: str | None, *, plain: bool) -> list[Any]:
@@ -168,6 +224,18 @@ def _encodings(encodings: Any, first: str | None, *, plain: bool) -> list[Any]:
     if not found:
         raise ValueError("encodings must hold at least one encoding, such as None")
     return found
+
+
+def _scales(parameters: Any) -> list[float]:
+    scales = parameters.init_scales
+    return [SMOOTH_START] if isinstance(scales, str) else _numbers(scales, "init_scales", np.inf)
+
+
+def _alphas(parameters: Any, default: tuple[float, ...]) -> list[float]:
+    alphas = parameters.alphas
+    if isinstance(alphas, str):
+        return list(default)
+    return _numbers(alphas, "alphas", 1.0, least=0.0)
 
 
 def _numbers(values: Any, name: str, most: float, least: float | None = None) -> list[float]:

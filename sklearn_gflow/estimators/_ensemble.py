@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["greedy_weights"]
+__all__ = ["even_weights", "greedy_weights"]
 
 
 def greedy_weights(
@@ -42,3 +42,26 @@ def greedy_weights(
         counts[best] += 1
         total += readings[best]
     return counts / rounds
+
+
+def even_weights(losses: np.ndarray) -> np.ndarray:
+    """Even weights of the candidates that rows held out do not tell from the best.
+
+    Told from it is one whose loss is larger by more than three standard errors, over parts of these
+    rows.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n_candidates, n_parts)
+        Of parts of equal size.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,)
+        At least 0, with the sum 1.
+    """
+    best = losses.mean(axis=1).argmin()
+    behind = losses - losses[best]
+    errors = behind.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
+    alike = behind.mean(axis=1) <= 3 * errors
+    return alike / alike.sum()

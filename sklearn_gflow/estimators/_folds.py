@@ -23,7 +23,7 @@ from sklearn.utils import indexable
 
 from sklearn_gflow.estimators._sparse import SparseRows, row_kinds
 
-__all__ = ["Folds", "default_folds", "folds_of", "in_fold", "present_folds"]
+__all__ = ["Folds", "default_folds", "folds_of", "groups_apart", "in_fold", "present_folds"]
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """Rows to train on and rows held out, a pair a fold."""
@@ -121,9 +121,7 @@ def default_folds(
         If all rows are of one group.
     """
     if groups is not None:
-        n_groups = len(np.unique(groups))
-        if n_groups < 2:
-            raise ValueError("groups must name at least 2 groups, so that one can be held out")
+        n_groups = len(_named(groups)[0])
         return list(GroupKFold(min(_FOLDS, n_groups)).split(X, y, groups))
     if once:
         held = min(_MOST, int(_SHARE * len(y)))
@@ -139,6 +137,29 @@ def default_folds(
     parts = [held for _, held in splitter.split(first, y[first])]
     return [(np.flatnonzero(~within), np.flatnonzero(within))
             for within in (np.isin(copy, held) for held in parts)]  # fmt: skip
+
+
+def groups_apart(groups: np.ndarray, n_apart: int, seed: int) -> np.ndarray:
+    """Rows of random groups, of as few as have so many rows, but never of all.
+
+    Raises
+    ------
+    ValueError
+        If all rows are of one group.
+    """
+    names, group = _named(groups)
+    order = np.random.RandomState(seed).permutation(len(names))
+    sizes = np.cumsum(np.bincount(group)[order])
+    n_groups = min(1 + int(np.searchsorted(sizes, n_apart)), len(names) - 1)
+    return np.flatnonzero(np.isin(group, order[:n_groups]))
+
+
+def _named(groups: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The names of the groups, and that of each row as a place among them."""
+    names, group = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("groups must name at least 2 groups, so that one can be held out")
+    return names, group
 
 
 def _distinct(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,11 +38,14 @@ class Path:
         or the path did not come to t = 0.95.
     training : ndarray of shape (n_times, n_samples, n_outputs) or None
         The same of the rows that were trained on, where it was asked for.
+    n_iter : int or None
+        Epochs, where rows kept apart ended the path.
     """
 
     readings: np.ndarray
     factors: np.ndarray | None = None
     training: np.ndarray | None = None
+    n_iter: int | None = None
 
 
 class _Recorder(Callback):
@@ -164,7 +167,7 @@ def follow(
         np.array([problem.coding.readings(model) for model in of_table])
         for of_table in zip(*models, strict=True)
     )
-    return Path(held, recorder.factors, *trained)
+    return Path(held, recorder.factors, trained[0] if trained else None)
 
 
 def _paths(times: Sequence[float], *, in_blocks: bool) -> list[list[float]]:

@@ -40,6 +40,8 @@ class Judgement:
         those of the classifier.
     places : ndarray of int of shape (n_rows,) or None
         Which of all rows they are.
+    trusted : int
+        As so many rows count logits that need no other temperature than 1.
     """
 
     coding: CodedNumbers | CodedClasses
@@ -47,6 +49,7 @@ class Judgement:
     scoring: Any = None
     calibrate: bool = True
     places: np.ndarray | None = None
+    trusted: int = 0
 
     @cached_property
     def _outputs(self) -> Any:
@@ -64,7 +67,8 @@ class Judgement:
     def beta(self, readings: np.ndarray) -> float:
         """Inverse temperature of a classifier's probabilities."""
         assert isinstance(self.coding, CodedClasses)
-        return self.coding.beta(readings, self.rows)
+        beta = self.coding.beta(readings, self.rows)
+        return float(beta ** (len(readings) / (len(readings) + self.trusted)))
 
     def score(self, readings: np.ndarray) -> float:
         """The higher, the better; −∞ of what is not finite."""

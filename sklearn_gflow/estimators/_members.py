@@ -22,7 +22,7 @@ from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._workers import Workers
 
-__all__ = ["Members", "fit_members", "member_of", "to_be_judged"]
+__all__ = ["Members", "fit_members", "member_of", "to_be_judged", "written"]
 
 T = TypeVar("T")
 
@@ -53,12 +53,18 @@ def fit_members(
             for member, own in zip(members, problems, strict=True)
         ]
         found = workers.each(_fitted, tasks)
-    for member, attributes in zip(members, found, strict=True):
-        own = {"_inputs": attributes["_inputs"].sharing(problem.inputs)}
-        if "_kept" in attributes:
-            own |= attributes["_kept"].sharing(problem.data).attributes()
-        member._write({**attributes, **own})
-    return list(members)
+    return [
+        written(member, attributes, problem)
+        for member, attributes in zip(members, found, strict=True)
+    ]
+
+
+def written(member: Any, attributes: dict[str, Any], problem: Problem) -> Any:
+    """A member with its fitted attributes, which share what those of a problem have in common."""
+    own = {"_inputs": attributes["_inputs"].sharing(problem.inputs)}
+    if "_kept" in attributes:
+        own |= attributes["_kept"].sharing(problem.data).attributes()
+    return member._write({**attributes, **own})
 
 
 def _fitted(member: Any, problem: Problem, mapped: bool, task: Task) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Problem:
         The rows of all ranks that share the fit, of which ``data`` are those that all know.
     rescalings : int
         How often columns are stretched before the flow.
+    apart : ndarray of int or None
+        The rows to train on that a flow without a given end keeps apart; None where it draws them.
     open_ended : bool or None
         Whether the flow goes over blocks, to where rows held out gain nothing; None where that has
         not been asked.
@@ -80,6 +82,7 @@ class Problem:
     task: Task = UNTOLD
     shared: SharedRows | None = None
     rescalings: int = 0
+    apart: np.ndarray | None = None
     open_ended: bool | None = None
 
     def settled(self, given: Mapping[str, Any], seed: int) -> tuple[Architecture, Family, Settings]:
@@ -109,7 +112,7 @@ class Problem:
         """About some of the rows to train on."""
         labels = None if self.index is None else self.index[index]
         scaled = None if self.scaled is None else read(self.scaled, index)
-        return replace(self, data=self.data.take(index), index=labels, scaled=scaled)
+        return replace(self, data=self.data.take(index), index=labels, scaled=scaled, apart=None)
 
     def kept_by(self, part: Part) -> Problem:
         """The same, kept in a checkpoint."""

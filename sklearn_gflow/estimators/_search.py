@@ -1,36 +1,35 @@
 """The searches: the network, α and the stopping time chosen together, and a small ensemble.
 
-How candidates are judged and chosen is in `_selection`. Here it is decided which rows are held out,
-and what was chosen is fitted and used. Notation: docs/notation.md.
+How candidates are judged is in `_fold_search`, over blocks without a given end in `_open_search`.
+Here it is decided which of them, and what was fitted is used. Notation: docs/notation.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator, described
 from sklearn_gflow.estimators._attributes import CALIBRATION, IMPORTANCE, INPUTS, LABELS, SEARCH
 from sklearn_gflow.estimators._base import BaseAdaptedFlow
-from sklearn_gflow.estimators._candidates import Grid
-from sklearn_gflow.estimators._checkpoint import checkpointed, told_of
+from sklearn_gflow.estimators._checkpoint import checkpointed
 from sklearn_gflow.estimators._classifier import AdaptedFlowClassifier
 from sklearn_gflow.estimators._coding import CodedClasses
+from sklearn_gflow.estimators._comparison import Asked, Choice, Comparison, Judged
 from sklearn_gflow.estimators._conformal import Intervals, LabelSets
-from sklearn_gflow.estimators._duration import least_seconds, long
-from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
+from sklearn_gflow.estimators._fold_search import over_folds
 from sklearn_gflow.estimators._forgetting import ForgettingMembers
 from sklearn_gflow.estimators._gradient import DifferentiableOnAverage
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._mapped import OverPartitions
-from sklearn_gflow.estimators._members import Members, fit_members, member_of, to_be_judged
+from sklearn_gflow.estimators._members import Members
+from sklearn_gflow.estimators._open_search import among_fits
 from sklearn_gflow.estimators._parameters import (
     ClassParameters,
     FlowParameters,
@@ -40,24 +39,14 @@ from sklearn_gflow.estimators._parameters import (
 )
 from sklearn_gflow.estimators._partitions import check_in_memory
 from sklearn_gflow.estimators._problem import Problem
-from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
-from sklearn_gflow.estimators._reports import warn
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._search_parameters import SearchParameters
-from sklearn_gflow.estimators._selection import Choice, Judged, Search
 from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
-from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
-# Leave-one-out judges by at most so many random rows; its price grows with their cube.
-_JUDGED_ROWS = 300
-# So many networks are followed, of those that leave-one-out judged best; over a single part fewer.
-_FOLLOWED, _FOLLOWED_ONCE = 4, 2
-# Beyond so many rows, or outputs, a single part is held out.
-_ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
 # From three outputs on, a kernel of more outputs is factorised block by block.
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
 _LARGEST_SEED = 2**31 - 1
@@ -70,6 +59,10 @@ more with ``rescalings=1``, and judged on the rows held out at all times of thei
 2,000 rows it is the best two, over a single part that is held out. With a splitter, or a loss other
 than the squared error, all candidates are followed. The best one and those that join it are fitted
 on all rows.
+
+Where the estimator without the search goes over blocks without a given end, and neither ``cv`` nor
+``t_ends`` is given, candidates are such fits themselves, the default among them. The rows that each
+keeps apart, the same for all, judge them, and those that are chosen are fitted already.
 """
 
 
@@ -143,29 +136,10 @@ class _FlowCV(
         rows, about = plain._checked(X, y, sample_weight)
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
-        folds = self._folds(rows, whole, groups, (X, y, sample_weight), seed)
-        part = kept and kept.open(told_of(whole, folds), [])
-        # The parts of a search: leave-one-out, paths, stretched columns, fit.
-        n_parts = 1 + bool(self.refit) + self._closed_form(whole) * (1 + (self.module is None))
-        task = Task.begun(self, X, y, sample_weight, n_parts, level=2)
-        search = replace(self._over(plain, whole, folds, rows, seed), checkpoint=part, task=task)
-        paths = search.n_paths(followed=self._closed_form(whole))
-        warn(long(paths * least_seconds(plain._build(search.folds[0])), "search"), UserWarning)
-        if self._closed_form(whole):
-            drawn = np.random.RandomState(seed).permutation(len(rows.y))[:_JUDGED_ROWS]
-            judged = search.best_followed(whole.take(np.sort(drawn)), rescaled=self.module is None)
-        else:
-            judged = search.all_followed()
-        choice = search.choice(judged, ensemble=self.ensemble)
-        members = []
-        for k, (candidate, t) in enumerate(choice.members if self.refit else ()):
-            own = {"t_end": t, "random_state": (seed + k) % _LARGEST_SEED}
-            if k and isinstance(self.store_gram, str):  # one Gram to look at is enough
-                own["store_gram"] = False
-            members.append(member_of(plain, candidate, **own))
-        task.say(f"chosen: {choice}")
-        members = fit_members(members, whole, search.workers, search.checkpoint, task)
-        found = {**about, **self._found(search, judged, choice, members)}
+        asked = Asked(self, plain, whole, rows, (X, y, sample_weight), groups, seed, kept)
+        is_open = self.cv is None and self.t_ends is None and plain._open_ended(whole)
+        comparison, judged, choice, members, task = (among_fits if is_open else over_folds)(asked)
+        found = {**about, **self._found(comparison, judged, choice, members)}
         task.end(found if members else None)
         return found
 
@@ -184,68 +158,13 @@ class _FlowCV(
         dear = n_outputs > 2 and n_rows * n_outputs > _AT_ONCE_OUTPUTS
         return _BLOCK_ROWS if dear and self.solver == "auto" else "auto"
 
-    def _closed_form(self, whole: Problem) -> bool:
-        return self.cv is None and whole.loss.squared
-
-    def _over(
-        self, plain: BaseAdaptedFlow, whole: Problem, folds: Folds, rows: Rows, seed: int
-    ) -> Search:
-        """The search over folds."""
-        classes = whole.coding.classes if isinstance(whole.coding, CodedClasses) else None
-        problems = []
-        for k, (training, held_out) in enumerate(folds):
-            with in_fold(k, len(folds)):
-                parts = rows.take(training), rows.take(held_out)
-                problems.append(plain._problem(*parts, {}, classes))
-        all_held_out = np.concatenate([held_out for _, held_out in folds])
-        grid = Grid.of(
-            self,
-            closed_form=self._closed_form(whole),
-            in_blocks=plain._build(whole).settings.in_blocks,
-            once=len(folds) == 1,
-            sparse=whole.inputs.sparse,
-            first=whole.encoding_by_default,
-        )
-        return Search(
-            grid,
-            partial(to_be_judged, plain, quick=self.cv is None),
-            problems,
-            Judgement(whole.coding, rows.take(all_held_out), self.scoring, places=all_held_out),
-            by_fold=self.cv is not None and min(len(part) for _, part in folds) > 1,
-            n_followed=_FOLLOWED if len(folds) > 1 else _FOLLOWED_ONCE,
-            seed=seed,
-            workers=Workers(self.n_jobs),
-            judgements_of_training=[
-                Judgement(whole.coding, rows.take(training), self.scoring) for training, _ in folds
-            ]
-            if self.return_train_score
-            else None,
-        )
-
-    def _folds(
-        self, rows: Rows, whole: Problem, groups: Any, given: tuple[Any, Any, Any], seed: int
-    ) -> Folds:
-        """Rows to train on and rows held out, among those of positive weight."""
-        X, y, sample_weight = given
-        weights = check_weights(sample_weight, X)
-        present = np.ones(len(rows.y), bool) if weights is None else weights > 0
-        classify = is_classifier(self) and rows.y.ndim == 1
-        if self.cv is None:
-            check_consistent_length(groups, present)
-            some = None if groups is None else np.asarray(groups)[present]
-            n_rows, n_outputs = whole.data.targets.shape
-            once = n_rows > _ONCE_ROWS or n_rows * n_outputs > _ONCE_OUTPUTS
-            return default_folds(
-                whole.data.X, rows.y, some, classify=classify, once=once, seed=seed
-            )
-        return present_folds(folds_of(self.cv, X, y, groups, classify=classify), present)
-
     def _found(
-        self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
+        self, search: Comparison, judged: list[Judged], choice: Choice, members: list[Any]
     ) -> dict[str, Any]:
         """Fitted attributes."""
         candidate, t_end = choice.members[0]
         found = {
+            "activation_": self.activation,
             **{f"{name}_": value for name, value in candidate.parameters().items()},
             "t_end_": t_end,
             "best_score_": choice.score,
@@ -374,7 +293,7 @@ class AdaptedFlowClassifierCV(OverPartitions, LabelSets, ClassifierMixin, ClassP
     temperature_: ClassVar[float]
 
     def _found(
-        self, search: Search, judged: list[Judged], choice: Choice, members: list[Any]
+        self, search: Comparison, judged: list[Judged], choice: Choice, members: list[Any]
     ) -> dict[str, Any]:
         found = super()._found(search, judged, choice, members)
         return found | {"temperature_": 1 / search.judgement.beta(choice.readings)}

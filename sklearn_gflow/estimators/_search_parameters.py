@@ -24,7 +24,10 @@ class SearchParameters:
         """
         Encodings of the columns of numbers. "auto": None, or ``encoding="auto"`` where that finds
         frequent values; ramps over 6 and over 24 bins, cosines at frequencies of scale 0.4 and 1;
-        None alone with ``module``.
+        None alone with ``module``. Over blocks without a given end: "auto" of the estimators, ramps
+        over 24 bins and cosines, the last two with ``activation="silu"`` where that is "tanh" and
+        with twice the ``rescalings``; "auto" alone where that finds frequent values, in sparse
+        tables, with ``module``, and of more than 125 columns of numbers.
         """,
     )
     init_scales: Any = parameter(
@@ -39,7 +42,8 @@ class SearchParameters:
         '"auto" or sequence of float',
         """
         Values of α in [0, 1]. "auto": 0.5 and 0.7 where leave-one-out judges, of which the better
-        is followed for each network; else 0.5.
+        is followed for each network; else 0.5. Over blocks without a given end, where "auto" is the
+        only encoding, 0.5, 0.65 and 0.8.
         """,
     )
     t_ends: Any = parameter(
@@ -48,8 +52,8 @@ class SearchParameters:
         "sequence of float or None",
         """
         Stopping times in (0, 1]. None: seven times along the path, t = 0.33 … 1 − 8e-12; over
-        blocks, where each costs a flow of its own, 0.95 and 0.99; where a single part is held out
-        0.95 alone.
+        blocks, where rows that are kept apart end each flow, "auto", as of the estimators; with
+        ``cv``, or below 1,000 rows, 0.95 and 0.99, where a single part is held out 0.95 alone.
         """,
     )
     cv: Any = parameter(
@@ -58,7 +62,8 @@ class SearchParameters:
         "int, splitter, iterable or None",
         """
         None: leave-one-out in closed form, then three folds for the best, in which copies of a
-        row stay together. Otherwise as in `sklearn.model_selection.GridSearchCV`.
+        row stay together; over blocks without a given end the rows that flows keep apart, a
+        twentieth. Otherwise as in `sklearn.model_selection.GridSearchCV`.
         """,
     )
     ensemble: bool = parameter(

@@ -41,6 +41,8 @@ __all__ = [
     "LeftOut",
     "judge_left_out",
     "judged_by",
+    "model_apart",
+    "rows_apart",
     "stopped_by_leave_one_out",
     "stopped_by_rows_apart",
 ]
@@ -70,15 +72,22 @@ def judged_by(
     return BestPoint(_judged(training, held_out, judge, score), "validation", patience, tol)
 
 
-def stopped_by_rows_apart(training: Training, judge: Judge) -> tuple[Training, TrainedFlow]:
+def rows_apart(training: Training) -> np.ndarray:
+    """Which rows a flow without a given end keeps apart, where it is not told."""
+    size = len(training.data.X)
+    # One row of each label comes first in a subsample, so that the last ones lack none.
+    order = subsample(size, size, training.settings.generator(), training.labels)
+    return np.sort(order[-_n_apart(size) :])
+
+
+def stopped_by_rows_apart(
+    training: Training, judge: Judge, apart: np.ndarray | None = None
+) -> tuple[Training, TrainedFlow]:
     """Follow the flow in blocks while some of the rows, kept apart, gain; then over all rows.
 
     The training is another where that of one network was followed in place of a mean of several.
     """
-    size = len(training.data.X)
-    # One row of each label comes first in a subsample, so that the last ones lack none.
-    order = subsample(size, size, training.settings.generator(), training.labels)
-    apart = np.sort(order[-_n_apart(size) :])
+    apart = rows_apart(training) if apart is None else apart
     held_out = training.data.take(apart)
     if training.settings.n_members > 1:
         gaining = _while_mean_gains(training, held_out, judge)
@@ -91,6 +100,15 @@ def stopped_by_rows_apart(training: Training, judge: Judge) -> tuple[Training, T
     return training, training.while_gaining(WhileGaining(lambda point: judged(point)[1]), apart)
 
 
+def model_apart(training: Training, trained: TrainedFlow, rows: TrainingData) -> np.ndarray:
+    """f_θ − f_θ₀ of rows at the point of a flow that rows apart chose, before it was closed."""
+    trajectory, settings = trained.trajectory, training.settings
+    chosen = trajectory.closed_from or trajectory.selected
+    theta = trajectory.theta if chosen is None else chosen[1]
+    models = _models(training, rows, settings.block_dtype, training.family.outputs)
+    return models(theta)
+
+
 def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) -> WhileMeanGains:
     """What ends a mean of several networks; of a fit that goes on none is followed alone."""
     settings = training.settings
@@ -99,7 +117,7 @@ def _while_mean_gains(training: Training, held_out: TrainingData, judge: Judge) 
     may_be_alone = training.before is None and isinstance(settings.given["n_members"], str)
 
     def losses(point: Point) -> list[float]:
-        members = models(point)
+        members = models(point.theta)
         shown = [members.mean(1), *(members.swapaxes(0, 1) if may_be_alone else ())]
         return [of_outputs(start + model)[1] for model in shown]
 
@@ -123,7 +141,7 @@ def _judged(
     of_outputs = judge(held_out)
 
     def judged(point: Point) -> tuple[float, float]:
-        model = models(point)
+        model = models(point.theta)
         own, loss = of_outputs(held_out.start + model)
         return own if score is None else score(model), loss
 
@@ -135,8 +153,8 @@ def _models(
     held_out: TrainingData,
     dtype: str,
     outputs_of: Callable[[Tensor, Tensor], Tensor],
-) -> Callable[[Point], np.ndarray]:
-    """f_θ − f_θ₀ of a point on rows, in a precision; or what else is made of θ and inputs."""
+) -> Callable[[Tensor], np.ndarray]:
+    """f_θ − f_θ₀ on rows, from θ, in a precision; or what else is made of θ and inputs."""
     family, device = training.family, training.start.device
     theta, X = to_tensor(training.network.reference, dtype, device), held_out.X
 
@@ -152,7 +170,7 @@ def _models(
         return torch.cat([outputs_of(theta, chunk) for chunk in chunks])
 
     reference = outputs(theta)
-    return lambda point: to_numpy(outputs(point.theta.to(theta.dtype)) - reference)
+    return lambda point: to_numpy(outputs(point.to(theta.dtype)) - reference)
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@ def _search_in(estimator: Any) -> Any:
 
 
 def _numbers(searched: dict[str, Any], name: str) -> np.ndarray | None:
-    """Take a parameter, by its name or as that of a step, out of those searched over.
+    """Take a parameter of numbers, by its name or as that of a step, out of those searched over.
 
     Raises
     ------
@@ -290,6 +290,8 @@ def _numbers(searched: dict[str, Any], name: str) -> np.ndarray | None:
             f"{name} was searched over in several steps, {', '.join(found)}; show the results of "
             "one with from_data"
         )
+    if any(isinstance(value, str) for value in searched[found[0]]):
+        return None  # flows that find their own end have no place on an axis
     column = searched.pop(found[0])
     if np.ma.getmaskarray(column).any():
         raise ValueError(
