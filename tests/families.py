@@ -5,7 +5,6 @@ holds for it. Oracles import nothing of the package: derivatives are those of to
 """
 
 import importlib.util
-import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 
 from sklearn_gflow.geometry import (
     Family,
-    GainNetwork,
     LayeredNetwork,
     Linearization,
     MeanFamily,
@@ -154,22 +152,6 @@ def scaled(sizes):
     )
 
 
-def with_gains(sizes, activation):
-    def function(theta, X):
-        n_layers = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
-        flat, rho, *sigmas = theta.split([n_layers, *sizes[:-1]])
-        a, start = X * rho.exp(), 0
-        for depth, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-            W = flat[start : start + n_in * n_out].view(n_in, n_out)
-            b = flat[start + n_in * n_out : start + (n_in + 1) * n_out]
-            a, start = a @ W + b, start + (n_in + 1) * n_out
-            if depth < len(sigmas):
-                a = getattr(torch, activation)(a * sigmas[depth].exp())
-        return a
-
-    return Case(lambda: GainNetwork(sizes, activation), function, sizes[0], sizes[-1])
-
-
 def mean(case, n_members):
     def function(theta, X):
         parts = theta.chunk(n_members)
@@ -193,10 +175,6 @@ FAMILIES = {
     "example, one output": scaled((4, 6, 1)),
     "example, linear": scaled((3, 2)),
     "user's, defaults only": Case(lambda: Ridges(3, 2), ridges, 3, 2),
-    "gains": with_gains((3, 5, 4, 2), "tanh"),
-    "gains, one output": with_gains((3, 6, 5, 1), "tanh"),
-    "gains, one hidden layer": with_gains((3, 6, 2), "tanh"),
-    "gains, linear": with_gains((3, 2), "tanh"),
     "mean of networks": mean(layered((3, 5, 4, 2), "tanh"), 2),
     "mean, one output": mean(layered((3, 6, 1), "silu"), 3),
     "mean of a user's": mean(Case(lambda: Ridges(3, 2), ridges, 3, 2), 2),

@@ -11,7 +11,6 @@ from sklearn_gflow.geometry.functions import (
     GramFunction,
     Spectrum,
 )
-from sklearn_gflow.geometry.gains import GainNetwork
 from sklearn_gflow.geometry.ladder import enough_damping
 from sklearn_gflow.geometry.layered import ACTIVATIONS, LayeredNetwork
 from sklearn_gflow.geometry.losses import (
@@ -59,7 +58,6 @@ __all__ = [
     "DividedMap",
     "FactorizationError",
     "Family",
-    "GainNetwork",
     "Gamma",
     "GramFunction",
     "Huber",

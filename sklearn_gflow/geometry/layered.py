@@ -290,7 +290,7 @@ class LayeredLinearization(Linearization):
         fixed draw of random signs.
         """
         *inputs, last = self.inputs
-        layers = list(zip(inputs, self.shared_sensitivities(), strict=True))
+        layers = list(zip(inputs, self._shared_sensitivities(), strict=True))
         kernel = self.outputs.new_empty((len(last), len(last)))
         for rows in _panels(len(last), _SHARED_PANEL_ROWS):
             upto = slice(0, rows.stop)
@@ -302,7 +302,7 @@ class LayeredLinearization(Linearization):
             _mirror(kernel, rows.start, rows.stop)
         return kernel
 
-    def shared_sensitivities(self) -> list[Tensor]:
+    def _shared_sensitivities(self) -> list[Tensor]:
         """S_l with S_l S_lᵀ = (1/Q) Σ_q Δ_l^q Δ_l^qᵀ, each of n rows.
 
         In the last hidden layer δ^q = w_q ∘ σ', so that Σ_q ⟨δ_i^q, δ_j^q⟩ is
