@@ -114,6 +114,8 @@ class Choice:
         Of the best one on the rows held out.
     readings : ndarray of shape (n_held_out, n_outputs)
         Predictions of all members together of the rows held out.
+    candidates : list of int
+        Which of those that were judged the members are.
     """
 
     members: list[tuple[Candidate, Any]]
@@ -121,6 +123,7 @@ class Choice:
     weights: np.ndarray
     score: float
     readings: np.ndarray
+    candidates: list[int]
 
     def __str__(self) -> str:
         """As a line names it."""
@@ -232,19 +235,16 @@ class Comparison:
         weights[0] = 1.0
         if ensemble and len(ranked) > 1:
             weights = self._weights(readings)
-        members = [
-            (one.candidate, self.times[one.best])
-            for one, weight in zip(ranked, weights, strict=True)
-            if weight > 0
-        ]
-        best = ranked[0]
-        place = next(k for k, one in enumerate(judged) if one is best)
+        joined = [one for one, weight in zip(ranked, weights, strict=True) if weight > 0]
+        best = ranked[0]  # it has always weight
+        places = [next(k for k, other in enumerate(judged) if other is one) for one in joined]
         return Choice(
-            members,
-            place * len(self.times) + best.best,
+            [(one.candidate, self.times[one.best]) for one in joined],
+            places[0] * len(self.times) + best.best,
             weights[weights > 0],
             float(best.scores[best.best]),
             np.tensordot(weights, readings, axes=1),
+            places,
         )
 
     def _weights(self, readings: np.ndarray) -> np.ndarray:

@@ -137,6 +137,17 @@ class TestWhatIsAskedFor:
         assert set(results["param_activation"]) == {"relu"}
         assert {(row["encoding"], row["init_scale"]) for row in results["params"]} == {(ramps, 0.5)}
 
+    def test_candidates_may_look_alike(self, search):
+        """They differ in their starts."""
+        X, y = example(search)
+        model = small(search, encodings=["auto", "auto"], max_iter=4).fit(X, y)
+        one, other = model.estimators_
+        assert not np.array_equal(one.predict(X), other.predict(X))
+        readings = np.tensordot(
+            model.ensemble_weights_, [member._readings(X) for member in (one, other)], axes=1
+        )
+        np.testing.assert_allclose(model._readings(X), readings, rtol=1e-9, atol=1e-9)
+
     def test_workers_change_nothing(self, search):
         X, y = example(search)
         one, two = (small(search, n_jobs=n, max_iter=4).fit(X, y) for n in (None, 2))
