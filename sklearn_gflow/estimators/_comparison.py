@@ -152,8 +152,8 @@ class Comparison:
     judgements_of_training : list of Judgement or None
         Of the rows that each fold trains on, where they are to be scored.
     even_rows : int
-        As so many rows held out count even weights of candidates that these do not tell from each
-        other. With any the ensemble scores no lower there than its best member.
+        As so many rows held out count even weights of the candidates that are about as good there
+        as the best. With any the ensemble scores no lower there than its best member.
     """
 
     times: Sequence[Any]

@@ -34,8 +34,8 @@ from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["Fit", "OpenSearch", "among_fits"]
 
-# As so many rows held out count even weights of candidates that these do not tell apart, and logits
-# whose temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
+# As so many rows held out count even weights of candidates that are about as good, and logits whose
+# temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
 _BELIEVED = 500
 _LARGEST_SEED = 2**31 - 1
 

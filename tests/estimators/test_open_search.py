@@ -141,12 +141,13 @@ class TestWhatIsAskedFor:
         """They differ in their starts."""
         X, y = example(search)
         model = small(search, encodings=["auto", "auto"], max_iter=4).fit(X, y)
-        one, other = model.estimators_
-        assert not np.array_equal(one.predict(X), other.predict(X))
-        readings = np.tensordot(
-            model.ensemble_weights_, [member._readings(X) for member in (one, other)], axes=1
-        )
-        np.testing.assert_allclose(model._readings(X), readings, rtol=1e-9, atol=1e-9)
+        one, other = model.cv_results_["mean_test_score"]
+        assert one != other
+        seeds = [member.random_state for member in model.estimators_]
+        assert len(set(seeds)) == len(model.ensemble_weights_)
+        readings = [member._readings(X) for member in model.estimators_]
+        mean = np.tensordot(model.ensemble_weights_, readings, axes=1)
+        np.testing.assert_allclose(model._readings(X), mean, rtol=1e-9, atol=1e-9)
 
     def test_workers_change_nothing(self, search):
         X, y = example(search)
@@ -237,8 +238,10 @@ def test_intervals_hold_what_they_say():
     assert 0.85 < np.mean((low < fresh_y) & (fresh_y < high)) < 0.95
 
 
-def test_even_weights_are_those_of_candidates_that_rows_do_not_tell_apart():
-    best = np.random.default_rng(0).normal(size=10)
-    alike, behind = best + np.tile([0.3, -0.25], 5), best + 0.1
+def test_even_weights_are_those_of_candidates_that_are_about_as_good():
+    best = 1 + np.random.default_rng(0).random(size=10)
+    alike, behind = best + np.tile([0.9, -0.6], 5), best + 0.2
+    near = best + 0.1
+    np.testing.assert_allclose(even_weights(np.stack([near, best])), [0.5, 0.5])
     np.testing.assert_allclose(even_weights(np.stack([behind, best, alike])), [0, 0.5, 0.5])
     np.testing.assert_allclose(even_weights(best[None]), [1])
