@@ -153,7 +153,7 @@ class Comparison:
         Of the rows that each fold trains on, where they are to be scored.
     even_rows : int
         As so many rows held out count even weights of the candidates that are about as good there
-        as the best. With any the ensemble scores no lower there than its best member.
+        as the best. With any the ensemble scores no lower there than the first candidate.
     """
 
     times: Sequence[Any]
@@ -234,7 +234,8 @@ class Comparison:
         weights = np.zeros(len(ranked))
         weights[0] = 1.0
         if ensemble and len(ranked) > 1:
-            weights = self._weights(readings)
+            first = judged[0].scores[judged[0].best]
+            weights = self._weights(readings, float(first) if np.isfinite(first) else -np.inf)
         joined = [one for one, weight in zip(ranked, weights, strict=True) if weight > 0]
         best = ranked[0]  # it has always weight
         places = [next(k for k, other in enumerate(judged) if other is one) for one in joined]
@@ -247,8 +248,8 @@ class Comparison:
             places,
         )
 
-    def _weights(self, readings: np.ndarray) -> np.ndarray:
-        """Of candidates, the best one first."""
+    def _weights(self, readings: np.ndarray, least: float) -> np.ndarray:
+        """Of candidates, the best one first; their mean scores so much at the least."""
         chosen = greedy_weights(readings, self.judgement.loss, _ROUNDS)
         if not self.even_rows:
             return chosen
@@ -261,14 +262,10 @@ class Comparison:
         ]
         even = even_weights(np.array(losses))
         steady = (n_rows * chosen + self.even_rows * even) / (n_rows + self.even_rows)
-        alone = np.eye(len(readings))[0]
-        means = [np.tensordot(weights, readings, axes=1) for weights in (steady, chosen, alone)]
-        scores = [self.judgement.score(mean) for mean in means]
-        return next(
-            weights
-            for weights, score in zip((steady, chosen, alone), scores, strict=True)
-            if score >= scores[-1]
-        )
+        for weights in (steady, chosen):
+            if self.judgement.score(np.tensordot(weights, readings, axes=1)) >= least:
+                return weights
+        return np.eye(len(readings))[0]
 
     def results(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """All candidates at all times, in the form of `GridSearchCV.cv_results_`."""
