@@ -169,7 +169,8 @@ class OpenSearch:
         members, workers = [], self.workers
         for k, candidate in enumerate(self.candidates):
             # Starts of their own: the default has that of the plain estimator.
-            seed = (self.plain.random_state + k) % _LARGEST_SEED
+            seed = self.plain.random_state
+            seed = (seed + k) % _LARGEST_SEED if k else seed
             own: dict[str, Any] = {"t_end": OPEN, "random_state": seed}
             if k and isinstance(self.plain.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False
