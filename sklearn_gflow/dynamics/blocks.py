@@ -360,7 +360,9 @@ class _BlockLoop:
         total = self.source.total_weight
         if (walk := self.blocks.walk) is not None:
             step = partial(self._step, h=h)
-            way, loss, last = walked(walk, rows, at, self.blocks.momentum, self.last_step, step)
+            way, loss, last = walked(
+                walk, rows, self.share, at, self.blocks.momentum, self.last_step, step
+            )
             self.last_step, self.failure = last if self.blocks.momentum else None, ""
             return way, loss / total
         output_map, cost = self.source.block(rows)
