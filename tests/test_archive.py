@@ -196,6 +196,7 @@ def test_torn_files_are_told(path):
         archive.read(path)
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_told(path):
     """Save those that change nothing of what the file tells, as a blank that becomes a tab."""
     archive.write(path, {"a": np.arange(3.0)}, {"b": 1})

@@ -70,6 +70,7 @@ class TestDocstrings:
             assert told, parameter.name
             assert eval(told.group(1)) == signature[parameter.name].default
 
+    @pytest.mark.slow
     def test_numpydoc(self, estimator):
         name = f"sklearn_gflow.{estimator.__name__}"
         faults = {"PR01", "PR02", "PR03", "PR04", "GL01", "GL02", "GL08", "SS01", "RT01", "EX01"}
@@ -129,6 +130,7 @@ def test_kernel_is_documented():
     assert [p.name for p in FunctionDoc(BaseAdaptedFlow.ntk)["Parameters"]] == ["X", "Y", "at"]
 
 
+@pytest.mark.slow
 def test_import_loads_nothing_until_a_name_is_used():
     code = (
         "import sys, sklearn_gflow; early = {'torch', 'sklearn', 'scipy'} & set(sys.modules);"

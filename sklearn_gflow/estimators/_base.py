@@ -22,6 +22,7 @@ from sklearn_gflow.estimators._averages import averaging, members_for
 from sklearn_gflow.estimators._bounds import Bounded
 from sklearn_gflow.estimators._checkpoint import checkpointed, once
 from sklearn_gflow.estimators._continuing import Continuing
+from sklearn_gflow.estimators._default_columns import DefaultColumns
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._exposure import fitted_attributes, joined, predicting
 from sklearn_gflow.estimators._forgetting import Forgetting
@@ -41,7 +42,7 @@ from sklearn_gflow.estimators._parameters import (
 from sklearn_gflow.estimators._problem import Ended, Problem
 from sklearn_gflow.estimators._progress import FLOW, UNTOLD, Task
 from sklearn_gflow.estimators._reports import incomplete, undetermined, unscaled, warn, worse
-from sklearn_gflow.estimators._rescaling import OF_OPEN_FLOWS, stretching
+from sklearn_gflow.estimators._rescaling import stretching
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._shares import OwnRows, validated
 from sklearn_gflow.estimators._start import OfStart
@@ -61,7 +62,7 @@ from sklearn_gflow.estimators._validation import (
     check_weights,
     hold_out,
 )
-from sklearn_gflow.inputs import SmoothRobustScaler
+from sklearn_gflow.inputs import PiecewiseLinearEncoder, SmoothRobustScaler
 
 __all__ = ["BaseAdaptedFlow"]
 
@@ -73,6 +74,7 @@ class BaseAdaptedFlow(
     Bounded,
     Differentiable,
     Continuing,
+    DefaultColumns,
     FlowParameters,
     PathParameters,
     RowsParameters,
@@ -223,7 +225,10 @@ class BaseAdaptedFlow(
         goes_on = self._continues(chunk=problem.chunk)
         before = self._network if goes_on else problem.start
         doing = self._continuing(problem.chunk) if goes_on else "forget"
-        n_members = members_for(settings, before, doing, alone=own is None) if several else 1
+        ramps = isinstance(problem.inputs.encoder, PiecewiseLinearEncoder)
+        n_members = (
+            members_for(settings, before, doing, alone=own is None, ramps=ramps) if several else 1
+        )
         if n_members > 1:
             architecture = replace(architecture, n_members=n_members)
             family = architecture.family(data.X.shape[1], family.n_outputs, device, seed)
@@ -380,7 +385,7 @@ class BaseAdaptedFlow(
             return replace(problem, rescalings=vars(self).get("rescalings_", 0))
         if self.module is None and problem.inputs.scaler is None:
             warn(unscaled(problem), UserWarning)
-        return self._stretched(problem.encoded(self.encoding, self._inputs_seed()))
+        return self._stretched(self._encoded(problem))
 
     def _stretched(self, problem: Problem) -> Problem:
         """With columns that first flows have stretched."""
@@ -390,13 +395,6 @@ class BaseAdaptedFlow(
             factors = partial(self._factors, problem.within(name), k)
             problem = problem.stretched(once(problem.checkpoint, name, factors))
         return problem
-
-    def _n_rescalings(self, problem: Problem) -> int:
-        """By default none of a module, whose columns may be anything, nor of a linear network."""
-        if not isinstance(self.rescalings, str):
-            return self.rescalings
-        usual = self.module is None and self._is_bent() and not problem.chunk
-        return OF_OPEN_FLOWS if usual and self._open_ended(problem) else 0
 
     def _check_chunk(self) -> None:
         """Refuse what needs all rows."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_gflow.dynamics import t_from_tau
-from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS
+from sklearn_gflow.estimators._encodings import AUTOMATIC, ENCODINGS, bins_beside
 from sklearn_gflow.estimators._settings import SMOOTH_START
 from sklearn_gflow.estimators._training import MARKS
 from sklearn_gflow.inputs import PeriodicEncoder, PiecewiseLinearEncoder
@@ -37,9 +37,6 @@ _FIRST_MARK = 6
 _OPEN_ALPHAS = (0.5, 0.65, 0.8)
 # Beside the usual activation, where none was asked for.
 _USUAL_ACTIVATION, _OTHER_ACTIVATION = "tanh", "silu"
-# Ramps of such a candidate: bins of a column, and of all columns together. Each is a column of the
-# network, and of few bins there is another encoding.
-_BINS, _MOST_RAMPS, _LEAST_BINS = 24, 500, 4
 
 
 @dataclass(frozen=True)
@@ -174,13 +171,13 @@ def open_candidates(parameters: Any, n_rescalings: int, n_numbers: int) -> list[
     """
     own, twice = parameters.activation, 2 * n_rescalings
     other = _OTHER_ACTIVATION if own == _USUAL_ACTIVATION else own
-    n_bins = min(_BINS, _MOST_RAMPS // max(1, n_numbers))
+    n_bins = bins_beside(n_numbers)
     alphas = _alphas(parameters, _ONE_ALPHA)
     networks: list[tuple[Any, int, str]] = [(AUTOMATIC, n_rescalings, own)]
     if not isinstance(parameters.encodings, str) or parameters.encodings in ENCODINGS:
         named = _encodings(parameters.encodings, None, plain=False)
         networks = [(encoding, n_rescalings, own) for encoding in named]
-    elif n_numbers and n_bins >= _LEAST_BINS:
+    elif n_bins:
         ramps = PiecewiseLinearEncoder(n_bins=n_bins)
         networks += [(ramps, twice, other), ("periodic", twice, other)]
     else:

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import assert_all_finite, has_fit_parameter
 
-from sklearn_gflow.estimators._encodings import AUTOMATIC, encoder_of, frequent_values
+from sklearn_gflow.estimators._encodings import AUTOMATIC, encoder_of, frequent_values, ramps_of
 from sklearn_gflow.estimators._partitions import (
     PartitionedRows,
     are_partitions,
@@ -245,16 +245,22 @@ class FittedInputs:
         return found, found.applied(X)
 
     def encoded(
-        self, encoding: Any, X: Any, weights: np.ndarray | None, seed: int
+        self, encoding: Any, X: Any, weights: np.ndarray | None, seed: int, *, ramps: bool = False
     ) -> tuple[Self, Any]:
-        """The same with an encoder, learnt from columns X of training rows; and these, encoded."""
+        """The same with an encoder, learnt from columns X of training rows; and these, encoded.
+
+        ``ramps`` tells whether these are what "auto" takes where no values are frequent.
+        """
         if isinstance(encoding, str) and encoding == AUTOMATIC:
             # Columns that are not scaled, or only scaled, are to stay what they are.
             bent = self.scaler is not None and self.scaler.clip is not None
             if self.sparse or not bent:
                 return self, X
             sample, weights = _sample(X, weights, seed)
-            encoder = frequent_values(np.asarray(sample)[:, : self.n_numbers], weights)
+            numbers = np.asarray(sample)[:, : self.n_numbers]
+            encoder = frequent_values(numbers, weights)
+            if encoder is None and ramps:
+                encoder = ramps_of(numbers, len(X), weights)
         else:
             encoder = self._fitted(encoder_of(encoding, seed), encoding, X, weights, seed)
         if encoder is None:

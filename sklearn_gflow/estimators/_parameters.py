@@ -123,8 +123,9 @@ class PathParameters:
         `PeriodicEncoder`, or a transformer of your own, of which a clone is fitted. The network
         then bends sharply in single columns. "auto": from 1,000 rows on indicators of frequent
         values, in columns that are mostly one value and repeat at least 20
-        (`FrequentValueEncoder`); otherwise None, as for sparse tables and columns that are not
-        scaled.
+        (`FrequentValueEncoder`). Where there are no such columns, numbers to predict, and blocks
+        without a given end, ramps, one for 200 rows: 10 to 24 a column and 500 in all, of 2,000 to
+        50,000 rows. Otherwise None, as for sparse tables and columns that are not scaled.
         """,
     )
     rescalings: str | int = parameter(
@@ -245,7 +246,8 @@ class RowsParameters:
         for a short time in every epoch; a block of all rows is the full batch. Blocks of more than
         256 rows begin with 256 and double from epoch to epoch, unless ``t_end`` is given. "auto":
         full batch up to 2,000 outputs (rows × outputs; more in small networks, and with
-        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows. The steps of blocks
+        ``solver="krylov"`` as many as fit in memory), else blocks of 256 rows, or 512 of 10,000 to
+        50,000 where one number is learnt with ``t_end="auto"``. The steps of blocks
         decay linearly to zero, their times add up to ``t_end`` (6 epochs for 0.95; see there for
         "auto"), and an int ``schedule`` is the number of epochs. An epoch that raises the loss by
         more than half is undone and the rest is gone in shorter steps; ``outcome_`` tells. Steps

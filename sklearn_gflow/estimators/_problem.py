@@ -137,12 +137,12 @@ class Problem:
         index = None if self.index is None else np.array(self.index)
         return replace(self, data=self.data.in_memory(), held_out=held_out, index=index)
 
-    def encoded(self, encoding: Any, seed: int) -> Problem:
-        """The same with functions of the columns of numbers beside them."""
+    def encoded(self, encoding: Any, seed: int, *, ramps: bool = False) -> Problem:
+        """The same with functions of the columns of numbers beside them; see `FittedInputs`."""
         if encoding is None:
             return self
         data, held_out = self.data, self.held_out
-        inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed)
+        inputs, X = self.inputs.encoded(encoding, data.X, data.weights, seed, ramps=ramps)
         if inputs is self.inputs:
             return self
         if held_out is not None:

@@ -1,4 +1,7 @@
-"""How large the relative ridge is where the user leaves it to us. Notation: docs/notation.md."""
+"""How large the relative ridge is where the user leaves it to us, and blocks without a given end.
+
+Notation: docs/notation.md.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from sklearn_gflow.geometry import Loss, Shape
 
-__all__ = ["Dampings", "open_ridge"]
+__all__ = ["Dampings", "open_ridge", "open_rows"]
 
 # The ridge of a flow over blocks without a given end, where more outputs than this share a kernel:
 # on three tables with 26 classes it gained 0.011 to 0.017 of accuracy, on the ten of the digits it
@@ -18,6 +21,10 @@ _MANY_OUTPUTS, _DAMPING_OF_MANY = 16, 0.1
 _BLOCK_ROWS = 256
 # A ridge that rises with the rows does so from this number on, in proportion.
 _ROWS_OF_A_RIDGE = 1500
+# Of one number with so many rows, blocks of 512 rows ended within fewer epochs with the same error
+# or less; with 5,000 rows they did not, and more were not measured
+# (docs/benchmarks/blocks_trials.md).
+_LARGE, _LARGEST, _LARGE_BLOCK = 10_000, 50_000, 512
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,17 @@ class Dampings:
         to_the_end = given["t_end"] == 1 and not given["early_stopping"]
         whole = 0.0 if to_the_end else loss.ridge * alpha * (1 - alpha)
         return cls(whole, loss.block_ridge)
+
+
+def open_rows(given: Mapping[str, Any], loss: Loss, shape: Shape, usual: int | None) -> int | None:
+    """Rows of the largest blocks of a flow over blocks without a given end.
+
+    ``usual`` are those of other blocks, or what the user asks for.
+    """
+    asked = not isinstance(given["batch_size"], str) or not isinstance(given["damping"], str)
+    of_a_number = loss.squared and shape.n_outputs == 1 and given["module"] is None
+    large = of_a_number and _LARGE <= shape.n_samples <= _LARGEST
+    return _LARGE_BLOCK if large and not asked else usual
 
 
 def open_ridge(loss: Loss, shape: Shape, rows: int | None) -> float:

@@ -25,7 +25,7 @@ from sklearn_gflow.dynamics import (
     timed_epochs,
 )
 from sklearn_gflow.estimators._memory import Demand, Room, check_memory
-from sklearn_gflow.estimators._ridges import Dampings, open_ridge
+from sklearn_gflow.estimators._ridges import Dampings, open_ridge, open_rows
 from sklearn_gflow.estimators._tensors import ITEMSIZES, check_device, generator_of
 from sklearn_gflow.estimators._validation import (
     check_alpha,
@@ -166,6 +166,7 @@ class Settings:
             automatic and in_blocks and not chunk and times is None
             and given["early_stopping"] != "loo" and shape.n_samples >= _OPEN_ROWS
         )  # fmt: skip
+        rows = open_rows(given, loss, shape, rows) if open_ended else rows
         if open_ended and given["damping"] == "auto":
             dampings = replace(dampings, blocks=open_ridge(loss, shape, rows))
         settings = cls(

@@ -84,6 +84,7 @@ def test_a_source_tree_names_no_pages(monkeypatch):
     assert pages.documentation() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", [(), ("Documentation, https://b.example",)])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_and_attribute_shows_its_text(monkeypatch, name, address):

@@ -6,6 +6,8 @@ from sklearn_gflow.diagnostics import Deviation
 from sklearn_gflow.dynamics import FlowOptions, equal_steps, flow
 from tests.dynamics.problems import Flow
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("solver", ["auto", "cholesky", "eigh", "svd", "krylov"])
 def test_with_a_ridge_the_prediction_knows_of_it(solver):

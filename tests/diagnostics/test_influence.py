@@ -25,6 +25,7 @@ def steps_of(options, taus=TAUS, **of_problem):
     return list(dual_steps(output_map, cost, theta, taus, options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_contributions_add_up(way, weighted):
@@ -83,6 +84,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_outputs", "weighted"), [(1, False), (1, True), (2, False)])
 @pytest.mark.parametrize("way", WAYS)
 def test_rows_left_out_along_the_path(way, n_outputs, weighted):
@@ -95,6 +97,7 @@ def test_rows_left_out_along_the_path(way, n_outputs, weighted):
     assert abs(np.linalg.norm(found) / np.linalg.norm(true) - 1) < off
 
 
+@pytest.mark.slow
 def test_the_path_sees_features_that_the_kernel_of_the_start_does_not():
     options = FlowOptions(alpha=0.5, damping=0.1)
     steps = steps_of(options)
@@ -163,6 +166,7 @@ DELETED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("way", DELETED)
 def test_effects_of_deletions_along_the_path(way, size):

@@ -49,6 +49,7 @@ def closed_form(D, y, weights, *, estimated_mean=True):
     return LeaveOneOut(eigenvalues, V, torch.from_numpy(y - mean), w, estimated_mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.5])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -65,6 +66,7 @@ def test_equals_refits_of_the_linear_model(name, weighted, ridge, alpha):
         )
 
 
+@pytest.mark.slow
 @given(
     alpha=st.floats(0.01, 1), tau=st.floats(-3, 3.5), ridge=st.floats(-5, 1),
     name=st.sampled_from(["full_rank", "stiff"]),
@@ -80,6 +82,7 @@ def test_fit_of_the_damped_flow_holds_everywhere(alpha, tau, ridge, name):
     np.testing.assert_allclose(found, refits, atol=1e-8 * np.abs(refits).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", TAUS)
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("ridge", [0.0, 0.5])

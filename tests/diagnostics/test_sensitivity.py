@@ -50,6 +50,7 @@ def fitted(estimator, k, **parameters):
     return model, any("Rounding decides" in message for message in told), ask(X + 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", TABLES)
 @pytest.mark.parametrize("parameters", SETTINGS, ids=str)
 def test_what_moves_by_a_hundredth_warns(estimator, parameters):

@@ -103,6 +103,7 @@ class TestEpochs:
 
 
 class TestOneBlock:
+    @pytest.mark.slow
     @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2, 1, 3, 1, 2]).double()])
     @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
     def test_is_the_full_batch(self, alpha, weights):
@@ -118,6 +119,7 @@ class TestOneBlock:
 
 
 class TestSplitting:
+    @pytest.mark.slow
     def test_blocks_at_alpha_zero_converge_to_the_flow(self):
         # At α = 0 the fields of the blocks add up to the field of all rows.
         problem, gaps = Flow(n=8), []
@@ -139,6 +141,7 @@ class TestSplitting:
             before, after = (problem.y.reshape(-1) - x for x in block.outputs)
             torch.testing.assert_close(after, math.exp(-1e-4) * before, rtol=1e-6, atol=1e-7)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
     def test_momentum_does_not_move_what_a_block_sees(self, alpha):
         # A linear family has one D, so that what holds to first order holds exactly.
@@ -188,6 +191,7 @@ class TestCutting:
         ordered = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
         assert asked(shuffle=False) == ordered * 2
 
+    @pytest.mark.slow
     def test_blocks_of_one_row_learn(self):
         problem = Flow(n=12, sizes=(2, 20, 1))
         epochs = decaying_epochs(5.0, 50)
@@ -245,6 +249,7 @@ class TestDivergence:
         y = torch.cat([torch.full((12,), 1.2), torch.full((12,), -0.8)]).double()[:, None]
         return Flow(X=X, y=y, sizes=(2, 20, 1), bias=0.1)
 
+    @pytest.mark.slow
     def test_is_undone_and_reported(self):
         problem = self.unstable()
         done = run(problem, [Epoch(8.0, 8.0)] * 2, BlockOptions(3), alpha=1.0, damping=1e-3)

@@ -228,6 +228,7 @@ class TestVeto:
 
 
 class TestOutcome:
+    @pytest.mark.slow
     @pytest.mark.parametrize("n_points", [1, 2, 3, 4])
     @pytest.mark.parametrize("name", FLOWS)
     def test_ends_the_flow_at_its_point(self, name, n_points):
@@ -407,6 +408,7 @@ class TestStateAlong:
 
         step = start
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("clock", ["tau", "t"])
     def test_is_integrated_with_the_parameters(self, clock):
         first, log, second = self.Clock(), Log(), self.Clock()

@@ -18,6 +18,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_path_is_that_of_the_flow(way, weighted):

@@ -32,6 +32,7 @@ def followed(problem, schedule, options=TO_THE_END, callbacks=(), keeper=None):
     return flow(*problem.pieces, schedule, options, callbacks, keeper=keeper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_comes_to_the_end_with_fewer_grams(name):
     for seed in range(3):

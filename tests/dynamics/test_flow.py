@@ -27,12 +27,14 @@ ALPHAS = [0.0, 0.3, 1.0]
 class TestLawOfTheLine:
     """α = 1, full rank: x̃(t) = (1−t)x₀ + t·y (2.57)."""
 
+    @pytest.mark.slow
     def test_loss_in_400_equal_steps(self):
         path = flow(*Flow(30, (4, 40, 1)).pieces, equal_steps(400, 0.9))
         ratio = np.array(path.loss) / path.loss[0]
         np.testing.assert_allclose(ratio, (1 - path.t) ** 2, rtol=1e-4)
         np.testing.assert_allclose(path.t, np.linspace(0, 0.9, 401), atol=1e-12)
 
+    @pytest.mark.slow
     def test_outputs_in_400_equal_steps(self):
         problem = Flow(10, (4, 30, 2))
         path = flow(*problem.pieces, equal_steps(400, 0.9))
@@ -45,6 +47,7 @@ class TestLawOfTheLine:
         path = flow(*Flow(10, (4, 30, 1), weights=weights).pieces, equal_steps(100, 0.9))
         np.testing.assert_allclose(np.array(path.loss) / path.loss[0], (1 - path.t) ** 2, rtol=1e-3)
 
+    @pytest.mark.slow
     def test_second_order(self):
         counts, problem = [50, 100, 200, 400], Flow(8, (3, 30, 1))
         errors = []
@@ -55,6 +58,7 @@ class TestLawOfTheLine:
         order = oracles.observed_order([1 / count for count in counts], errors)
         assert order == pytest.approx(2, abs=0.25)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("solver", ["auto", "eigh"])
     def test_diabetes_to_the_end(self, solver):
         X, y = load_diabetes(return_X_y=True)
@@ -83,6 +87,7 @@ FLOWS = {  # and how far in τ
 
 
 class TestAgainstAnIndependentIntegration:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", FLOWS)
     @pytest.mark.parametrize("alpha", ALPHAS)
     def test_parameters_converge_with_first_order(self, alpha, name):
@@ -124,6 +129,7 @@ class TestAgainstAnIndependentIntegration:
 class TestWeightsAreCopies:
     X = 3 * oracles.problem(5, (2, 1))[1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damping", [0.0, 0.1])
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize("schedule", [lambda: Adaptive(2.0, 1e-3), lambda: equal_steps(5, 0.8)])
@@ -264,6 +270,7 @@ class TestOutcome:
 
 
 class TestAdaptiveFlow:
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize("seed", range(4))
     def test_never_keeps_a_step_that_raises_the_loss(self, alpha, seed):

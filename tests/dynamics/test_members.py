@@ -62,6 +62,7 @@ def follow(family, theta, loss, scale, *, blocks=None, epochs=3, callbacks=(), w
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ class TestDerivatives:
         assert path.outcome in FAILED
         assert len(path.tau) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.3, 1.0])
     def test_on_the_way(self, run, alpha):
         origin = Flow().theta

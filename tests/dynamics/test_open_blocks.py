@@ -210,6 +210,7 @@ class TestParabola:
     def test_losses_of_unbounded_or_steeper_curvature_have_none(self):
         assert not any(loss.bounded for loss in (Quantile(), Poisson(), Gamma()))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.0, 0.5])
     def test_steps_along_it_converge_to_the_flow_of_the_cost(self, alpha):
         problem, ends = Flow(6, (3, 10, 2), seed=2), {}

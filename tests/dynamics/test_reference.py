@@ -17,6 +17,7 @@ from tests import oracles
 from tests.dynamics.problems import Flow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_against_an_independent_integration(alpha, method):
@@ -94,6 +95,7 @@ def test_an_implicit_method_that_meets_no_number_has_diverged(method, monkeypatc
     assert reference_flow(*Flow().pieces, method=method).outcome is Outcome.DIVERGED
 
 
+@pytest.mark.slow
 def test_a_flow_that_gets_nowhere_is_broken_off(monkeypatch):
     """Steps that are rejected are no steps to ``max_iter``; the field is asked so often at most."""
     asked = []

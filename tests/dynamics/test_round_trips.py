@@ -8,6 +8,8 @@ from sklearn_gflow.dynamics import BlockOptions, Epoch, FlowOptions, block_flow
 from tests.dynamics.problems import Flow
 from tests.dynamics.test_blocks import Source
 
+pytestmark = pytest.mark.slow
+
 
 class Reads(TorchDispatchMode):
     """Counts the numbers that Python reads from tensors."""

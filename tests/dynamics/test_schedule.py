@@ -197,6 +197,7 @@ class TestFixed:
 
 
 class TestEnd:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("count", "t_end"), [(206, 0.8), (123, 0.95)])
     def test_rounding_adds_no_step(self, count, t_end):
         path = flow(*Flow(3, (2, 1)).pieces, equal_steps(count, t_end))

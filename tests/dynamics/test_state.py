@@ -23,6 +23,8 @@ from sklearn_gflow.geometry import LayeredNetwork, MeanFamily, OutputMap, Square
 from tests.dynamics.problems import Flow
 from tests.dynamics.test_callbacks import PROBLEM, Rows
 
+pytestmark = pytest.mark.slow
+
 
 class Kept:
     """Keeps every state that a flow hands over."""

@@ -47,6 +47,7 @@ def test_point_of_the_squared_error():
     assert point.tau == 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4, 9])  # K = 4 parameters an output: wide, square, tall
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("h", [1e-3, 0.4, 3.0, 50.0])

@@ -81,6 +81,7 @@ class TestBestPoint:
         assert first.solution == second.solution == 4
         assert not torch.equal(first.theta, second.theta)
 
+    @pytest.mark.slow
     def test_classical_integrator(self):
         monitor = BestPoint(Script((0, 0), (1, 0), (0, 0), (0, 0)), "test", 2)
         path = reference_flow(

@@ -7,10 +7,11 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sklearn_gflow import AdaptedFlowClassifier, load, save
+from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor, load, save
 from sklearn_gflow.estimators import _averages
 from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.geometry import LogLoss, Shape
+from sklearn_gflow.geometry.losses import SquaredLoss
 from tests.estimators.data import ESTIMATORS
 
 pytestmark = pytest.mark.slow
@@ -179,12 +180,14 @@ def linear(n_features, n_outputs):
 
 class TestByItself:
     def settings(self, n_rows=5000, loss=None, n_outputs=3, **parameters):
-        given = AdaptedFlowClassifier(**parameters).get_params()
+        estimator = AdaptedFlowClassifier if loss is None else AdaptedFlowRegressor
+        given = estimator(**parameters).get_params()
         loss = LogLoss() if loss is None else loss
         return Settings.of(given, Shape(n_rows, n_outputs, 10**4), 0, loss=loss)
 
-    def members(self, *args, alone=True, **kwargs):
-        return _averages.members_for(self.settings(*args, **kwargs), None, "", alone=alone)
+    def members(self, *args, alone=True, ramps=False, **kwargs):
+        settings = self.settings(*args, **kwargs)
+        return _averages.members_for(settings, None, "", alone=alone, ramps=ramps)
 
     def test_where_it_was_measured_to_pay(self):
         assert self.members() == self.members(300_000) == 3
@@ -196,6 +199,14 @@ class TestByItself:
             assert self.members(**given) == 1
         assert self.members(alone=False) == 1
         assert self.members(n_members=2, alone=False) == 2
+
+    def test_numbers_need_ramps_and_more_rows(self):
+        def members(n_rows=10_000, ramps=True, **parameters):
+            return self.members(n_rows, SquaredLoss(), 1, ramps=ramps, **parameters)
+
+        assert members() == members(50_000) == 3
+        assert members(9999) == members(ramps=False) == members(encoding="piecewise") == 1
+        assert members(t_end=0.9) == members(early_stopping=True) == members(alone=False) == 1
 
     def test_networks_share_the_epochs(self):
         def epochs(n_members, n_rows=5000):

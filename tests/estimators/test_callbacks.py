@@ -30,6 +30,7 @@ def occasions(monkeypatch):
     return told
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_one_maker_is_a_column_of_every_fit(kind, way, occasions):
@@ -68,6 +69,7 @@ def test_a_column_that_comes_later_has_no_past(kind, request):
     assert np.isnan(model.history_["length"]).tolist() == [True, True, False]
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_a_maker_may_have_nothing_to_say(kind, way, monkeypatch):

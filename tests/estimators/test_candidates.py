@@ -74,6 +74,7 @@ def test_parameters_of_a_candidate_are_those_of_an_estimator():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

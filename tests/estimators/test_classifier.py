@@ -31,6 +31,7 @@ LABELS = {
 
 
 class TestLabels:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", LABELS)
     def test_any_type_that_can_be_sorted(self, kind):
         names = np.asarray(LABELS[kind])
@@ -144,6 +145,7 @@ class TestProbabilities:
         np.testing.assert_allclose(largest, sure, rtol=1e-7)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-50, 50)))
 def test_simplex_projection(points):
@@ -200,6 +202,7 @@ class TestSampleWeight:
     COUNTS = np.array([1, 2, 0, 3, 1, 0, 1, 2, 1, 1, 0, 4])
     NEW = classes(n=9, seed=5)[0]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("n_classes", [2, 3])
     @pytest.mark.parametrize("schedule", ["adaptive", 4])
     @pytest.mark.parametrize("alpha", ALPHAS)
@@ -287,6 +290,7 @@ class TestFitted:
         assert model.loss_curve_[: len(before)] == before
         assert model.loss_ < before[-1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize(
         ("n", "n_features", "n_classes", "widths"),
@@ -326,6 +330,7 @@ class TestSharedKernel:
         assert model.solver_ == "cholesky of the shared kernel"
         assert model.score(X_test, y_test) > 0.95
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
     @pytest.mark.parametrize("alpha", [0.01, 1.0])
     @pytest.mark.parametrize("batch_size", [None, 40])

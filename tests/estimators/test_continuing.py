@@ -48,6 +48,7 @@ FULL_BATCH = {
 
 
 class TestFullBatch:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", FULL_BATCH)
     def test_six_fits_are_one(self, name):
         X, y = table(20)
@@ -55,6 +56,7 @@ class TestFullBatch:
         whole = regressor(t_end=TIMES[-1], schedule=TIMES, **FULL_BATCH[name]).fit(X, y)
         close(parts, whole, X, 1e-9 if name != "krylov" else 1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
     def test_of_a_classifier(self, loss):
         X, y = classes(30)
@@ -63,6 +65,7 @@ class TestFullBatch:
         close(parts, whole.fit(X, y), X, 1e-9)
         np.testing.assert_allclose(parts.limit_distance_, whole.limit_distance_, rtol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["RK45", "DOP853"])
     @pytest.mark.parametrize("alpha", [0.5, 1.0])
     def test_by_an_integrator(self, method, alpha):

@@ -45,6 +45,7 @@ def agree(found, true):
     return np.mean(ranks) > 0.9
 
 
+@pytest.mark.slow
 def test_they_order_rows_as_refits_do():
     model = regressor().fit(X, Y)
     found, true = model.explain(X_NEW, of="deletions"), refitted(model, X, Y)
@@ -53,6 +54,7 @@ def test_they_order_rows_as_refits_do():
     assert np.linalg.norm(found - true[..., 0]) < 0.3 * np.linalg.norm(true)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parameters",
     [{"alpha": 1.0, "damping": 0.05}, {"solver": "shared", "t_end": 0.5}],
@@ -66,12 +68,14 @@ def test_what_steps_do_besides_is_no_effect_of_a_row(parameters):
     assert np.linalg.norm(found.reshape(true.shape) - true) < 0.4 * np.linalg.norm(true)
 
 
+@pytest.mark.slow
 def test_of_weighted_rows():
     weights = 1.0 + np.arange(40) % 3
     model = regressor().fit(X, Y, sample_weight=weights)
     assert agree(model.explain(X_NEW, of="deletions"), refitted(model, X, Y, weights))
 
 
+@pytest.mark.slow
 def test_of_a_classifier_and_of_several_outputs():
     X, y = classes(40, 3)
     model = classifier().fit(X, y)

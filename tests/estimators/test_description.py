@@ -125,6 +125,7 @@ def test_of_a_search_are_those_of_its_estimator_and_the_grid():
             assert of_search[name].metadata is of_plain[name].metadata
 
 
+@pytest.mark.slow
 def test_a_parameter_stands_in_one_place():
     """As one field; no estimator repeats the names in a constructor of its own."""
     made, constructors = [], []
@@ -156,6 +157,7 @@ def linear(n_features, n_outputs):
     return nn.Linear(n_features, n_outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", PLAIN)
 def test_documented_attributes_are_those_of_fits(estimator):
     X, y = example(estimator)
@@ -172,6 +174,7 @@ def test_documented_attributes_are_those_of_fits(estimator):
     assert {entry.name for entry in ClassDoc(estimator)["Attributes"]} == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", SEARCHES)
 def test_documented_attributes_are_those_of_a_search(search):
     model = search((6,), random_state=0, alphas=[0.5], t_ends=[0.5]).fit(*example(search))
@@ -257,6 +260,7 @@ def test_annotated_state_is_no_parameter():
             state_: np.ndarray
 
 
+@pytest.mark.slow
 def test_works_without_docstrings():
     code = (
         "import sklearn_gflow as g\n"

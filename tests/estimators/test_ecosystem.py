@@ -56,6 +56,7 @@ class TestAsAnyEstimator:
         assert calibrated.score(X, y) > 0.6
         np.testing.assert_array_equal(frozen.fit(X, y).predict(X), frozen.estimator.predict(X))
 
+    @pytest.mark.slow
     def test_stacking_with_a_flow_on_top(self):
         """Its inputs are predictions in units of y, which the network scales by itself."""
         X, y = table(60)
@@ -91,6 +92,7 @@ class TestAsAnyEstimator:
         study.optimize(objective, n_trials=2)
         assert np.isfinite(study.best_value)
 
+    @pytest.mark.slow
     def test_displays_of_scikit_learn(self):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("agg")
@@ -134,6 +136,7 @@ class TestScorers:
         ):
             assert collapse_scorer(model.fit(X, y), X, y) <= 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scorer", SCORERS)
     def test_say_where_there_is_no_flow(self, scorer):
         X, y = table()

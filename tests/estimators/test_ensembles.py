@@ -52,6 +52,7 @@ class TestRegressors:
 
 
 class TestClassifiers:
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
     def test_bagging_averages_probabilities(self, loss):
         X, y = classes(45)

@@ -30,6 +30,7 @@ def test_a_class_may_be_missing_from_a_fold(cv):
     assert search.classes_.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_rows_left_out_one_by_one_are_scored_together():
     """R² of single rows is not defined; that of all of them is."""
     search = regressor(cv=LeaveOneOut(), scoring="r2").fit(X, Y)

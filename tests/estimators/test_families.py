@@ -53,6 +53,7 @@ def flow_of(model):
 
 @each
 class TestEveryEstimator:
+    @pytest.mark.slow
     @pytest.mark.parametrize("module", [scaled, ridges])
     def test_learns_and_shows_its_parameters(self, estimator, module):
         X, y = data(estimator)
@@ -67,6 +68,7 @@ class TestEveryEstimator:
         else:
             assert flow.parameters_["theta"].shape == (3 * flow.n_outputs_,)
 
+    @pytest.mark.slow
     def test_pickle_and_clone(self, estimator):
         X, y = data(estimator)
         model = make(estimator).fit(X, y)
@@ -103,6 +105,7 @@ class TestEveryEstimator:
 
 @pytest.mark.parametrize("estimator", PLAIN)
 class TestPlain:
+    @pytest.mark.slow
     @pytest.mark.parametrize("module", [scaled, ridges])
     def test_blocks_and_chunks(self, estimator, module):
         X, y = data(estimator, 60)
@@ -146,6 +149,7 @@ class TestPlain:
             assert model.score(X, y) > 0.6
 
 
+@pytest.mark.slow
 def test_standard_errors_and_integrators():
     X, y = table(20)
     model = make(AdaptedFlowRegressor).fit(X, y)

@@ -91,6 +91,7 @@ class TestFolds:
 
 @pytest.mark.parametrize("kind", SEARCHES)
 class TestFoldsOfASearch:
+    @pytest.mark.slow
     def test_weights_are_copies(self, kind):
         X, y = example(kind, 30)
         weights = np.arange(30) % 3 + 1
@@ -100,6 +101,7 @@ class TestFoldsOfASearch:
         assert str(weighted.encoding_) == str(copied.encoding_)
         assert weighted.best_score_ == pytest.approx(copied.best_score_, abs=2e-3)
 
+    @pytest.mark.slow
     def test_rows_of_weight_zero_are_in_no_fold(self, kind):
         X, y = example(kind, 36)
         weights = (np.arange(36) < 27).astype(float)
@@ -113,6 +115,7 @@ class TestFoldsOfASearch:
                 assert weighted.best_score_ == pytest.approx(without.best_score_, abs=1e-5)
             assert np.isfinite(weighted.predict(X)).all()
 
+    @pytest.mark.slow
     def test_groups_are_held_out_together(self, kind, monkeypatch):
         X, y = example(kind, 30)
         groups = np.sort(np.random.default_rng(0).integers(0, 10, 30))

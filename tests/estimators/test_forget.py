@@ -66,6 +66,7 @@ NUMBERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", NUMBERS)
 def test_numbers_are_those_of_a_refit(way):
     whole = regressor(**NUMBERS[way]).fit(X, Y)
@@ -78,6 +79,7 @@ def test_numbers_are_those_of_a_refit(way):
     assert forgotten.X_train_.shape[0] == forgotten.y_train_.shape[0] == 37
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -118,6 +120,7 @@ def test_weights_stay_with_their_rows(scale):
     assert distance(forgotten, refitted) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lightest", [True, False])
 def test_relative_weights_are_so_of_the_rows_that_remain(lightest):
     weights = 1.3 * np.random.default_rng(0).random(40)
@@ -203,6 +206,7 @@ class TestRows:
         assert distance(in_turn, at_once) < 1e-9
         assert in_turn.forgotten_["n_rows"] == at_once.forgotten_["n_rows"] == 3
 
+    @pytest.mark.slow
     @settings(max_examples=15, deadline=None)
     @given(st.sets(st.integers(0, 39), max_size=30))
     def test_any_set_is_forgotten_in_any_form(self, gone):
@@ -272,6 +276,7 @@ class TestAfterwards:
 
 
 class TestSearches:
+    @pytest.mark.slow
     @pytest.mark.parametrize("of", [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV])
     def test_members_forget_and_choices_stay(self, of):
         inputs, y = (X, Y) if of is AdaptedFlowRegressorCV else (ROUGH, LABELS)
@@ -292,6 +297,7 @@ class TestSearches:
         whole = before.fit(inputs, y)
         assert not hasattr(whole, "forgotten_")
 
+    @pytest.mark.slow
     def test_intervals_stand_on_what_remains(self):
         search = small(AdaptedFlowRegressorCV, **SEARCH).fit(X, Y).forget(GONE)
         truth = search._apart_of().truth[:, 0]
@@ -377,6 +383,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_cannot_be_forgotten_changes_nothing(fault):
     model, rows, message = FAULTS[fault]()

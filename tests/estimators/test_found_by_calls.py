@@ -69,17 +69,20 @@ class TestRefusals:
 class TestExtremes:
     """Numbers at the ends of the range end in a fit, and warn in words of ours."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1 - 1e-16])
     def test_alpha_beside_its_ends(self, alpha):
         model = regressor(alpha=alpha, damping=0.0).fit(X, Y)
         assert np.isfinite(model.predict(X)).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["RK45", "DOP853", "Radau", "LSODA"])
     def test_integrators_at_an_end_beside_zero(self, method):
         model = regressor(method=method, t_end=1e-183).fit(X, Y)
         assert model.outcome_ == "reached t_end"
         assert model.loss_ == pytest.approx(model.loss_curve_[0])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scale", [5e-324, 1e300])
     def test_leave_one_out_in_any_unit(self, scale):
         model = regressor(early_stopping="loo", metric_scale=scale)
@@ -111,6 +114,7 @@ class TestExtremes:
         assert np.isfinite(model.predict(X)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV])
 def test_a_search_of_one_time_and_one_network(estimator):
     y = Y if estimator is AdaptedFlowRegressorCV else LABELS

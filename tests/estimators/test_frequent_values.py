@@ -34,6 +34,7 @@ def fitted():
     return AdaptedFlowRegressor((16,), batch_size=256, random_state=0).fit(X, y)
 
 
+@pytest.mark.slow
 def test_they_have_indicators_by_default(fitted):
     X, _ = coded()
     encoder = FrequentValueEncoder(min_frequency=2.5 / len(X))
@@ -43,6 +44,7 @@ def test_they_have_indicators_by_default(fitted):
     assert fitted.coefs_[0].shape[0] == len(encoder.get_feature_names_out())
 
 
+@pytest.mark.slow
 def test_which_learn_what_a_smooth_function_does_not(fitted):
     X, y = coded(seed=1)
     plain = AdaptedFlowRegressor((16,), batch_size=256, random_state=0, encoding=None)
@@ -111,6 +113,7 @@ def test_files_hold_them(fitted, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "model.gflow").predict(X), fitted.predict(X))
 
 
+@pytest.mark.slow
 def test_onnx_holds_them(fitted):
     skl2onnx = pytest.importorskip("skl2onnx")
     runtime = pytest.importorskip("onnxruntime")
@@ -124,6 +127,7 @@ def test_onnx_holds_them(fitted):
     np.testing.assert_allclose(found.ravel(), fitted.predict(X), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_rows_that_are_forgotten_leave_the_refit():
     X, y = coded(1150)
     rows = np.arange(0, 1150, 40)

@@ -73,6 +73,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", OWN.values(), ids=OWN)
 def test_central_differences_of_predictions_approach_it_by_the_square_of_the_step(parameters):
     model, X, _ = fitted(**parameters)
@@ -81,6 +82,7 @@ def test_central_differences_of_predictions_approach_it_by_the_square_of_the_ste
     assert error < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_of_a_classifier_it_is_that_of_the_decision_function(loss, n_classes):
@@ -115,6 +117,7 @@ def test_a_linear_network_has_the_same_everywhere():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV])
 def test_of_a_search_it_is_that_of_the_mean_of_its_members(search):
     model, X, _ = fitted(search, encodings=[None, "periodic"], alphas=[0.5])

@@ -55,7 +55,7 @@ def test_an_epoch_of_growing_blocks_learns_more(monkeypatch):
     def loss(batch_size):
         """After four epochs."""
         model = AdaptedFlowRegressor(
-            (24,), batch_size=batch_size, max_iter=5, rescalings=0, random_state=0
+            (24,), batch_size=batch_size, max_iter=5, rescalings=0, encoding=None, random_state=0
         )
         return model.fit(X, y).history_["loss"][4]
 

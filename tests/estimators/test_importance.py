@@ -194,6 +194,7 @@ def test_stretched_columns_have_together_the_variance_they_had():
     assert stretch(np.ones(3), np.zeros(3)).tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_columns_that_do_nothing_shrink_and_the_rest_is_learnt_better():
     gains = []
     for seed in range(3):
@@ -219,6 +220,7 @@ def test_what_is_no_number_of_rescalings_is_refused(rescalings):
         regressor(rescalings=rescalings).fit(*table(20))
 
 
+@pytest.mark.slow
 def test_a_search_has_the_importances_of_its_members():
     X, y = friedman(80)
     search = AdaptedFlowRegressorCV((12,), encodings=[None], alphas=[0.5], random_state=0)

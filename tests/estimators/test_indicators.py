@@ -45,6 +45,7 @@ def mean_log_loss(y, p):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("make", [small, search])
 class TestForm:
+    @pytest.mark.slow
     def test_is_that_of_the_mlp(self, make, loss):
         X, y = indicators()
         model = make(loss=loss).fit(X, y)
@@ -55,6 +56,7 @@ class TestForm:
             assert ours.shape == theirs.shape == y.shape, method
             assert ours.dtype == theirs.dtype, method
 
+    @pytest.mark.slow
     def test_predictions_are_the_labels_that_are_more_likely_there_than_not(self, make, loss):
         X, y = indicators()
         model = make(loss=loss).fit(X, y)
@@ -66,6 +68,7 @@ class TestForm:
         assert model.score(X, y) == accuracy_score(y, model.predict(X)) > 0.5
         assert np.ptp(p.sum(axis=1)) > 0.1  # they do not exclude each other
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("container", [scipy.sparse.csr_array, scipy.sparse.csc_matrix])
     def test_sparse_in_sparse_out(self, make, loss, container):
         X, y = indicators()
@@ -75,6 +78,7 @@ class TestForm:
         np.testing.assert_array_equal(sparse.predict_proba(X), dense.predict_proba(X))
         assert sparse.score(X, container(y)) == dense.score(X, y)
 
+    @pytest.mark.slow
     def test_other_containers(self, make, loss):
         X, y = indicators()
         expected = make(loss=loss).fit(X, y).predict_proba(X)
@@ -181,6 +185,7 @@ class TestAlongTheWay:
         np.testing.assert_allclose(stages[-1], model.predict_proba(X))
         np.testing.assert_array_equal(list(model.staged_predict(X))[-1], model.predict(X))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", LOSSES)
     def test_blocks_learn(self, loss):
         X, y = indicators(n=300)
@@ -200,6 +205,7 @@ class TestAlongTheWay:
 
 
 class TestChunks:
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("known", [None, [0, 1, 2]])
     def test_learn(self, loss, known):
@@ -231,6 +237,7 @@ class TestChunks:
 
 
 class TestSearch:
+    @pytest.mark.slow
     @pytest.mark.parametrize("cv", [None, KFold(3)])
     @pytest.mark.parametrize("loss", LOSSES)
     def test_scores_are_log_losses_of_rows_held_out(self, loss, cv):
@@ -240,6 +247,7 @@ class TestSearch:
         assert -mean_log_loss(y, p) < model.best_score_ < 0
         assert model.temperature_ > 0
 
+    @pytest.mark.slow
     def test_probabilities_are_calibrated_by_one_temperature(self):
         X, y = indicators()
         model = search(loss="log_loss").fit(X, y)
@@ -261,6 +269,7 @@ class TestSearch:
         assert model.best_score_ == pytest.approx(np.mean(scores))
 
 
+@pytest.mark.slow
 def test_searches_of_scikit_learn():
     X, y = indicators()
     assert cross_val_predict(small(), X, y, cv=3, method="predict_proba").shape == y.shape

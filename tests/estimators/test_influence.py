@@ -46,6 +46,7 @@ class TestExplain:
         moved = model.predict(X_NEW) - model.target_mean_
         assert np.abs(found.sum(axis=1) - moved).max() < 1e-6 * np.abs(moved).max()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.5, 1.0])
     def test_of_a_fit_to_the_end(self, alpha):
         model = regressor(alpha=alpha, t_end=1.0).fit(X, Y)
@@ -55,6 +56,7 @@ class TestExplain:
         assert np.isfinite(model.explain(X_NEW, of="deletions")).all()
         assert np.isfinite(model.predict_interval(X_NEW)).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "parameters",
         [{"alpha": 1.0}, {"loss": "huber"}, {"solver": "shared", "damping": 0.1}],
@@ -70,6 +72,7 @@ class TestExplain:
         found = model.explain(X_NEW).sum(axis=1)
         assert np.abs(found - moved).max() < 1e-3 * np.abs(moved).max()
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_where_it_ends_elsewhere_it_says_so(self):
         model = regressor(hidden_layer_sizes=(5,), damping=0.0)
@@ -86,6 +89,7 @@ class TestExplain:
         moved = model.predict(X_NEW) - model.target_mean_
         np.testing.assert_allclose(found.sum(axis=1), moved, atol=1e-6)
 
+    @pytest.mark.slow
     def test_of_a_search(self):
         model = search().fit(X, Y)
         moved = model.predict(X_NEW) - model.best_estimator_.target_mean_
@@ -97,6 +101,7 @@ class TestExplain:
         moved = model.decision_function(X) - model.initial_output_
         np.testing.assert_allclose(model.explain(X).sum(axis=1), moved, atol=1e-6)
 
+    @pytest.mark.slow
     def test_of_the_log_loss(self):
         X, y = classes(60, 2)
         model = classifier(loss="log_loss", damping=0.01).fit(X, y)
@@ -118,6 +123,7 @@ class TestExplain:
         joined = np.stack([of_copies[:, copies == i].sum(axis=1) for i in range(60)], axis=1)
         np.testing.assert_allclose(of_weights, joined, atol=1e-5 * np.abs(joined).max())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("parameters", "cure"),
         [
@@ -152,6 +158,7 @@ class TestExplain:
 
 
 class TestIntervals:
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", [regressor, search])
     def test_coverage(self, make):
         shares = []
@@ -204,6 +211,7 @@ class TestIntervals:
         with pytest.raises(ValueError, match="coverage must lie between 0 and 1"):
             regressor().fit(X, Y).predict_interval(X_NEW, coverage)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", [regressor, search])
     def test_they_are_saved(self, make, tmp_path):
         model = make().fit(X, Y)
@@ -214,6 +222,7 @@ class TestIntervals:
 
 
 class TestSets:
+    @pytest.mark.slow
     @pytest.mark.parametrize("of", [AdaptedFlowClassifier, AdaptedFlowClassifierCV])
     def test_coverage(self, of):
         shares, sizes = [], []

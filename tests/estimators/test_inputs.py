@@ -83,6 +83,7 @@ def fit(estimator, X, y, **parameters):
 # -- raw tables --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ALL)
 def test_a_raw_frame_needs_one_call(estimator):
     X = frame(90)
@@ -105,6 +106,7 @@ def test_a_frame_is_the_pipeline_of_transformers(estimator):
     np.testing.assert_array_equal(outputs(model, X), outputs(piped, X))
 
 
+@pytest.mark.slow
 def test_the_marks_of_a_column_say_nothing():
     made, y = columns(), targets(AdaptedFlowRegressor, frame())
     as_objects = pd.DataFrame({name: values.astype(object) for name, values in made.items()})
@@ -234,6 +236,7 @@ def test_a_warm_start_keeps_the_inputs_of_the_first_fit():
 # -- scales ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_columns_of_any_unit_do_as_well():
     losses = []
     for seed in range(6):
@@ -292,6 +295,7 @@ def test_single_precision_stays():
 # -- tables on disk ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_table_on_disk_is_transformed_block_by_block(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(100, 30, (1000, 4)).astype(np.float32)

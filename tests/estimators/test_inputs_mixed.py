@@ -7,6 +7,8 @@ import pytest
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
 from tests.estimators.data import small, table
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
 PLAIN = [AdaptedFlowRegressor, AdaptedFlowClassifier]
 

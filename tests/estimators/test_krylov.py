@@ -15,6 +15,7 @@ from tests.estimators.data import ALPHAS, ESTIMATORS, classes, classifier, examp
 class TestAgreement:
     """With the direct solver, as far as steps of 5 % error and the flow's own end allow."""
 
+    @pytest.mark.slow
     def test_regressor(self, alpha, damping):
         X, y = table(40)
         weights = np.linspace(0.5, 2, 40)
@@ -25,6 +26,7 @@ class TestAgreement:
         np.testing.assert_allclose(found.loss_curve_, direct.loss_curve_, rtol=1e-3)
         assert found.solver_.startswith("krylov (residual below 1e-6)")
 
+    @pytest.mark.slow
     def test_three_outputs(self, alpha, damping):
         X, y = table(30)
         Y = np.stack([y, X[:, 1], y * X[:, 0]], axis=1)
@@ -33,6 +35,7 @@ class TestAgreement:
         found = regressor(**parameters, solver="krylov").fit(X, Y)
         np.testing.assert_allclose(found.predict(X), direct.predict(X), atol=1e-3)
 
+    @pytest.mark.slow
     def test_more_outputs_than_parameters(self, alpha, damping):
         X, y = table(60)
         # Later D loses rank on the way, and what counts as zero decides where the path goes.
@@ -47,6 +50,7 @@ class TestAgreement:
         found = regressor(**parameters, solver="krylov").fit(X, y)
         np.testing.assert_allclose(found.predict(X), direct.predict(X), atol=1e-4)
 
+    @pytest.mark.slow
     def test_classifier(self, alpha, damping):
         X, y = classes(24)
         parameters = {"alpha": alpha, "damping": damping, "t_end": 0.9}
@@ -55,6 +59,7 @@ class TestAgreement:
         np.testing.assert_allclose(found.predict_proba(X), direct.predict_proba(X), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_log_loss():
     X, y = classes(24)
     parameters = {"alpha": 1.0, "t_end": 0.8, "loss": "log_loss", "label_smoothing": 0.1}
@@ -143,6 +148,7 @@ class TestMemory:
         with pytest.raises(GramMemoryError, match=r"leave-one-out on 400 rows .* needs 3840000 by"):
             regressor(solver="krylov", early_stopping="loo", hidden_layer_sizes=(300,)).fit(X, y)
 
+    @pytest.mark.slow
     def test_search(self):
         X, y = table(30)
         search = AdaptedFlowRegressorCV((30,), alphas=[0.0, 0.1], solver="krylov", random_state=0)

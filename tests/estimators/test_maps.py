@@ -9,6 +9,8 @@ from sklearn.datasets import make_friedman1
 from sklearn_gflow import AdaptedFlowRegressor
 from sklearn_gflow.estimators import _inputs, _reading
 
+pytestmark = pytest.mark.slow
+
 FLOW = {"hidden_layer_sizes": (4,), "batch_size": 256, "max_iter": 3, "random_state": 0}
 STATUS = Path("/proc/self/status")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_gflow.exceptions.ConvergenceWarning")

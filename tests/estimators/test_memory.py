@@ -140,6 +140,7 @@ def many_classes(k):
     return np.linspace(0, 1, 2 * k)[:, None], np.arange(2 * k) % k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HUGE)
 def test_what_would_not_fit_is_refused_in_words(what):
     call, message = HUGE[what]
@@ -211,6 +212,7 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_fits_leave_nothing_behind(mode):
     def traced():

@@ -30,6 +30,7 @@ def test_registry_has_sixty_kinds():
     assert len(TRAINED) + len(REFUSED) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", TRAINED)
 def test_what_predicts_is_what_was_trained(kind, dtype):
@@ -41,6 +42,7 @@ def test_what_predicts_is_what_was_trained(kind, dtype):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_refused_in_words(kind):
     module, message = REFUSED[kind]
@@ -57,6 +59,7 @@ def test_products_with_d_where_there_is_no_second_derivative():
         fit(TRAINED["attention"], solver="krylov")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["plain", "non-persistent buffer"])
 def test_features_drawn_for_two_seeds_differ_and_are_kept(keep):
     one, other = (fit(features(keep), random_state=seed) for seed in (0, 1))
@@ -130,6 +133,7 @@ def fit64():
         torch.set_default_dtype(default)
 
 
+@pytest.mark.slow
 def test_threads_are_as_one_and_leave_the_generator():
     def run(place, found):
         found[place] = fit(TRAINED["plain tensor"], random_state=place).predict(X)

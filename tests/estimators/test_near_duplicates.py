@@ -5,6 +5,8 @@ import pytest
 
 from sklearn_gflow import AdaptedFlowRegressor
 
+pytestmark = pytest.mark.slow
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Rounding decides this fit"),
     pytest.mark.filterwarnings("ignore:The flow stopped"),

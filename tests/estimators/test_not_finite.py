@@ -12,6 +12,8 @@ from sklearn_gflow import (
 )
 from sklearn_gflow.estimators._losses import NUMBERS
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.filterwarnings("ignore:The columns .* more than 100 times:UserWarning")
 
 ALPHAS = [0.0, 0.5, 1.0]

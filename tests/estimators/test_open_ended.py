@@ -152,3 +152,21 @@ def test_the_ridge_of_the_log_loss_rises_with_the_rows():
     assert [damping(n) for n in (1000, 6000, 10**6)] == [0.1, 0.4, 1.0]
     assert damping(6000, t_end=0.95) == 0.1
     assert damping(6000, damping=0.01) == 0.01
+
+
+def test_many_rows_of_one_number_have_larger_blocks():
+    def blocks(n_rows, n_outputs=1, loss=None, **parameters):
+        given, shape = (
+            AdaptedFlowRegressor(**parameters).get_params(),
+            Shape(n_rows, n_outputs, 10**5),
+        )
+        with_loss = {} if loss is None else {"loss": loss}
+        settings = _settings.Settings.of(given, shape, 0, **with_loss)
+        return settings.batch_rows, settings.damping
+
+    assert [blocks(n) for n in (9999, 50_001)] == [(256, 0.03)] * 2
+    assert [blocks(n) for n in (10_000, 50_000)] == [(512, 0.015)] * 2
+    assert blocks(10_000, n_outputs=2) == blocks(10_000, t_end=0.95) == (256, 0.03)
+    assert blocks(15_000, loss=LogLoss()) == (256, 1.0)
+    assert blocks(10_000, batch_size=128) == (128, 0.03)
+    assert blocks(10_000, damping=0.1) == (256, 0.1)

@@ -17,6 +17,8 @@ from sklearn_gflow import (
 from sklearn_gflow.geometry import Loss
 from tests.estimators.data import classes, regressor, table
 
+pytestmark = pytest.mark.slow
+
 SHIFT = 0.7
 
 

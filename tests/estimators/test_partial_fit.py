@@ -67,6 +67,7 @@ class TestBoth:
         else:
             np.testing.assert_allclose(once.predict(X), fitted.predict(X), rtol=1e-6)
 
+    @pytest.mark.slow
     def test_learns_from_chunks(self, estimator):
         X, y = example(estimator, n=120)
         once, model = (
@@ -75,6 +76,7 @@ class TestBoth:
         assert model.score(X, y) > 0.8
         assert model.score(X, y) > once.score(X, y)
 
+    @pytest.mark.slow
     def test_same_seed_same_result(self, estimator):
         X, y = example(estimator, n=40)
         one, other = (
@@ -245,6 +247,7 @@ class TestRegressor:
 class TestClassifier:
     X, y = classes(n=60)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
     def test_a_class_may_come_later(self, loss):
         model = classifier(loss=loss, alpha=1.0)

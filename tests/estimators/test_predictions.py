@@ -138,6 +138,7 @@ class TestNetworks:
         monkeypatch.setattr(_network, "_CHUNK_BYTES", 7 * 8)
         np.testing.assert_allclose(fitted.predict(X), whole, rtol=1e-12)
 
+    @pytest.mark.slow
     def test_serve_threads_at_once(self):
         fitted = model().fit(X, y)
         parts = [X[k : k + 5] for k in range(0, 40, 5)]
@@ -194,6 +195,7 @@ def search():
 class TestMembers:
     """Members of a search read X together."""
 
+    @pytest.mark.slow
     def test_scale_once(self, search, monkeypatch):
         found, table = search
         rows, scale = [], SmoothRobustScaler.transform

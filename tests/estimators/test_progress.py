@@ -36,6 +36,7 @@ def hours(monkeypatch):
 # -- one flow --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fit", "fit in blocks", "fit by RK45", "fit with rows held out"])
 @each_kind
 def test_a_line_a_step(kind, way, capsys):
@@ -91,6 +92,7 @@ def test_level_2_tells_of_the_kernel(capsys):
         assert re.search(r", rank = 18, condition = \S+ \(svd\)$", line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["auto", "cholesky", "krylov", "svd"])
 @pytest.mark.parametrize("method", ["exponential", "RK45"])
 def test_what_is_not_known_is_not_printed(solver, method, capsys):
@@ -107,6 +109,7 @@ def test_silent_by_default(capsys, hours):
 # -- searches --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_search_says_what_it_does(kind, capsys):
     model = search(kind, t_ends=(0.3, 0.96), verbose=1)
@@ -153,6 +156,7 @@ def test_no_long_silence(capsys, hours):
 # -- what it does not do ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_verbose_changes_nothing(kind, way, capsys):

@@ -48,6 +48,7 @@ def error(y, offset, size, dtype):
 
 
 class TestTargets:
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", ["float64", "float32"])
     @pytest.mark.parametrize(
         ("offset", "size"),
@@ -57,6 +58,7 @@ class TestTargets:
         found, ratio = error(offset + size * Z, offset, size, dtype)
         assert found < 4 * EPS * ratio + ROUNDING[dtype]
 
+    @pytest.mark.slow
     @settings(max_examples=25, deadline=None, derandomize=True, database=None)
     @given(st.floats(-145, 145), st.floats(0, 13), st.sampled_from(["float64", "float32"]))
     def test_accuracy_of_any_magnitude(self, power, above, dtype):
@@ -83,6 +85,7 @@ class TestTargets:
         for y in (Z, 10 + Z, 1e20 * Z, np.stack([Z, 5 * Z + 3], axis=1)):
             assert made(dtype="float32").fit(X, y).predict(X).dtype == np.float32
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", NUMBERS)
     def test_what_single_precision_does_not_tell_apart(self, loss):
         y = 1.7e9 + 20 * np.exp(Z)
@@ -104,6 +107,7 @@ class TestInputs:
 
     FAR = np.array([[1.0, 0, 0], [-1, 1, 0], [0.5, -1, 1]])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("activation", ["relu", "identity"])
     @pytest.mark.parametrize("loss", LABELS)
     @pytest.mark.parametrize("n_classes", [2, 3])
@@ -120,6 +124,7 @@ class TestInputs:
             np.testing.assert_array_equal(model.classes_[p.argmax(axis=1)], near)
             np.testing.assert_array_equal(model.predict(size * self.FAR), near)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("outputs", [[np.inf, 0, 1], [-np.inf, 1e308, 3], [1e300, -1e300, 0]])
     @pytest.mark.parametrize("loss", LABELS)
     def test_outputs_without_bound(self, loss, outputs):
@@ -177,12 +182,14 @@ class TestFiniteOrAnErrorThatNamesTheCause:
         assert not message or re.search(CAUSE, message)
         assert all(np.isfinite(values).all() for values in found)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("estimator", [AdaptedFlowRegressor, AdaptedFlowClassifier])
     @settings(max_examples=30, deadline=None, derandomize=True, database=None)
     @given(*MAGNITUDES)
     def test_estimators(self, estimator, of_X, of_y, at, scaled, dtype):
         self.hold(estimator, of_X, of_y, at, scaled, dtype)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("estimator", [AdaptedFlowRegressorCV, AdaptedFlowClassifierCV])
     @settings(max_examples=12, deadline=None, derandomize=True, database=None)
     @given(*MAGNITUDES)
@@ -191,6 +198,7 @@ class TestFiniteOrAnErrorThatNamesTheCause:
 
 
 class TestScores:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("offset", "size"), [(0, 1), (1e9, 1), (1e150, 1e145), (0, 1e-140)])
     @pytest.mark.parametrize("dtype", ["float64", "float32"])
     def test_of_rows_held_out_are_r2(self, offset, size, dtype):

@@ -32,6 +32,7 @@ def model_of(fitted, X, activation="tanh"):
 
 
 class TestLawOfTheLine:
+    @pytest.mark.slow
     def test_loss_is_the_square_of_what_is_left(self):
         model = regressor(hidden_layer_sizes=(30,), alpha=1.0, t_end=0.9, schedule=400)
         model.fit(*table())
@@ -39,6 +40,7 @@ class TestLawOfTheLine:
         np.testing.assert_allclose(t, np.linspace(0, 0.9, 401), atol=1e-12)
         np.testing.assert_allclose(curve / curve[0], (1 - t) ** 2, rtol=1e-4)
 
+    @pytest.mark.slow
     def test_prediction_moves_from_the_mean_to_the_labels(self):
         X, y = table()
         for t in (0.25, 0.5):
@@ -73,6 +75,7 @@ class TestFittedAttributes:
         assert [b.shape for b in model.intercepts_] == [(9,), (7,), (2,)]
         assert (model.n_layers_, model.n_outputs_, model.n_features_in_) == (4, 2, 3)
 
+    @pytest.mark.slow
     def test_prediction_is_the_network_minus_its_start(self, fitted):
         model, _ = fitted
         start = clone(model).set_params(schedule=[1e-15], t_end=1e-15)
@@ -149,6 +152,7 @@ class TestFittedAttributes:
 class TestSolvers:
     X, y = table(20)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize("widths", [(12,), (3,), ()])  # K = 61, 16, 4 and N = 20
     def test_agree(self, alpha, widths):
@@ -232,6 +236,7 @@ class TestSampleWeight:
     NEW = table(7, seed=3)[0]
     COUNTS = np.array([1, 2, 0, 3, 1, 0, 1, 2, 1, 1])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("schedule", "widths"), [("adaptive", (12,)), (4, (12,)), (4, ()), ("adaptive", ())]
     )
@@ -277,6 +282,7 @@ class TestSampleWeight:
 
 
 class TestSizes:
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     @pytest.mark.parametrize("alpha", ALPHAS)
     @pytest.mark.parametrize(

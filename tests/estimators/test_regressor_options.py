@@ -23,6 +23,7 @@ class TestSchedule:
         np.testing.assert_allclose(model.history_["t"], [0, *times], atol=1e-14)
         assert model.t_ == pytest.approx(times[-1])
 
+    @pytest.mark.slow
     def test_no_seed_stalls_at_the_end(self):
         for seed in range(30):
             model = regressor(hidden_layer_sizes=(6,), random_state=seed).fit(self.X, self.y)
@@ -52,6 +53,7 @@ class TestWarmStart:
             losses.append(model.loss_)
         assert (np.diff(losses) < 0).all()
 
+    @pytest.mark.slow
     def test_two_stages_are_one_flow(self):
         # τ adds up: t = 0.5 twice is t = 0.75.
         halves = regressor(alpha=1.0, t_end=0.5, schedule=200, warm_start=True)
@@ -164,6 +166,7 @@ class TestContinued:
 class TestDamping:
     X, y = table(40)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("options", "damping"),
         [
@@ -192,6 +195,7 @@ class TestDamping:
         assert losses[0] == pytest.approx(losses[1], rel=1e-6)
         assert losses[0] > 1.1 * regressor(solver=solver).fit(self.X, self.y).loss_
 
+    @pytest.mark.slow
     def test_zero_is_none_in_blocks(self):
         without, default = (
             regressor(damping=value, alpha=1.0, batch_size=20).fit(self.X, self.y).loss_

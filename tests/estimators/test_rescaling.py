@@ -95,7 +95,7 @@ def test_columns_that_do_nothing_shrink_and_keep_a_share():
 
 def test_a_column_in_which_the_target_turns_quickly_is_found_from_a_rough_start(monkeypatch):
     X, y = rows(n=2000)
-    model = small(hidden_layer_sizes=(100,), max_iter=1).fit(X, y)
+    model = small(hidden_layer_sizes=(100,), max_iter=1, encoding=None).fit(X, y)
     rough = model._inputs.factors
     monkeypatch.setattr(_rescaling, "_ROUGH_START", SMOOTH_START)
     smooth = model.fit(X, y)._inputs.factors

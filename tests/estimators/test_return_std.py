@@ -198,7 +198,7 @@ class TestSample:
     @pytest.mark.parametrize("parameters", [{}, {"alpha": 1.0}])
     def test_in_blocks(self, parameters):
         model, X, y = self.fitted(**parameters)
-        assert model.X_train_.shape == (256, 3)
+        assert model.X_train_.shape == (256, 3 * 13)  # each column with twelve ramps
         assert model.y_train_.shape == (256, 1)
         mean, std = model.predict(X, return_std=True)
         inside = np.abs(y - mean) <= 1.645 * std

@@ -10,6 +10,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
 from tests.estimators.searches import SEARCHES, example, small
 
+pytestmark = pytest.mark.slow
+
 REGRESSOR, CLASSIFIER = SEARCHES
 
 

@@ -70,6 +70,7 @@ def recorded(model, call=lambda m, X, y: m.fit(X, y), **options):
 # -- the tree of tasks -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_what_begins_ends(kind, way):
@@ -119,6 +120,7 @@ def test_names_have_loss_and_score():
     assert all(", loss = " in name and ", validation score = " in name for name in leaves)
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_search_is_told_by_candidate_and_fold(kind):
     model = search(kind, t_ends=(0.3, 0.96))
@@ -145,6 +147,7 @@ def test_a_callback_may_end_a_flow(way):
     assert 0 < model.t_ < model.t_end
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -183,6 +186,7 @@ def test_one_that_fails_to_set_up(monkeypatch):
 # -- ScoringMonitor --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fit", "fit in blocks", "fit by RK45"])
 @each_kind
 def test_scores_on_the_way_are_those_of_the_path(kind, way):
@@ -236,6 +240,7 @@ def bar(monkeypatch):
     return callback.ProgressBar(max_propagation_depth=None)
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_bar(kind, way, bar, capsys):
@@ -293,6 +298,7 @@ def test_a_fitted_model_with_callbacks_is_pickled():
     assert not {"_callback_fit_ctx", "_skl_callbacks_to_teardown"} & set(vars(model))
 
 
+@pytest.mark.slow
 @each_way
 @each_kind
 def test_callbacks_change_nothing(kind, way):

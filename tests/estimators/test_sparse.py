@@ -83,6 +83,7 @@ class TestGeometry:
 
 
 class TestEqualsDense:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "parameters",
         [
@@ -110,6 +111,7 @@ class TestEqualsDense:
                 sparse.feature_importances_, dense.feature_importances_, atol=1e-8
             )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
     def test_labels(self, loss):
         X, y = table()
@@ -121,6 +123,7 @@ class TestEqualsDense:
         np.testing.assert_allclose(p, dense.predict_proba(X), rtol=0, atol=atol)
         assert sparse.collapse_.within == pytest.approx(dense.collapse_.within, rel=1e-4)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("weighted", [False, True])
     def test_chunks_and_blocks_but_for_the_rounding_of_float32(self, weighted):
         X, y = table(64, density=0.05)
@@ -162,6 +165,7 @@ class TestEqualsDense:
         same = regressor(early_stopping=True).fit(X[:40], y[:40], X_val=X[40:], y_val=y[40:])
         np.testing.assert_array_equal(held.validation_scores_, same.validation_scores_)
 
+    @pytest.mark.slow
     def test_searches(self):
         X, y = table()
         S = scipy.sparse.csr_array(X)
@@ -211,6 +215,7 @@ class TestModules:
             model.fit(S, np.linspace(0, 1, 2000))
 
 
+@pytest.mark.slow
 def test_wide_rows_are_never_dense(monkeypatch):
     rng = np.random.default_rng(0)
     S = scipy.sparse.random_array((200, 30_000), density=1e-3, format="csr", rng=rng)

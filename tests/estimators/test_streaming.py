@@ -13,6 +13,8 @@ from sklearn_gflow import AdaptedFlowClassifier, AdaptedFlowRegressor
 from sklearn_gflow.estimators._reading import read
 from sklearn_gflow.estimators._threads import in_threads
 
+pytestmark = pytest.mark.slow
+
 N, CHUNK = 24_000, 8192
 FEW = {"hidden_layer_sizes": (4,), "schedule": 1, "t_end": 0.5, "random_state": 0}
 

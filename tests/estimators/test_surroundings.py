@@ -113,6 +113,7 @@ def ordinary():
     return {name: call(X, Y, LABELS) for name, call in CALLS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_fit_is_the_same(setting, ordinary):
     for name, call in CALLS.items():
@@ -121,6 +122,7 @@ def test_a_fit_is_the_same(setting, ordinary):
         np.testing.assert_array_equal(found, ordinary[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_half_precision_as_default_rounds_a_module_and_nothing_else(ordinary):
     for name, call in CALLS.items():
         with default_dtype(torch.bfloat16):
@@ -157,6 +159,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_of_array_are_the_same_and_unchanged(kind, ordinary):
     for name in ("full batch", "blocks", "classes", "chunks", "search", "folds"):
@@ -270,6 +273,7 @@ def test_seeds_that_numpy_has_not(seed):
 
 
 class TestFittedStateAlonePredicts:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "changed",
         [

@@ -11,6 +11,8 @@ from sklearn_gflow import AdaptedFlowRegressor
 from sklearn_gflow.estimators import _training
 from sklearn_gflow.estimators._threads import few_threads
 
+pytestmark = pytest.mark.slow
+
 FIT = {"hidden_layer_sizes": (8,), "batch_size": 32, "schedule": 1, "t_end": 0.5, "random_state": 0}
 
 

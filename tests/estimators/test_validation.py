@@ -69,6 +69,7 @@ class TestParameters:
         ):
             small(estimator, hidden_layer_sizes=sizes).fit(*example(estimator))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("sizes", [[5, 4], np.array([5, 4]), (np.int64(5), 4), range(5, 3, -1)])
     def test_layers_in_any_sequence(self, estimator, sizes):
         X, y = example(estimator)

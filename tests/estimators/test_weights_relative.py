@@ -15,6 +15,8 @@ from sklearn_gflow import (
     AdaptedFlowRegressorCV,
 )
 
+pytestmark = pytest.mark.slow
+
 random = np.random.RandomState(0)
 X = random.normal(size=(30, 3))
 WEIGHTS = random.uniform(0.2, 3, size=30)

@@ -27,6 +27,7 @@ def test_a_step_that_would_blow_up_is_cut():
     assert "cut short" in model.outcome_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", [{}, {"schedule": 2}, {"batch_size": 10}, {"method": "RK45", "hidden_layer_sizes": (4,)}]
 )

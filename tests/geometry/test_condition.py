@@ -12,6 +12,8 @@ from sklearn_gflow.geometry.spectrum import relative_threshold
 from tests import oracles
 from tests.geometry.problems import EPS, Dense
 
+pytestmark = pytest.mark.slow
+
 SIZE = 12
 
 

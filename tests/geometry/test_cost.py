@@ -52,6 +52,7 @@ class TestContract:
         expected = N if self.weights is None else float(self.weights.sum())
         assert self.cost.total_weight == pytest.approx(expected, rel=1e-15)
 
+    @pytest.mark.slow
     def test_gradient_is_the_derivative_of_the_value(self):
         for x in self.points:
             assert isinstance(self.cost.value(x), float)
@@ -74,6 +75,7 @@ class TestContract:
         slope_one = torch.allclose(self.cost.total_weight * moved, there - here, rtol=1e-9)
         assert self.cost.linear is slope_one
 
+    @pytest.mark.slow
     def test_minimizer_is_where_euclidean_flow_ends(self):
         def rate(_, x):
             return self.cost.residual(torch.from_numpy(x.copy())).numpy()

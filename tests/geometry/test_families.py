@@ -43,6 +43,7 @@ class TestContract:
         D = torch.func.jacrev(lambda theta: self.case.function(theta, X))(self.theta)
         return D.reshape(len(X) * self.Q, self.K)
 
+    @pytest.mark.slow
     def test_sizes(self):
         assert (self.family.n_params, self.family.n_outputs) == (self.K, self.Q)
         assert self.tangent.n_params == self.K
@@ -146,6 +147,7 @@ class TestContract:
             restored.outputs(self.theta, self.X), self.family.outputs(self.theta, self.X)
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.3, 1.0])
     def test_flows(self, alpha):
         weights = torch.linspace(0.5, 2, N, dtype=torch.float64)

@@ -62,6 +62,7 @@ def _columns(request, monkeypatch):
 @pytest.mark.usefixtures("_columns")
 @pytest.mark.parametrize("name", CASES)
 class TestAgainstTheDecomposition:
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.0, 0.001, 0.3, 1.0])
     def test_motion_of_every_alpha(self, name, alpha):
         tangent, D, r = case(name)
@@ -70,6 +71,7 @@ class TestAgainstTheDecomposition:
         expected = D.numpy() @ oracles.lift(D, function, r, 1e-7)
         assert distance(motion, expected) <= 2 * ACCURACY * float(r.norm())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.3, 1.0])
     @pytest.mark.parametrize("ridge", [0.1, 10.0])
     def test_ridge(self, name, alpha, ridge):
@@ -81,6 +83,7 @@ class TestAgainstTheDecomposition:
         error = distance(D @ factor.lift(f, r), D.numpy() @ expected)
         assert error <= 2 * ACCURACY * float(r.norm())
 
+    @pytest.mark.slow
     def test_projector(self, name):
         tangent, D, r = case(name)
         factor = factorize(tangent, r, solver="krylov")
@@ -98,6 +101,7 @@ class TestAgainstTheDecomposition:
         found = factorize(tangent, r, solver="krylov", ridge=0.2).project(r)
         assert distance(found, expected) <= 2 * ACCURACY * float(r.norm())
 
+    @pytest.mark.slow
     def test_function_in_output_space(self, name):
         tangent, D, r = case(name)
         f = GramFunction(0.3, lambda lam: torch.exp(-lam))
@@ -115,6 +119,7 @@ class TestAgainstTheDecomposition:
         assert theta.dtype == torch.float32
         assert distance(D @ theta.double(), D.numpy() @ expected) <= 1e-4 * float(r.norm())
 
+    @pytest.mark.slow
     def test_rest(self, name):
         tangent, D, r = case(name)
         factor = factorize(tangent, r, solver="krylov")

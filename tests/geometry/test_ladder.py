@@ -57,6 +57,7 @@ def test_ridge_that_is_nan_stays_nan():
     assert factor.apply(lambda lam: 1 / lam, normal(20)).isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ridge", [0.03, 0.01])
 def test_a_ridge_above_rounding_is_enough_unless_a_threshold_is_given(ridge):
     """In float32 a bound that grows with the size asks for eigenvectors, and cuts small modes.

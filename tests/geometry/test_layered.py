@@ -109,6 +109,7 @@ class TestManyOutputs:
         shared, exact = self._kernels((3, 5, 12))
         assert _relative(shared, exact) < 1e-12
 
+    @pytest.mark.slow
     def test_random_signs_are_unbiased(self, monkeypatch):
         draws, generator = [], torch.Generator().manual_seed(0)
 

@@ -38,6 +38,7 @@ def factor_of(tangent, r, **options):
 
 @pytest.mark.parametrize("name", CASES)
 class TestAgainstTheDecomposition:
+    @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.0, 0.001, 0.3, 1.0])
     def test_motion_of_every_alpha(self, name, alpha):
         tangent, D, r = case(name)
@@ -83,6 +84,7 @@ class TestAgainstTheDecomposition:
         torch.testing.assert_close(TangentMap.normal_matrix(tangent), D.mT @ D)
 
 
+@pytest.mark.slow
 def test_a_few_iterations_do_where_columns_need_hundreds(monkeypatch):
     theta, X = oracles.problem(600, (5, 30, 12, 1))
     theta *= 0.6  # a smooth network: λ_max/λ_min is 7e14

@@ -59,6 +59,7 @@ def test_matrices(case):
     torch.testing.assert_close(tangent.columns(samples), G[:, [10, 11, 2, 3]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [name for name, s in SOLVERS.items() if s.exact])
 @pytest.mark.parametrize("name", MAPS)
 def test_flows_ask_for_nothing_else(name, solver):

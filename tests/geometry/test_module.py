@@ -23,6 +23,7 @@ class Layered(nn.Module):
         return torch.tanh(X @ W + b) @ V + c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_bytes", [1, 1000, 2**20])
 def test_derivatives_are_those_of_the_layered_network(chunk_bytes):
     theta, X = oracles.problem(7, SIZES)

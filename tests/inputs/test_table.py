@@ -268,6 +268,7 @@ def test_tags():
     assert tags.string
 
 
+@pytest.mark.slow
 def test_a_pipeline_takes_a_raw_frame():
     X = frame()
     y = np.where(X["colour"] == "red", "yes", "no")

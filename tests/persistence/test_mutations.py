@@ -6,6 +6,7 @@ from sklearn_gflow import SmoothRobustScaler, save
 from tests.persistence.mutations import outcome, tried, watched
 
 
+@pytest.mark.slow
 def test_none_runs_code_or_fails_otherwise(tmp_path):
     counts = tried(0, 500, tmp_path)
     assert counts.total() == 500

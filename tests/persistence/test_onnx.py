@@ -97,18 +97,21 @@ REGRESSORS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REGRESSORS)
 def test_regressors(name):
     model, X = fitted(name)
     hold_regressor(model, X.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["truth values", "strings", "integers", "search of labels"])
 def test_classifiers(name):
     model, X = fitted(name)
     hold_classifier(model, X.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_probabilities_far_from_the_rows(loss, n_classes):
@@ -117,6 +120,7 @@ def test_probabilities_far_from_the_rows(loss, n_classes):
     hold_classifier(model, (10 * X).astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation):
     X, y = table()
@@ -131,6 +135,7 @@ def test_transformers(name):
     hold_close(converted(transformer, X)[0], transformer.transform(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frame", "search over a frame"])
 def test_tables(name):
     model, X = fitted(name)
@@ -219,6 +224,7 @@ def test_rows_in_any_number():
         hold_close(runtime.run(None, {"X": X[:n]})[0][:, 0], model.predict(X[:n]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 def test_in_calibrations(loss, n_classes):
@@ -234,6 +240,7 @@ def test_at_the_end_of_a_stacking():
     hold_regressor(model.fit(X, y), X.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("of", [AdaptedFlowClassifier, AdaptedFlowClassifierCV])
 def test_several_labels_a_row(of, loss):

@@ -28,6 +28,7 @@ def pickled(model):
     return pickle.loads(pickle.dumps(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_read_says_the_same(name):
     model, X = fitted(name)
@@ -102,17 +103,20 @@ class TestSize:
     parameters = 11_301 * 8
     rows = X.nbytes + y.nbytes
 
+    @pytest.mark.slow
     def test_regressor(self):
         model = AdaptedFlowRegressor(random_state=0, schedule=1, t_end=0.1).fit(self.X, self.y)
         assert model.ntk_gram_.nbytes == 1900**2 * 8
         # θ and θ₀, the rows that return_std stands on, eigenvalues and the numbers of the rows.
         assert len(pickle.dumps(model)) < 2 * self.parameters + self.rows + 50_000
 
+    @pytest.mark.slow
     def test_classifier(self):
         model = AdaptedFlowClassifier(random_state=0, schedule=1, t_end=0.1)
         model.fit(self.X, self.y > 0)
         assert len(pickle.dumps(model)) < 2 * self.parameters + 50_000
 
+    @pytest.mark.slow
     def test_members_of_a_search_share_their_rows(self):
         X, y = self.X[:400], self.y[:400]
         model = AdaptedFlowRegressorCV((20,), alphas=[0.5], random_state=0).fit(X, y)

@@ -43,6 +43,7 @@ def through(model, path):
     return load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_read_says_the_same(name, path):
     model, X = fitted(name)
@@ -57,6 +58,7 @@ def test_what_is_read_says_the_same(name, path):
     hold_same(said(model, X), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["regressor", "classifier"])
 @pytest.mark.parametrize("further", ["fit", "partial_fit"])
 def test_training_goes_on(name, further, path):

@@ -31,6 +31,8 @@ from tests.plots.fits import (
     of_numbers,
 )
 
+pytestmark = pytest.mark.slow
+
 DISPLAYS = [getattr(plots, name) for name in plots.__all__]
 OF_A_FIT = [display for display in DISPLAYS if display is not SearchDisplay]
 MADE = [(display, of_labels, fit_to_labels) for display in DISPLAYS] + [

@@ -36,6 +36,7 @@ class TestLoss:
         np.testing.assert_allclose(ratio, (1 - t) ** 2)
         assert t[-1] == pytest.approx(display.t[-1])
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Rounding decides this fit")
     def test_law_is_drawn_where_it_holds_or_is_asked_for(self):
         other = FlowDisplay.from_estimator(fit_to_numbers(alpha=0.5))
@@ -100,6 +101,7 @@ class TestStepErrors:
         drawn = FlowDisplay.from_estimator(flow).plot(kind="step_error").line_.get_ydata()
         np.testing.assert_array_equal(drawn, flow.history_["step_error"][1:])
 
+    @pytest.mark.slow
     def test_are_not_made_by_other_integrators(self):
         display = FlowDisplay.from_estimator(fit_to_numbers(method="RK45"))
         with pytest.raises(ValueError, match=r'no step errors.*method="exponential"'):

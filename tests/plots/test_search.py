@@ -141,6 +141,7 @@ class TestScores:
             SearchDisplay.from_data(results(mean_test_score=missing)).plot().ax_.get_ylim()
         ).all()
 
+    @pytest.mark.slow
     def test_of_what_was_not_followed_leave_a_panel_empty(self):
         """Most networks of a search are only judged by leave-one-out."""
         ramps = [PiecewiseLinearEncoder(n_bins=k) for k in (3, 12, 24)]

@@ -32,6 +32,7 @@ def training(weighted=False):
     return path, [output_map.unweigh(x).numpy() for x in path.outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_within_and_between_fall_as_the_square(weighted, measured):
     path, outputs = training(weighted)
@@ -47,6 +48,7 @@ def test_within_and_between_fall_as_the_square(weighted, measured):
     measured("within + between against the cost (2.48)", gap, at_most=1e-12)
 
 
+@pytest.mark.slow
 def test_means_and_deviations_move_on_lines(measured):
     """(3.12) and (3.13), with the rate: mean_j − y_j and Δx_{j,i} are (1−t) times their start."""
     path, outputs = training()

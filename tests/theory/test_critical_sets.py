@@ -40,6 +40,7 @@ def found_at(point):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "dimension"),
     [(trained, 98 - 12), (contradicting_labels, 122 - 8)],

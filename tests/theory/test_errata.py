@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from sklearn_gflow.diagnostics import collapse
@@ -45,6 +46,7 @@ def rank_deficient():
 # -- 1: the clock -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_clock_belongs_to_the_halved_cost(measured):
     """t = 1 − e^{−s/N} with (2.48), not with (2.7): there x(s) = y + e^{−2s/N}(x₀ − y)."""
     p = full_rank()
@@ -101,6 +103,7 @@ def test_slope_of_the_flow_in_s(measured):
 # -- 3: the left side of (2.59) ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_deviation_is_from_the_line_to_y(measured):
     """x̃ − ((1−t)x₀ + t·y) is what the right side gives; with − t·y it is off by 2t·y."""
     p = rank_deficient()

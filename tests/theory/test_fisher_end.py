@@ -114,6 +114,7 @@ def test_equilibria_are_those_of_the_family(name, alpha, beta, measured):
         measured("|P H⁺∇C|/|H⁺∇C| at the same point", share, at_least=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS)
 def test_probabilities_go_straight_at_the_fisher_end(beta, measured):
     """Full rank, α = β = 1: softmax x̃(t) = (1−t)softmax x₀ + t y.
@@ -142,6 +143,7 @@ def test_probabilities_go_straight_at_the_fisher_end(beta, measured):
         measured("mean logits move, β = 1", means, at_least=0.05)
 
 
+@pytest.mark.slow
 def test_means_of_counts_go_straight_too(measured):
     problem = Problem.draw(6, (3, 16, 2), seed=1)
     y = normal(6, 2, seed=2).exp()
@@ -181,6 +183,7 @@ def log_loss_on_test_rows(beta, seed, times):
     return [float(torch.nn.functional.cross_entropy(x, torch.from_numpy(b))) for x in logits]
 
 
+@pytest.mark.slow
 def test_log_loss_of_test_rows_falls_sooner_at_the_fisher_end(measured):
     losses = {
         beta: np.mean([log_loss_on_test_rows(beta, seed, [0.8, 0.99]) for seed in range(3)], axis=0)

@@ -11,6 +11,8 @@ from sklearn_gflow.diagnostics import generalization_bound, lipschitz_bound
 from tests import oracles
 from tests.theory.problems import normal, relative
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("activation", list(oracles.ACTIVATIONS))
 def test_lipschitz_bound_holds_and_is_met_by_one_layer(activation, measured):

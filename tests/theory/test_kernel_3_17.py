@@ -134,6 +134,7 @@ def test_kernel_of_the_family(name, alpha, scale, measured):
     measured("V_x,α against −K∇ₓC", relative(V, -K @ gradient), at_most=1e-9)
 
 
+@pytest.mark.slow
 def test_constant_throughout_training(measured):
     """Θ drifts along the adapted flow; K does not move."""
     p = Problem.draw(6, (3, 16, 2), seed=56)
@@ -147,6 +148,7 @@ def test_constant_throughout_training(measured):
     measured("drift of Θ meanwhile", drift, at_least=0.1)
 
 
+@pytest.mark.slow
 def test_drift_by_probes(measured):
     """The estimate without the Gram, against the Frobenius norms."""
     p = Problem.draw(6, (3, 16, 2), seed=56)

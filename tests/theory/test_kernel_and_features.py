@@ -109,6 +109,7 @@ def ends(table, alpha):
     return {name: (values[0], values[-1]) for name, values in path.extra.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [along_one_direction, diabetes])
 def test_the_kernel_turns_to_the_targets_the_less_the_larger_alpha(table, measured):
     """At the same loss: D⁺ moves the kernel farther, and less towards the targets."""

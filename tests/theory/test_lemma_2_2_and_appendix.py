@@ -12,6 +12,8 @@ from sklearn_gflow.geometry import PSEUDOINVERSE, SquaredError, factorize
 from tests import oracles
 from tests.theory.problems import normal
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
 CONDITION = {torch.float64: 30.0, torch.float32: 5.0}
 

@@ -76,6 +76,7 @@ def test_lowering_inverts_raising_on_the_range(setting, measured):
         measured(f"{name}, v in ran G", relative(composed, v), at_most=1e-6)
 
 
+@pytest.mark.slow
 def test_inner_product_and_norm(setting, measured):
     _, metric, dense = setting
     u, v = dense.tangent_vector(seed=74), dense.tangent_vector(seed=75)
@@ -89,6 +90,7 @@ def test_inner_product_and_norm(setting, measured):
     assert metric.norm(2 * v) == pytest.approx(2 * metric.norm(v), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_output_field_is_minus_the_gradient(setting, measured):
     """⟨V_x,α, v⟩ = −dC(v) for every v in ran G, and V_x,α lies there: that is the gradient."""
     p, metric, dense = setting

@@ -46,6 +46,7 @@ def lifted(p, velocity, s_end=1.0):
 TIMES = np.linspace(0, 1, 41).tolist()
 
 
+@pytest.mark.slow
 def test_outputs_keep_to_a_bent_path(measured):
     p = problem()
     path, _ = bent(p)
@@ -60,6 +61,7 @@ def test_outputs_keep_to_a_bent_path(measured):
     measured("x(θ*) against y (3.4)", relative(steering.outputs[-1], p.target), at_most=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_samples", [3, 60])
 def test_path_given_by_samples(n_samples, measured):
     """The spline through the samples is met at the samples, and followed in between."""
@@ -75,6 +77,7 @@ def test_path_given_by_samples(n_samples, measured):
     measured("outputs against the samples", gap, at_most=1e-5)
 
 
+@pytest.mark.slow
 def test_parameters_solve_the_lifted_equation(measured):
     """(3.5): θ converges to the solution of θ' = D⁺x', of order one in the step.
 
@@ -117,6 +120,7 @@ def test_standard_flow_satisfies_its_own_lift(name, measured):
              at_most=1e-7)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_linear_path_is_the_adapted_flow(measured):
     """(2.51) prescribed and the α = 1 flow are one curve in θ."""
     p = problem()

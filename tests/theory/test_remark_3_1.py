@@ -66,6 +66,7 @@ def test_different_rank(name, rank):
     assert np.linalg.matrix_rank(problem.D(theta[name]), tol=1e-8) == rank
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["linear", "curved"])
 def test_feasible_from_one_start(path, measured):
     problem, theta = starts()
@@ -99,6 +100,7 @@ def test_infeasible_from_the_other(path, measured):
     measured("infeasible part from the other start", steering.infeasible[1], at_least=0.3)
 
 
+@pytest.mark.slow
 def test_adapted_flow_depends_on_the_start(measured):
     """One cost, one x₀: from one start the outputs set out along y − x₀, from the other beside it.
 

@@ -15,6 +15,8 @@ from sklearn_gflow.geometry import CrossEntropy, SquaredError
 from tests import oracles
 from tests.theory.problems import RANKS, Problem, full_rank, normal, probabilities
 
+pytestmark = pytest.mark.slow
+
 SHARES = (0.5, 0.1, 0.01)
 
 

@@ -21,6 +21,7 @@ def fields(problem, cost, alpha, solver="eigh"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("loss", ["cost", "cross_entropy"])
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -34,6 +35,7 @@ def test_image_of_the_parameter_field_is_the_output_field(name, alpha, loss, sol
     measured("|D·V_θ,α − V_x,α|/|V_x,α|", relative(D @ V_theta, V_x), at_most=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("name", RANKS)
@@ -148,6 +150,7 @@ SADDLES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("point", [trained, labelled_by_itself, *SADDLES])
 def test_every_field_of_the_family_vanishes_at_equilibria(point, alpha, measured):

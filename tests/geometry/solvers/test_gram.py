@@ -217,6 +217,7 @@ reproducibly = settings(max_examples=40, deadline=None, derandomize=True, databa
 class TestPenrose:
     """Identities of appendix A."""
 
+    @pytest.mark.slow
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
     def test_projector_is_idempotent_symmetric_and_fixes_the_range(
@@ -231,6 +232,7 @@ class TestPenrose:
         for column in D.mT:
             close(P(column), column, 1e-9)
 
+    @pytest.mark.slow
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
     def test_jacobian_times_pseudoinverse_is_the_projector(self, solver, eigenvectors, D, seed):
@@ -238,6 +240,7 @@ class TestPenrose:
         factor = factorize(Dense(D), r, solver=solver, eigenvectors=eigenvectors)
         close(D @ factor.lift(PSEUDOINVERSE, r), factor.project(r), 1e-9)
 
+    @pytest.mark.slow
     @reproducibly
     @given(D=tangents(), seed=st.integers(0, 999))
     def test_pseudoinverse_of_the_kernel_is_zero(self, solver, eigenvectors, D, seed):
@@ -247,6 +250,7 @@ class TestPenrose:
         assert float(factor.lift(PSEUDOINVERSE, kernel).norm()) <= 1e-8 * float(r.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 @reproducibly
 @given(D=tangents(), seed=st.integers(0, 999), a=st.floats(-3, 3), b=st.floats(-3, 3))
