@@ -384,7 +384,7 @@ class _BlockLoop:
         n_members: int, last: Tensor | None,
     ) -> Tensor | None:  # fmt: skip
         if self.blocks.parabolic and cost.bounded:
-            h, cost = h * cost.unit, cost.parabola(point.outputs)
+            h, cost = h * cost.unit, cost.parabola(point.outputs, point.residual)
             point = replace(point, residual=cost.residual(point.outputs))
         # A row bears as much of the ridge in blocks of any size, whose eigenvalues grow with it.
         options = replace(self.options, damping=self.options.damping / self.share)
