@@ -145,8 +145,9 @@ its own tolerance, and computes rank, Gram and spectrum at the end; its row is t
 
 The flow runs with the steps of the estimators, whose error stays below 5 % of the way |y − x₀|, and
 with steps to a tolerance of 0.4: a path that need not be the line of the theory goes in fewer. With
-`Fast` (`schedule="fast"`) one factor serves many moves, since only the end is asked for. Grams are
-counted up to the target.
+`Fast` (`schedule="fast"`) one factor serves many moves, since only the end is asked for; Gram,
+factor and directions are in float32 where that resolves the Gram, and outputs while the targets
+are far. θ, and the outputs near the target, are in float64. Grams are counted up to the target.
 
 Each peer runs with the best of the settings listed below its table; the repetitions alternate
 between the competitors in one process, and medians are given. A peer that missed the target ran

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,14 @@ import threadpoolctl
 import torch
 from _machine import header
 from sklearn.datasets import make_friedman1
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch.func import functional_call, jacrev, vmap
 
-from sklearn_gflow import AdaptedFlowRegressor, AdaptedFlowRegressorCV
+from sklearn_gflow import (
+    AdaptedFlowClassifier,
+    AdaptedFlowRegressor,
+    AdaptedFlowRegressorCV,
+)
 from sklearn_gflow.dynamics import Point, Stepper, mean_diagonal
 from sklearn_gflow.geometry import (
     PSEUDOINVERSE,
@@ -223,6 +229,29 @@ def import_time() -> Iterator[str]:
     )
 
 
+def few_rows() -> Iterator[str]:
+    """One row to predict, and fits of small tables, against what stands nearby in scikit-learn."""
+    X, y = make_friedman1(150, n_features=8, noise=1.0, random_state=SEED)
+    labels, one = y > np.median(y), X[:1]
+    models = {
+        "`predict`": AdaptedFlowRegressor(random_state=SEED).fit(X, y).predict,
+        "`predict_proba`": AdaptedFlowClassifier(random_state=SEED).fit(X, labels).predict_proba,
+        "`predict` of three members": AdaptedFlowRegressorCV(random_state=SEED).fit(X, y).predict,
+        "`MLPClassifier.predict_proba`": MLPClassifier(max_iter=5).fit(X, labels).predict_proba,
+    }
+    times = medians(*(partial(predict, one) for predict in models.values()), repeats=400)
+    told = "; ".join(f"{name} {1e6 * t:.0f}" for name, t in zip(models, times, strict=True))
+    yield f"| one row, µs | {told} |"
+    for n in (50, 150):
+        ours, theirs = (model(random_state=SEED) for model in (AdaptedFlowRegressor, MLPRegressor))
+        fits = [partial(model.fit, X[:n], y[:n]) for model in (ours, theirs)]
+        flow, network = medians(*fits, repeats=7)
+        yield (
+            f"| fit of {n} rows at the defaults, `MLPRegressor` ÷ this package | "
+            f"{network:.3f} s ÷ {flow:.3f} s = **{network / flow:.1f}** |"
+        )
+
+
 # -- Cost against size -------------------------------------------------------------------------
 
 
@@ -299,7 +328,7 @@ def main() -> None:
         threadpoolctl.threadpool_limits(arguments.threads)
     lines = [TITLE, "", header(), "", "| figure | measured |", "|---|---|"]
     for figure in (gram_against_torch_func, share_of_matrix_rate, alpha_step, peak_memory,
-                   eight_alphas, import_time):  # fmt: skip
+                   eight_alphas, few_rows, import_time):  # fmt: skip
         for line in figure():
             print(line, flush=True)
             lines.append(line)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # With any other option scikit-learn may change an array.
-_OPTIONS = {"reset", "skip_check_array", "dtype", "order", "ensure_all_finite"}
+_OPTIONS = {"reset", "skip_check_array", "dtype", "order", "ensure_all_finite", "accept_sparse"}
 
 
 def validate_data(
@@ -75,20 +75,28 @@ def _comes_back(estimator: BaseEstimator, X: Any, options: dict[str, Any]) -> bo
     """Whether scikit-learn would look at X and hand it back as it is.
 
     That is so of a frame with the names of ``fit`` that is not to become an array, and of an array
-    in memory with as many columns as in ``fit`` and finite numbers of a type that is asked for.
-    scikit-learn needs longer to find this out than a network to predict a row.
+    in memory with as many columns as in ``fit`` and, where it is looked at, finite numbers of a
+    type that is asked for. scikit-learn needs longer to find this out than a network to predict a
+    row.
     """
     if options.get("reset", True) or not options.keys() <= _OPTIONS:
         return False
-    names = getattr(estimator, "feature_names_in_", None)
-    if options.get("skip_check_array"):
-        return names is not None and np.array_equal(getattr(X, "columns", ()), names)
+    names, as_it_is = getattr(estimator, "feature_names_in_", None), "skip_check_array" in options
+    if as_it_is and names is not None:
+        return np.array_equal(getattr(X, "columns", ()), names)
     if type(X) is not np.ndarray or X.ndim != 2 or not X.size or names is not None:
         return False
+    if X.shape[1] != estimator.n_features_in_:
+        return False
+    return as_it_is or _is_read_already(X, options)
+
+
+def _is_read_already(X: np.ndarray, options: dict[str, Any]) -> bool:
+    """Whether an array with two axes holds finite numbers as they are asked for."""
     dtypes, order = options.get("dtype"), options.get("order")
     if not isinstance(dtypes, list) or X.dtype not in dtypes:
         return False
-    if X.shape[1] != estimator.n_features_in_ or (order is not None and not X.flags.c_contiguous):
+    if order is not None and not X.flags.c_contiguous:
         return False
     # The sum is no number where one of its terms is none: gaps, too, are left to scikit-learn.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -360,7 +360,9 @@ class _BlockLoop:
         total = self.source.total_weight
         if (walk := self.blocks.walk) is not None:
             step = partial(self._step, h=h)
-            way, loss, last = walked(walk, rows, at, self.blocks.momentum, self.last_step, step)
+            way, loss, last = walked(
+                walk, rows, self.share, at, self.blocks.momentum, self.last_step, step
+            )
             self.last_step, self.failure = last if self.blocks.momentum else None, ""
             return way, loss / total
         output_map, cost = self.source.block(rows)
@@ -382,7 +384,7 @@ class _BlockLoop:
         n_members: int, last: Tensor | None,
     ) -> Tensor | None:  # fmt: skip
         if self.blocks.parabolic and cost.bounded:
-            h, cost = h * cost.unit, cost.parabola(point.outputs)
+            h, cost = h * cost.unit, cost.parabola(point.outputs, point.residual)
             point = replace(point, residual=cost.residual(point.outputs))
         # A row bears as much of the ridge in blocks of any size, whose eigenvalues grow with it.
         options = replace(self.options, damping=self.options.damping / self.share)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
@@ -26,9 +26,9 @@ _LARGEST_CUT, _LARGEST_GROWTH = 0.3, 2.0
 # A move has to bring at least this share of the way that it was to go.
 _LEAST_GAIN = 0.1
 _SHORTEST = 0.02
-# A factorisation takes as long as about so many moves, and a factor is given up where a move gains
-# less than so many times the mean over all that was spent on it.
-_FACTORISATION, _PATIENCE = 10.0, 1.5
+# A factorisation takes as long as about so many moves, and a factor is given up where the next move
+# is to gain less than so many times the mean over all that was spent on it.
+_FACTORISATION, _PATIENCE = 10.0, 2.0
 # So many moves are remembered as secants, and none that left more than this share of its direction.
 _SECANTS, _MOST_LEFT = 5, 0.95
 
@@ -49,9 +49,11 @@ class Fast(Adaptive):
     A move is an Euler step η of the flow whose D⁺ lags behind, θ ← θ + η D⁺(y − x(θ)), and costs
     an evaluation of the network and a solve. What moves have shown of D since corrects it, by
     Broyden's rank-one updates. η follows from the defect of the move before, and is
-    1 in the end, where moves are chords of Newton's method. A factor is kept while a move gains as
-    much of ln |r| as factorisation and moves did on average, so that a flow to the end takes four
-    to six Grams, where one that keeps to its path takes seven to twelve. Where no move is good, or
+    1 in the end, where moves are chords of Newton's method. A factor is kept while the next move is
+    to gain more of ln |r| than factorisation and moves did on average, so that a flow to the end
+    takes four to six Grams, where one that keeps to its path takes seven to twelve. Since each move
+    corrects what the last one missed, D⁺ is in float32 where that resolves all of its modes, and so
+    are the outputs while the targets are far. Where no move is good, or
     a callback rejects where they led, steps are those of `Adaptive`.
 
     A step is what was done with one factor. Outputs leave the line from x₀ to y on the way, and
@@ -66,6 +68,7 @@ class Fast(Adaptive):
     """
 
     changing: ClassVar[tuple[str, ...]] = (*Adaptive.changing, "_bend")
+    rough: ClassVar[bool] = True
 
     tau_end: float = math.inf
     _bend: float = 0.0  # defect of a first move, in units of it, for each length that θ went
@@ -85,17 +88,23 @@ class Fast(Adaptive):
         end = self._moved(stepper)
         step = None if end is None else self._step(stepper, end)
         if step is None or stepper.vetoed(step):
-            return super().take(stepper)
+            return super().take(stepper if stepper.exact is None else stepper.exact())
         return step
 
     def marks_within(self, start: float, end: float) -> list[float]:
         """No marks: where the flow is on the way of a step is not known."""
         return []
 
-    def _step(self, stepper: Stepper, end: _Place) -> Step:
-        """The moves as one step, whose error is how far its end is from the line."""
-        h = math.log(norm(stepper.point.residual) / end.distance) if end.distance else math.inf
+    def _step(self, stepper: Stepper, end: _Place) -> Step | None:
+        """The moves as one step, whose error is how far its end is from the line.
+
+        None where they came no nearer, which outputs in float32 may have hidden.
+        """
         tangent = stepper.output_map.linearize(end.theta)
+        before, after = norm(stepper.point.residual), norm(stepper.cost.residual(tangent.outputs))
+        if not after < before:
+            return None
+        h = math.log(before / after) if after else math.inf
         missed = tangent.outputs - stepper.point.outputs - stepper.frozen.move(h)[1]
         loss = stepper.cost.value(tangent.outputs)
         return Step(h, end.theta, tangent, loss, norm(missed) / stepper.distance)
@@ -122,14 +131,14 @@ class Fast(Adaptive):
                 if eta < _SHORTEST:
                     return None
                 continue
-            gain = _gain(place, after)
+            following = _following(eta, defect)
+            gain = _gain(place, after) * following / eta
             place = after
             if gain * spent < _PATIENCE * _gain(start, place):
                 return place
-            moved = replace(stepper.frozen, outputs=place.outputs, residual=place.residual)
-            lifted, way = moved.move(math.inf)
+            lifted, way = stepper.frozen.gauss_newton(place.residual)
             direction = secants.after(direction, eta, lifted)
-            eta = min(1.0, eta * min(_LARGEST_GROWTH, max(_LARGEST_CUT, _DEFECT / defect)))
+            eta = following
 
     def _first(self, length: float) -> float:
         """η of the first move, whose defect grows with the length that θ goes."""
@@ -169,11 +178,17 @@ def _move(
     stepper: Stepper, place: _Place, direction: Tensor, way: Tensor, eta: float
 ) -> tuple[_Place, float]:
     """Where a move leads, and by how much outputs miss the way that they were to go, of it."""
-    theta = place.theta + eta * direction
-    outputs = stepper.output_map.outputs(theta)
+    theta = place.theta.add(direction, alpha=eta)
+    outputs = stepper.outputs(theta, place.distance)
     residual = stepper.cost.residual(outputs)
     defect = norm(outputs - place.outputs - eta * way) / (eta * norm(way) or math.inf)
     return _Place(theta, outputs, residual, norm(residual)), defect
+
+
+def _following(eta: float, defect: float) -> float:
+    """η of the next move, by the defect of the last one."""
+    growth = _DEFECT / defect if defect else math.inf
+    return min(1.0, eta * min(_LARGEST_GROWTH, max(_LARGEST_CUT, growth)))
 
 
 def _gain(before: _Place, after: _Place) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,8 +29,12 @@ from sklearn_gflow.geometry import (
     Cost,
     DifferentiableMap,
     FactorizationError,
+    OutputMap,
     TangentFactor,
     factorize,
+    factorize_in_single,
+    in_single,
+    resolved_in_single,
 )
 from sklearn_gflow.geometry.vectors import norm
 
@@ -80,6 +85,9 @@ def flow(
     begun = point if origin is None else origin.point(output_map, cost)
     trajectory = Trajectory(output_map.total_weight, metric_scale(begun.tangent, options))
     distance = cost.distance(begun.outputs)
+    forms = options.forms(point.tangent)
+    plain = options.solver == "auto" and options.rcond is None and not options.damping
+    single = in_single(output_map) if schedule.rough and plain and forms == "G" else None
     loop = _Loop(
         output_map, cost, schedule, options, hung, trajectory, point,
         ridge=options.damping * mean_diagonal(begun.tangent) if options.damping else 0.0,
@@ -89,7 +97,8 @@ def flow(
         progress=Progress(
             norm(begun.residual), begun.loss, cost.least(begun.outputs), options
         ),
-        hold_gram=hung.uses_gram and options.forms(point.tangent) == "G",
+        hold_gram=hung.uses_gram and forms == "G" and single is None,
+        single=single,
     )  # fmt: skip
     start = Event(point, origin=None if begun is point else begun)
     del point, begun  # or their activations would stay in memory while the flow goes on
@@ -126,6 +135,7 @@ class _Loop:
     settled: bool  # there is no way to go, hence no unit for the error of a step
     progress: Progress
     hold_gram: bool
+    single: OutputMap | None = None
     rises: int = 0
 
     def begin(self, start: Event) -> None:
@@ -186,31 +196,45 @@ class _Loop:
 
     def _advance(self, point: Point) -> Point | Outcome:
         """Factorise, check for an equilibrium, step, record the marks and the end."""
-        options = self.options
         try:
-            factor = factorize(
-                point.tangent,
-                point.residual,
-                solver=options.solver,
-                eigenvectors=steps_need_eigenvectors(
-                    point.tangent, self.cost, options, damped=self.ridge > 0
-                ),
-                rcond=options.rcond,
-                ridge=self.ridge,
-            )
+            stepper = self._stepper(point)
+            factor = stepper.factor
+            self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
+            resting = factor.at_rest(point.residual, self.options.tol * self.progress.initial)
+            step = Outcome.EQUILIBRIUM if resting else self.schedule.take(stepper)
         except FactorizationError as error:
             self.trajectory.detail = str(error)
             return Outcome.FACTORIZATION_FAILED
-        self.trajectory.rank[-1], self.trajectory.condition[-1] = factor.rank, factor.condition
-        if factor.at_rest(point.residual, options.tol * self.progress.initial):
-            self.trajectory.solvers.append(factor.solver)
-            return Outcome.EQUILIBRIUM
-        stepper = self._stepper(point, factor)
-        step = self.schedule.take(stepper)
         self.trajectory.solvers.append(factor.solver)
         return step if isinstance(step, Outcome) else self._follow(stepper, step)
 
-    def _stepper(self, point: Point, factor: TangentFactor) -> Stepper:
+    def _stepper(self, point: Point) -> Stepper:
+        """Steps from a point; by a factor in float32 where that will do for schedule and Gram."""
+        if self.single is None:
+            return self._exact_stepper(point)
+        before = self.trajectory.condition[-2:-1]
+        # Where the factor before needed float64, this one will, until the condition is better.
+        attempt = all(map(resolved_in_single, before))
+        factor = factorize_in_single(self.single, point.theta) if attempt else None
+        stepper = self._exact_stepper(point) if factor is None else self._by(factor, point)
+        exact = None if factor is None else partial(self._exact_stepper, point)
+        return replace(stepper, single=self.single, exact=exact)
+
+    def _exact_stepper(self, point: Point) -> Stepper:
+        options = self.options
+        factor = factorize(
+            point.tangent,
+            point.residual,
+            solver=options.solver,
+            eigenvectors=steps_need_eigenvectors(
+                point.tangent, self.cost, options, damped=self.ridge > 0
+            ),
+            rcond=options.rcond,
+            ridge=self.ridge,
+        )
+        return self._by(factor, point)
+
+    def _by(self, factor: TangentFactor, point: Point) -> Stepper:
         return Stepper(
             point, factor, self.output_map, self.cost,
             self.options.alpha, self.trajectory.scale, self.limit, self.distance, self.ridge,

@@ -182,10 +182,14 @@ class FrozenFlow:
 
     @cached_property
     def _gauss_newton(self) -> tuple[Tensor, Tensor]:
+        return self.gauss_newton(self.residual)
+
+    def gauss_newton(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """(D⁺r, DD⁺r) of a residual at another place."""
         if self.factor.damped:
-            return self.factor.move(PSEUDOINVERSE, self.residual)
+            return self.factor.move(PSEUDOINVERSE, residual)
         # Without a ridge DD⁺ = P.
-        return self.factor.lift(PSEUDOINVERSE, self.residual), self.factor.project(self.residual)
+        return self.factor.lift(PSEUDOINVERSE, residual), self.factor.project(residual)
 
     # -- costs whose gradient is not linear in x ---------------------------------------------------
 

@@ -6,13 +6,14 @@ flows as the mean does in the unit c, but with its own residual in place of that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.geometry import Cost, DifferentiableMap
+from sklearn_gflow.geometry import Cost, DifferentiableMap, TangentMap
 
 __all__ = ["StepOfOne", "side_by_side"]
 
@@ -39,10 +40,15 @@ def side_by_side(
         return step_of(output_map, point, 1, last)
     lasts = [None] * len(parts) if last is None else last.chunk(len(parts))
     steps = [
-        step_of(one, Point.of(tangent, cost, point.tau, theta), len(parts), own)
+        step_of(one, _at(tangent, cost, point.tau, theta), len(parts), own)
         for (one, tangent), theta, own in zip(
             parts, point.theta.chunk(len(parts)), lasts, strict=True
         )
     ]
     found = [step for step in steps if step is not None]
     return torch.cat(found) if len(found) == len(steps) else None
+
+
+def _at(tangent: TangentMap, cost: Cost, tau: float, theta: Tensor) -> Point:
+    """Where a member is; no step asks for its loss, and that of the mean is known."""
+    return Point(tau, theta, tangent, math.nan, cost.residual(tangent.outputs))

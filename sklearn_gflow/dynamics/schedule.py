@@ -38,9 +38,12 @@ class Schedule(Protocol):
     ----------
     cuts : int
         Steps that did not go where they were told to.
+    rough : bool
+        Whether it looks where D⁺ has led, and corrects that, so that float32 will do for it.
     """
 
     cuts: int
+    rough: ClassVar[bool]
 
     def ended(self, tau: float) -> bool:
         """Whether a flow at τ has come to the end time."""
@@ -78,6 +81,7 @@ class Adaptive(Resumable):
     """
 
     changing: ClassVar[tuple[str, ...]] = ("cuts", "_allowed", "_growth")
+    rough: ClassVar[bool] = False
 
     tau_end: float
     tolerance: float = 0.05
@@ -148,6 +152,7 @@ class Fixed(Resumable):
     """
 
     changing: ClassVar = ("cuts",)
+    rough: ClassVar[bool] = False
 
     taus: Sequence[float]
     tolerance: float = 0.05

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from sklearn_gflow.dynamics.frozen import FrozenFlow
 from sklearn_gflow.dynamics.point import Point
-from sklearn_gflow.geometry import PSEUDOINVERSE, Cost, DifferentiableMap, TangentFactor, TangentMap
+from sklearn_gflow.geometry import (
+    PSEUDOINVERSE,
+    Cost,
+    DifferentiableMap,
+    OutputMap,
+    TangentFactor,
+    TangentMap,
+)
 from sklearn_gflow.geometry.vectors import norm
 
 __all__ = ["Step", "Stepper", "chord"]
@@ -25,6 +32,8 @@ __all__ = ["Step", "Stepper", "chord"]
 # leaves at most this share of what it found.
 _ENOUGH, _CONTRACTION = 0.1, 0.5
 _MOST_CHORDS = 5
+# Outputs in float32 will do while the way that is left is so many of their roundings.
+_FAR = 5e3
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,10 @@ class Stepper:
         |x* − x₀|, the unit of errors.
     accepts : callable, optional
         ``(point, its follower) -> bool``: the veto of others on a step.
+    single : OutputMap, optional
+        The output map in float32, where `Schedule.rough` asks for it and there is one.
+    exact : callable, optional
+        Makes the same of a factor in the precision of the map, where this one is in float32.
     """
 
     point: Point
@@ -105,6 +118,8 @@ class Stepper:
     distance: float
     ridge: float = 0.0
     accepts: Callable[[Point, Point], bool] | None = None
+    single: OutputMap | None = None
+    exact: Callable[[], Stepper] | None = None
 
     @cached_property
     def frozen(self) -> FrozenFlow:
@@ -113,6 +128,19 @@ class Stepper:
             self.factor, self.cost, self.point.outputs, self.point.residual,
             self.alpha, self.scale, self.ridge, self.limit,
         )  # fmt: skip
+
+    def outputs(self, theta: Tensor, distance: float) -> Tensor:
+        """x(θ), in float32 where that hardly changes a distance from the targets."""
+        if self.single is None or distance < self._far:
+            return self.output_map.outputs(theta)
+        return self.single.outputs(theta.to(self.single.dtype)).to(theta.dtype)
+
+    @cached_property
+    def _far(self) -> float:
+        assert self.single is not None
+        offset = self.single.offset
+        size = norm(self.limit) + (0.0 if offset is None else norm(offset))
+        return _FAR * torch.finfo(self.single.dtype).eps * size
 
     @property
     def order(self) -> int:

@@ -37,8 +37,11 @@ class RowSource(Protocol):
 class Walk(RowSource, Protocol):
     """The rows of one who walks, and how ways are joined."""
 
-    def parts(self, rows: Tensor) -> Sequence[tuple[DifferentiableMap, Cost] | None]:
-        """The parts of a block, in order; None for one of which only others have rows."""
+    def parts(self, rows: Tensor, share: float) -> Sequence[tuple[DifferentiableMap, Cost] | None]:
+        """The parts of a block, in order; None for one of which only others have rows.
+
+        Block and parts have a share of the rows of the largest ones.
+        """
 
     def summed(self, *numbers: float) -> Sequence[float]:
         """The sums of some numbers of all who walk."""
@@ -50,6 +53,7 @@ class Walk(RowSource, Protocol):
 def walked(
     walk: Walk,
     rows: Tensor,
+    share: float,
     theta: Tensor,
     momentum: float,
     last_step: Tensor | None,
@@ -66,6 +70,8 @@ def walked(
         The parts.
     rows : Tensor of int
         The block.
+    share : float
+        Of the rows of the largest blocks that it has.
     theta : Tensor of shape (K,)
         Where all begin.
     momentum : float
@@ -85,7 +91,7 @@ def walked(
     last_step : Tensor of shape (K,)
         The mean step of a part.
     """
-    parts = walk.parts(rows)
+    parts = walk.parts(rows, share)
     here, loss = theta, 0.0
     own = [part for part in parts if part is not None]
     for output_map, cost in own:

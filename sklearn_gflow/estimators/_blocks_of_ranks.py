@@ -161,9 +161,9 @@ class _WalkOfRank:
         """The sums of some numbers over ranks."""
         return self.source.ranks.sums(*numbers)
 
-    def parts(self, rows: Tensor) -> list[tuple[OutputMap, Cost] | None]:
+    def parts(self, rows: Tensor, share: float) -> list[tuple[OutputMap, Cost] | None]:
         """Those of a block, as far as they are here; the rows of each lie all over it."""
-        count = math.ceil(len(rows) / self.rows)
+        count = math.ceil(len(rows) / max(1, round(share * self.rows)))
         own = [self.source.here(rows[start::count]) for start in range(count)]
         return [self.source.own.block(part) if len(part) else None for part in own]
 

@@ -114,6 +114,8 @@ class Choice:
         Of the best one on the rows held out.
     readings : ndarray of shape (n_held_out, n_outputs)
         Predictions of all members together of the rows held out.
+    candidates : list of int
+        Which of those that were judged the members are.
     """
 
     members: list[tuple[Candidate, Any]]
@@ -121,6 +123,7 @@ class Choice:
     weights: np.ndarray
     score: float
     readings: np.ndarray
+    candidates: list[int]
 
     def __str__(self) -> str:
         """As a line names it."""
@@ -149,8 +152,8 @@ class Comparison:
     judgements_of_training : list of Judgement or None
         Of the rows that each fold trains on, where they are to be scored.
     even_rows : int
-        As so many rows held out count even weights of candidates that these do not tell from each
-        other. With any the ensemble scores no lower there than its best member.
+        As so many rows held out count even weights of the candidates that are about as good there
+        as the best. With any the ensemble scores no lower there than the first candidate.
     """
 
     times: Sequence[Any]
@@ -231,24 +234,22 @@ class Comparison:
         weights = np.zeros(len(ranked))
         weights[0] = 1.0
         if ensemble and len(ranked) > 1:
-            weights = self._weights(readings)
-        members = [
-            (one.candidate, self.times[one.best])
-            for one, weight in zip(ranked, weights, strict=True)
-            if weight > 0
-        ]
-        best = ranked[0]
-        place = next(k for k, one in enumerate(judged) if one is best)
+            first = judged[0].scores[judged[0].best]
+            weights = self._weights(readings, float(first) if np.isfinite(first) else -np.inf)
+        joined = [one for one, weight in zip(ranked, weights, strict=True) if weight > 0]
+        best = ranked[0]  # it has always weight
+        places = [next(k for k, other in enumerate(judged) if other is one) for one in joined]
         return Choice(
-            members,
-            place * len(self.times) + best.best,
+            [(one.candidate, self.times[one.best]) for one in joined],
+            places[0] * len(self.times) + best.best,
             weights[weights > 0],
             float(best.scores[best.best]),
             np.tensordot(weights, readings, axes=1),
+            places,
         )
 
-    def _weights(self, readings: np.ndarray) -> np.ndarray:
-        """Of candidates, the best one first."""
+    def _weights(self, readings: np.ndarray, least: float) -> np.ndarray:
+        """Of candidates, the best one first; their mean scores so much at the least."""
         chosen = greedy_weights(readings, self.judgement.loss, _ROUNDS)
         if not self.even_rows:
             return chosen
@@ -261,14 +262,10 @@ class Comparison:
         ]
         even = even_weights(np.array(losses))
         steady = (n_rows * chosen + self.even_rows * even) / (n_rows + self.even_rows)
-        alone = np.eye(len(readings))[0]
-        means = [np.tensordot(weights, readings, axes=1) for weights in (steady, chosen, alone)]
-        scores = [self.judgement.score(mean) for mean in means]
-        return next(
-            weights
-            for weights, score in zip((steady, chosen, alone), scores, strict=True)
-            if score >= scores[-1]
-        )
+        for weights in (steady, chosen):
+            if self.judgement.score(np.tensordot(weights, readings, axes=1)) >= least:
+                return weights
+        return np.eye(len(readings))[0]
 
     def results(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """All candidates at all times, in the form of `GridSearchCV.cv_results_`."""

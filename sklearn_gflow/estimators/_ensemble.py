@@ -8,6 +8,10 @@ import numpy as np
 
 __all__ = ["even_weights", "greedy_weights"]
 
+# A mean gains by members that are a little worse and err in other ways: such are no reason to leave
+# one out, and chance is none either.
+_SHARE, _ERRORS = 0.1, 3
+
 
 def greedy_weights(
     readings: np.ndarray, loss: Callable[[np.ndarray], float], rounds: int
@@ -45,10 +49,10 @@ def greedy_weights(
 
 
 def even_weights(losses: np.ndarray) -> np.ndarray:
-    """Even weights of the candidates that rows held out do not tell from the best.
+    """Even weights of the candidates that are about as good as the best on rows held out.
 
-    Told from it is one whose loss is larger by more than three standard errors, over parts of these
-    rows.
+    Left out is one whose loss is larger by more than a tenth, and by more than three standard
+    errors over parts of these rows.
 
     Parameters
     ----------
@@ -63,5 +67,6 @@ def even_weights(losses: np.ndarray) -> np.ndarray:
     best = losses.mean(axis=1).argmin()
     behind = losses - losses[best]
     errors = behind.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
-    alike = behind.mean(axis=1) <= 3 * errors
+    borne = np.maximum(_ERRORS * errors, _SHARE * np.abs(losses[best].mean()))
+    alike = behind.mean(axis=1) <= borne
     return alike / alike.sum()

@@ -8,7 +8,6 @@ Notation: docs/notation.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_gflow.estimators._candidates import OPEN, Candidate, open_candidates
 from sklearn_gflow.estimators._checkpoint import Part, told_of
 from sklearn_gflow.estimators._coding import CodedClasses, CodedNumbers
-from sklearn_gflow.estimators._comparison import Asked, Choice, Compared, Comparison, Judged
+from sklearn_gflow.estimators._comparison import Asked, Compared, Comparison, Judged
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import groups_apart
 from sklearn_gflow.estimators._following import Path
@@ -35,8 +34,8 @@ from sklearn_gflow.estimators._workers import Workers
 
 __all__ = ["Fit", "OpenSearch", "among_fits"]
 
-# As so many rows held out count even weights of candidates that these do not tell apart, and logits
-# whose temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
+# As so many rows held out count even weights of candidates that are about as good, and logits whose
+# temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
 _BELIEVED = 500
 _LARGEST_SEED = 2**31 - 1
 
@@ -62,7 +61,7 @@ def among_fits(asked: Asked) -> Compared:
     comparison, judged, fitted = fits.compared(both=search.return_train_score)
     choice = comparison.choice(judged, ensemble=search.ensemble)
     task.say(f"chosen: {choice}")
-    members = fits.members(choice, fitted) if search.refit else []
+    members = [fitted[k] for k in choice.candidates] if search.refit else []
     return Compared(comparison, judged, choice, members, task)
 
 
@@ -125,7 +124,7 @@ class OpenSearch:
     task: Task
 
     def compared(self, *, both: bool) -> tuple[Comparison, list[Judged], list[Any]]:
-        """How the candidates compare, and their estimators; None for one that failed.
+        """How the candidates compare, and their estimators, of which some may have failed.
 
         Raises
         ------
@@ -165,17 +164,13 @@ class OpenSearch:
             self.task.say(f"{one.candidate}: {one.verdict(comparison.times)}")
         return comparison, judged, members
 
-    def members(self, choice: Choice, members: Sequence[Any]) -> list[Any]:
-        """The estimators of those that were chosen, which are fitted already."""
-        places = [self.candidates.index(candidate) for candidate, _ in choice.members]
-        return [members[place] for place in places]
-
     def _fits(self, *, both: bool) -> tuple[list[Any], list[Fit | str]]:
         """Estimators of all candidates, fitted where nothing failed."""
         members, workers = [], self.workers
         for k, candidate in enumerate(self.candidates):
             # Starts of their own: the default has that of the plain estimator.
-            seed = (self.plain.random_state + k) % _LARGEST_SEED
+            seed = self.plain.random_state
+            seed = (seed + k) % _LARGEST_SEED if k else seed
             own: dict[str, Any] = {"t_end": OPEN, "random_state": seed}
             if k and isinstance(self.plain.store_gram, str):  # one Gram to look at is enough
                 own["store_gram"] = False

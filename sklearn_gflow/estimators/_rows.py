@@ -47,6 +47,8 @@ _CHUNK = 8192
 # Tables of at most so many bytes are transformed at once, and copied once in the precision of the
 # blocks; of larger ones columns and tensors are made block by block.
 _HELD_BYTES = 2**28
+# Of fewer bytes one row is not transformed first, which says how large the result will be.
+_FEW_BYTES = 2**20
 # So many numbers of sparse rows are made dense at once.
 _DENSE_ENTRIES = 2**24
 
@@ -114,6 +116,8 @@ def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
         return replace(X, X=transformed(X.X, transform))
     if isinstance(X, PartitionedRows):
         return X.mapped(transform)
+    if isinstance(X, np.ndarray) and on_disk(X) is None and X.nbytes <= _FEW_BYTES:
+        return transform(X)
     first = transform(X[:1])
     if isinstance(X, TransformedRows):
         before = X.transform
@@ -122,8 +126,6 @@ def transformed(X: Any, transform: Callable[[Any], Any]) -> Any:
         )
     if on_disk(X) is not None or len(X) * first.nbytes > _HELD_BYTES:
         return TransformedRows(X, transform, first.shape[1])
-    if len(X) == 1:
-        return first
     found = np.empty((len(X), first.shape[1]), first.dtype)
     for rows in row_chunks(len(X)):  # what a transform needs on its way stays small
         found[rows] = transform(X[rows])

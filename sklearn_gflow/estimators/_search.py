@@ -7,6 +7,7 @@ Here it is decided which of them, and what was fitted is used. Notation: docs/no
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -136,8 +137,13 @@ class _FlowCV(
         rows, about = plain._checked(X, y, sample_weight)
         whole = plain._problem(rows, None, about)
         plain.set_params(batch_size=self._batch_size(whole))
-        asked = Asked(self, plain, whole, rows, (X, y, sample_weight), groups, seed, kept)
         is_open = self.cv is None and self.t_ends is None and plain._open_ended(whole)
+        if is_open and isinstance(self.random_state, Integral):
+            # The first candidate is then what the plain estimator makes of the same number.
+            seed = int(self.random_state)
+            plain.set_params(random_state=seed)
+            whole = plain._problem(rows, None, about)
+        asked = Asked(self, plain, whole, rows, (X, y, sample_weight), groups, seed, kept)
         comparison, judged, choice, members, task = (among_fits if is_open else over_folds)(asked)
         found = {**about, **self._found(comparison, judged, choice, members)}
         task.end(found if members else None)

@@ -42,14 +42,7 @@ from sklearn_gflow.estimators._settings import Settings
 from sklearn_gflow.estimators._shares import OwnRows
 from sklearn_gflow.estimators._tensors import to_tensor
 from sklearn_gflow.estimators._threads import threads_of_blocks
-from sklearn_gflow.geometry import (
-    Cost,
-    Family,
-    Loss,
-    OutputMap,
-    TangentMap,
-    solver_for,
-)
+from sklearn_gflow.geometry import Cost, Family, Loss, OutputMap, TangentMap, solver_for
 
 __all__ = [
     "CALLBACKS",

@@ -29,6 +29,11 @@ from sklearn_gflow.geometry.module import ModuleFamily
 from sklearn_gflow.geometry.output_map import OutputMap, Tangent
 from sklearn_gflow.geometry.ranks import DividedMap, Ranks, RanksError, ShardedCost, ShardedMap
 from sklearn_gflow.geometry.sharded import Sharded, Shares
+from sklearn_gflow.geometry.single import (
+    factorize_in_single,
+    in_single,
+    resolved_in_single,
+)
 from sklearn_gflow.geometry.solvers import (
     SOLVERS,
     Request,
@@ -83,9 +88,12 @@ __all__ = [
     "TangentMap",
     "enough_damping",
     "factorize",
+    "factorize_in_single",
     "gram_eigenvectors",
     "gram_spectrum",
+    "in_single",
     "joined_ways",
+    "resolved_in_single",
     "solver_for",
     "tangent_spectrum",
 ]

@@ -79,13 +79,15 @@ class Cost(ABC):
         """The least value that Euclidean gradient flow from x can reach."""
         return self.value(self.minimizer(x))
 
-    def parabola(self, x: Tensor) -> SquaredError:
+    def parabola(self, x: Tensor, residual: Tensor | None = None) -> SquaredError:
         """The square of curvature ``unit`` that touches C at x, divided by it.
 
         |x' − y|²/2N with y = x − N∇ₓC(x)/unit: where the cost is ``bounded`` ``unit`` times it lies
-        above C up to a constant, so that what lowers it lowers C (Böhning and Lindsay, 1988).
+        above C up to a constant, so that what lowers it lowers C (Böhning and Lindsay, 1988). The
+        residual is −N∇C(x), where it is at hand.
         """
-        return SquaredError(x + self.residual(x) / self.unit, self.total_weight)
+        residual = self.residual(x) if residual is None else residual
+        return SquaredError(x + residual / self.unit, self.total_weight)
 
 
 @dataclass(frozen=True)

@@ -429,7 +429,8 @@ def _room(linearization: LayeredLinearization, n_columns: int) -> _Room:
 
 def _mirror(matrix: Tensor, start: int, stop: int) -> None:
     """Copy a panel of rows beside the diagonal; its square on the diagonal is symmetric already."""
-    matrix[:start, start:stop] = matrix[start:stop, :start].mT
+    if start:
+        matrix[:start, start:stop] = matrix[start:stop, :start].mT
 
 
 def _panels(n_samples: int, step: int) -> Iterator[slice]:

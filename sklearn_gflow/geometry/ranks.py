@@ -123,7 +123,7 @@ class Ranks:
         try:
             message(*args, group=self.group, **kwargs)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise RanksError(
                 "a rank of the process group has ended, or did not answer within the timeout of "
                 f"the group ({reason})"

@@ -59,13 +59,12 @@ def rational_series(
     if resolvent is None:
         return None
 
-    def times_y(v: Tensor) -> Tensor:  # (σ − A)(σ + A)⁻¹ = 2σ(σ + A)⁻¹ − 1
-        return resolvent(v).mul_(2 * sigma).sub_(v)
-
-    previous, current = b, times_y(b)
+    # T_{k+1}(y) = 2y T_k(y) − T_{k−1}(y), with y = (σ − A)(σ + A)⁻¹ = 2σ(σ + A)⁻¹ − 1
+    previous, current = b, resolvent(b).mul_(2 * sigma).sub_(b)
     total = weights[0] * previous + weights[1] * current
-    for weight in weights[2:]:  # T_{k+1}(y) = 2y T_k(y) − T_{k−1}(y)
-        previous, current = current, times_y(current).mul_(2).sub_(previous)
+    for weight in weights[2:]:
+        following = resolvent(current).mul_(4 * sigma).sub_(current, alpha=2).sub_(previous)
+        previous, current = current, following
         total.add_(current, alpha=weight)
     return total
 

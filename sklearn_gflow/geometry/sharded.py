@@ -132,7 +132,8 @@ class Sharded:
 
     def _with(self, other: Any, f: Callable[[Any, Any], Tensor]) -> Sharded:
         if isinstance(other, Sharded):
-            _only(other.axis == self.axis, "of rows with columns")
+            # Of other dimensions torch would put rows beside columns where their numbers agree.
+            _only((other.axis, other.ndim) == (self.axis, self.ndim), "of rows with columns")
             other = other.own
         elif isinstance(other, Tensor) and other.ndim:
             # Numbers of columns go with all rows; a plain tensor has no rows of this rank.
@@ -192,8 +193,8 @@ class Sharded:
         """In another precision."""
         return self._like(self.own.to(dtype))
 
-    def __gt__(self, bound: float) -> Sharded:
-        return self._like(self.own > bound)
+    def __gt__(self, bound: Any) -> Sharded:
+        return self._with(bound, torch.gt)
 
     # -- shapes ------------------------------------------------------------------------------------
 
@@ -228,6 +229,7 @@ class Sharded:
         """Rows by a tensor of places in the whole, on all ranks; or along the other axis."""
         first = key[0] if isinstance(key, tuple) else key
         if self.axis == 1:
+            _only(not isinstance(key, tuple), "a choice of columns that are rows")
             return self._like(self.own[key], 0 if isinstance(key, int) else 1)
         if isinstance(first, Tensor):
             rows = self.own if not isinstance(key, tuple) else self.own[:, key[1]]
@@ -240,9 +242,11 @@ class Sharded:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, Tensor):
+            _only(not isinstance(value, Tensor | Sharded), "a number for each of some rows")
             self.own[self.shares.own_places(key)[1]] = value
         else:
-            _only(self.axis == 1 or key[0] == slice(None), "rows that no tensor names")
+            along = isinstance(key, tuple) and key[0] == slice(None)
+            _only(along == (self.axis == 0), "rows that no tensor names")
             self.own[key] = value.own
 
     # -- over rows: of all ranks -------------------------------------------------------------------
@@ -301,11 +305,12 @@ def _part(whole: Tensor, like: Sharded) -> Sharded:
 
 
 def _stack(vectors: list[Sharded], dim: int = 0) -> Sharded:
+    _only(dim in (0, 1) and vectors[0].ndim == 1, "a stack of more than vectors")
     return vectors[0]._like(torch.stack([v.own for v in vectors], dim), 1 - dim)
 
 
 def _cat(stacks: list[Sharded], dim: int = 0) -> Sharded:
-    _only(all(stack.axis != dim for stack in stacks), "rows below each other")
+    _only(dim in (0, 1) and all(stack.axis != dim for stack in stacks), "rows below each other")
     return stacks[0]._like(torch.cat([stack.own for stack in stacks], dim))
 
 

@@ -209,7 +209,7 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         with np.errstate(all="ignore"):  # an angle beyond all numbers has no cosine to be told
             slopes = self._slopes(places, checked[:, places].astype(np.float64))
             components = np.repeat(self.component_scale_, counts) * slopes
-            found[:, np.delete(np.arange(found.shape[1]), raw)] = components
+            found[:, _beside_all(raw, found.shape[1])] = components
         return found
 
     def _layout(self) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +227,7 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         with np.errstate(all="ignore"):  # what is not finite is told by the caller
             found[:, raw[places]] = mean + _HALF * (x - mean)
             components = self._components(places, x) - np.concatenate(self.component_means_)
-            found[:, np.delete(np.arange(found.shape[1]), raw)] = scale * components
+            found[:, _beside_all(raw, found.shape[1])] = scale * components
             return found.astype(X.dtype)
 
     def _beyond(self, j: int) -> ValueError:
@@ -260,3 +260,10 @@ class BesideRaw(DocumentedHere, FittedState, TransformerMixin, BaseEstimator, AB
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _beside_all(raw: np.ndarray, n_columns: int) -> np.ndarray:
+    """Which columns stand beside those at the places ``raw``, as a mask."""
+    mask = np.ones(n_columns, dtype=bool)
+    mask[raw] = False
+    return mask

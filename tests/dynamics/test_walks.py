@@ -20,8 +20,8 @@ class Walk(Source):
         super().__init__(problem)
         self.size, self.lost = size, lost
 
-    def parts(self, rows):
-        parts = [self.block(part) for part in rows.split(self.size)]
+    def parts(self, rows, share):
+        parts = [self.block(part) for part in rows.split(round(share * self.size))]
         return [None if k in self.lost else part for k, part in enumerate(parts)]
 
     def summed(self, *numbers):
@@ -31,8 +31,8 @@ class Walk(Source):
         return way, loss
 
 
-def theta(blocks, epochs=3):
-    epochs = [Epoch(0.5, 0.5)] * epochs
+def theta(blocks, epochs=3, share=1.0):
+    epochs = [Epoch(0.5, 0.5, share)] * epochs
     options = FlowOptions(alpha=0.5, damping=0.1)
     source = Source(PROBLEM) if blocks.walk is None else blocks.walk
     probe = PROBLEM.map, PROBLEM.cost
@@ -53,6 +53,12 @@ def test_a_walk_of_one_block_is_a_block(momentum):
 def test_a_walk_goes_over_one_block_after_the_other():
     plain = BlockOptions(3, shuffle=False)
     same(theta(replace(plain, batch_size=6, walk=Walk(PROBLEM, 3))), theta(plain))
+
+
+def test_parts_of_smaller_blocks_are_smaller():
+    plain = BlockOptions(6, shuffle=False)
+    walking = replace(plain, batch_size=12, walk=Walk(PROBLEM, 6))
+    same(theta(walking, share=0.5), theta(plain, share=0.5))
 
 
 def test_within_a_walk_momentum_is_that_of_blocks():

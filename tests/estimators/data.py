@@ -49,8 +49,8 @@ def noted_cuts(monkeypatch):
     """A list that takes down the rows of every epoch over blocks, in their order."""
     cuts, cut = [], Cuts.epoch
 
-    def noted(self):
-        blocks = cut(self)
+    def noted(self, *share):
+        blocks = cut(self, *share)
         cuts.append(tuple(np.concatenate(blocks).tolist()))
         return blocks
 

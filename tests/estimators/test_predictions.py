@@ -51,7 +51,10 @@ class TestValidation:
     @pytest.mark.filterwarnings("ignore:Complex")
     def test_is_that_of_scikit_learn(self, rows):
         fitted = StandardScaler().fit(X)
-        for options in (MAP, {**MAP, "ensure_all_finite": "allow-nan"}, {"reset": False}):
+        for options in (
+            MAP, {**MAP, "ensure_all_finite": "allow-nan"}, {**MAP, "accept_sparse": "csr"},
+            {"reset": False},
+        ):  # fmt: skip
             found = outcome(contract.validate_data, fitted, rows, **options)
             expected = outcome(validation.validate_data, fitted, rows, **options)
             if isinstance(expected, str):
@@ -61,6 +64,22 @@ class TestValidation:
             assert (found is rows) == (expected is rows)
             assert (found.dtype, found.strides) == (expected.dtype, expected.strides)
             np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize("rows", [X, X.astype(int), X[:, :2], X[:0], FRAME])
+    @pytest.mark.filterwarnings("ignore:X has feature names")
+    def test_is_that_of_scikit_learn_where_the_shape_alone_counts(self, rows):
+        fitted, shape = StandardScaler().fit(X), {"reset": False, "skip_check_array": True}
+        found = outcome(contract.validate_data, fitted, rows, **shape)
+        expected = outcome(validation.validate_data, fitted, rows, **shape)
+        assert found == expected if isinstance(expected, str) else found is rows
+
+    @pytest.mark.parametrize("encoding", [None, "piecewise", "periodic"])
+    def test_asks_scikit_learn_of_no_array_that_is_in_order(self, encoding, monkeypatch):
+        """On the way to the network rows pass scaler and encoder, which check them as well."""
+        fitted = model(encoding=encoding).fit(X, y)
+        expected = fitted.predict(X)
+        monkeypatch.setattr(validation, "validate_data", None)
+        np.testing.assert_array_equal(fitted.predict(X), expected)
 
     def test_names_of_columns_still_count(self):
         fitted = StandardScaler().fit(FRAME)

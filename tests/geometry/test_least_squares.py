@@ -78,7 +78,7 @@ class TestAgainstTheDecomposition:
         missed = large.T @ (r - D @ theta.double()).numpy()
         assert abs(missed).max() <= 1e-3 * float(r.norm())
 
-    def test_normal_matrix_is_summed_over_panels(self, name, monkeypatch):
+    def test_normal_matrix_is_summed_over_panels(self, name):
         tangent, D, _ = case(name)
         torch.testing.assert_close(tangent.normal_matrix(), D.mT @ D)
         torch.testing.assert_close(TangentMap.normal_matrix(tangent), D.mT @ D)

@@ -3,10 +3,11 @@
 The union of the blocks has the Gram G, of which the ranks factorise the blocks G_r on the diagonal;
 u = (u₁, …, u_R) is what these would do alone, (G_r + μ)u_r = t_r. The step is Δθ = Dᵀv with the v
 nearest to the solution of (G + μ)v = t, in the norm of G + μ, that is a multiple γu. The gain γ is
-between 1/R, where all ranks want the same, and 1, where their steps are orthogonal. Where it is
-small, much of what each wanted is left: v is then made of two vectors, u and what the ranks make of
-the residual of γu. With exact factors these are two steps of conjugate gradients that are
-preconditioned by the blocks. The symbols are those of docs/notation.md; μ is the ridge.
+1/R where all ranks want the same, 1 where their steps are orthogonal, and more where some want the
+opposite of others. Where it is small, much of what each wanted is left: v is then made of two
+vectors, u and what the ranks make of the residual of γu. With exact factors these are two steps of
+conjugate gradients that are preconditioned by the blocks. The symbols are those of
+docs/notation.md; μ is the ridge.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["CombinedSolver", "joined_ways"]
 
 # With a gain of at least this the sum of the steps is enough. So it is with two ranks.
 _ENOUGH = 0.5
-# Two directions whose angle has a smaller squared sine are one.
+# Two directions whose angle has a smaller squared sine are one. And steps that cancel up to a
+# smaller share of their squares leave rounding, of which no multiple is a step.
 _ONE_DIRECTION = 1e-6
 
 
@@ -83,7 +85,7 @@ class _CombinedFactor(TangentFactor):
         lifted, u, t = self._alone(*terms)
         first, (aim, uu) = self._summed(lifted, t @ u, u @ u)
         along = float(first @ first) + self.ridge * uu
-        if along == 0 or not math.isfinite(aim / along):
+        if not along > _ONE_DIRECTION * aim:
             return first
         gain = aim / along
         if gain >= _ENOUGH:
@@ -161,7 +163,7 @@ class CombinedSolver(Solver):
         return self.own.working_bytes(shape, itemsize)
 
     def factorize(self, tangent: TangentMap, probe: Any, request: Request) -> TangentFactor:
-        """Each rank for its own block; it raises nothing, or the others would wait."""
+        """Each rank for its own block; what has no factor is no error, or others would wait."""
         assert isinstance(tangent, ShardedTangent)
         own, lost = None, False
         if len(probe.own):

@@ -78,8 +78,11 @@ class _SharedFactor(TangentFactor):
         return self.factor.project(self._columns(r)).reshape(r.shape)
 
     def _columns(self, r: Tensor) -> Tensor:
-        """R, shape (N, Q·m), of m vectors r, shape (Q·N,) or (Q·N, m), sample-major."""
-        return r.reshape(self.tangent.n_samples, -1)
+        """R, shape (N, Q·m), of m vectors r, shape (Q·N,) or (Q·N, m), sample-major.
+
+        Column by column in memory, as LAPACK solves: what is added up then lies alike.
+        """
+        return r.reshape(self.tangent.n_samples, -1).mT.contiguous().mT
 
 
 class _SharedSolver(Solver):
