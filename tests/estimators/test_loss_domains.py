@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import d2_tweedie_score
 
 from sklearn_gflow import AdaptedFlowRegressorCV
-from sklearn_gflow.estimators._losses import NUMBERS, ExplainedShare, best_constant
+from sklearn_gflow.estimators._judges import ExplainedShare
+from sklearn_gflow.estimators._losses import NUMBERS, best_constant
 from sklearn_gflow.geometry import Huber, Poisson
 from tests.costs import LogCosh
 from tests.estimators.data import regressor, table

@@ -69,7 +69,7 @@ def test_columns_of_few_values_have_none():
         {"t_end": 0.5}, {"schedule": 2}, {"encoding": None}, {"hidden_layer_sizes": ()},
         {"scale_inputs": False}, {"module": lambda i, o: nn.Linear(i, o)}, {"batch_size": "auto"},
     ],
-    ids=str,
+    ids=lambda given: next(iter(given)),
 )  # fmt: skip
 def test_other_flows_have_none(given):
     model = small(**{"max_iter": 500, **given}).fit(*rows())
