@@ -334,10 +334,12 @@ class _Shown:
             raise ValueError(f"target must be the class to explain, one of {known}; got {target!r}")
         k, n_outputs = known.index(target), flow.n_outputs_
         labels, name = predicted.ndim == 1, f"output of {target}"
-        if n_outputs == 1:
-            start = flow.initial_output_[0]
-            return cls(start if k else 1 - start, None, 1 if k else -1, name, labels=labels)
-        return cls(flow.initial_output_[k], k, 1, name, labels=labels)
+        column = k if n_outputs > 1 else None
+        if n_outputs == len(known):
+            return cls(flow.initial_output_[k], column, 1, name, labels=labels)
+        # Probabilities of two classes add up to one, their logits to zero.
+        both, start = float(flow.loss_name_ == "squared_error"), flow.initial_output_[0]
+        return cls(start if k else both - start, column, 1 if k else -1, name, labels=labels)
 
     def of_output(self, explained: np.ndarray) -> np.ndarray:
         """Contributions to it, from those that `explain` has for one row."""

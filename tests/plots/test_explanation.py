@@ -52,11 +52,9 @@ class TestData:
             for name in ("two", "other")
         )
         score = model.decision_function(X[[3]])[0]
-        if loss == "log_loss":
-            assert explained(second) - explained(first) == pytest.approx(score, abs=1e-5)
-        else:
-            assert explained(second) - 0.5 == pytest.approx(score, abs=1e-5)
-            assert explained(first) + explained(second) == pytest.approx(1)
+        middle = 0.0 if loss == "log_loss" else 0.5  # of logits, of probabilities
+        assert explained(second) - middle == pytest.approx(score, abs=1e-5)
+        assert explained(first) + explained(second) == pytest.approx(2 * middle, abs=1e-5)
 
     @pytest.mark.parametrize("loss", ["poisson", Poisson()], ids=str)
     def test_of_a_loss_with_a_link_it_is_the_logarithm(self, loss):

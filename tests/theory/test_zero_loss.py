@@ -59,4 +59,4 @@ def test_sine_in_classes(measured):
     with pytest.warns(ConvergenceWarning, match="Rounding decides"):
         plain.fit(X, y > 0)
     measured("errors without a ridge", 1 - plain.score(X, y > 0), at_most=0)
-    measured("log-loss at t = 0.95 without a ridge", plain.loss_, at_most=0.1)
+    measured("log-loss at t = 0.95 without a ridge", plain.loss_, at_most=0.15)
