@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -16,11 +15,11 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_gflow.estimators._candidates import Grid
 from sklearn_gflow.estimators._checkpoint import told_of
 from sklearn_gflow.estimators._coding import CodedClasses
-from sklearn_gflow.estimators._comparison import Asked, Choice, Compared
+from sklearn_gflow.estimators._comparison import Asked, Compared
 from sklearn_gflow.estimators._duration import least_seconds, long
 from sklearn_gflow.estimators._folds import Folds, default_folds, folds_of, in_fold, present_folds
 from sklearn_gflow.estimators._judgement import Judgement
-from sklearn_gflow.estimators._members import fit_members, member_of, to_be_judged
+from sklearn_gflow.estimators._members import fit_members, numbered_member, to_be_judged
 from sklearn_gflow.estimators._progress import Task
 from sklearn_gflow.estimators._reports import warn
 from sklearn_gflow.estimators._selection import Search
@@ -34,7 +33,6 @@ _JUDGED_ROWS = 300
 _FOLLOWED, _FOLLOWED_ONCE = 4, 2
 # Beyond so many rows, or outputs, a single part is held out.
 _ONCE_ROWS, _ONCE_OUTPUTS = 2000, 8000
-_LARGEST_SEED = 2**31 - 1
 
 
 def over_folds(asked: Asked) -> Compared:
@@ -56,24 +54,16 @@ def over_folds(asked: Asked) -> Compared:
         judged = search.all_followed()
     choice = search.choice(judged, ensemble=given.ensemble)
     task.say(f"chosen: {choice}")
-    members = _members(asked, choice) if given.refit else []
+    members = [
+        numbered_member(plain, candidate, k, t)
+        for k, (candidate, t) in enumerate(choice.members if given.refit else ())
+    ]
     members = fit_members(members, whole, search.workers, search.checkpoint, task)
     return Compared(search, judged, choice, members, task)
 
 
 def _closed_form(asked: Asked) -> bool:
     return asked.search.cv is None and asked.whole.loss.squared
-
-
-def _members(asked: Asked, choice: Choice) -> list[Any]:
-    """The estimators of those that were chosen, each with a start of its own."""
-    members = []
-    for k, (candidate, t) in enumerate(choice.members):
-        own = {"t_end": t, "random_state": (asked.seed + k) % _LARGEST_SEED}
-        if k and isinstance(asked.plain.store_gram, str):  # one Gram to look at is enough
-            own["store_gram"] = False
-        members.append(member_of(asked.plain, candidate, **own))
-    return members
 
 
 def _search_over(asked: Asked, folds: Folds) -> Search:

@@ -22,20 +22,35 @@ from sklearn_gflow.estimators._surroundings import undisturbed
 from sklearn_gflow.estimators._training import Training
 from sklearn_gflow.estimators._workers import Workers
 
-__all__ = ["Members", "fit_members", "member_of", "to_be_judged", "written"]
+__all__ = ["Members", "fit_members", "numbered_member", "to_be_judged", "written"]
+
+_LARGEST_SEED = 2**31 - 1
 
 T = TypeVar("T")
 
 
-def member_of(plain: Any, candidate: Candidate, **parameters: Any) -> Any:
+def _member_of(plain: Any, candidate: Candidate, **parameters: Any) -> Any:
     """The estimator of a candidate, and of other parameters."""
     given = {declared.name: getattr(plain, declared.name) for declared in fields(plain)}
     return type(plain)(**{**given, **candidate.parameters(), **parameters})
 
 
+def numbered_member(plain: Any, candidate: Candidate, number: int, t_end: float | str) -> Any:
+    """The estimator of one of several candidates, each with a start of its own.
+
+    The first has the start of the plain estimator, and alone keeps a Gram that nobody asked for.
+    """
+    own: dict[str, Any] = {"t_end": t_end}
+    if number:
+        own["random_state"] = (plain.random_state + number) % _LARGEST_SEED
+    if number and isinstance(plain.store_gram, str):  # one Gram to look at is enough
+        own["store_gram"] = False
+    return _member_of(plain, candidate, **own)
+
+
 def to_be_judged(plain: Any, candidate: Candidate, problem: Problem, *, quick: bool) -> Training:
     """The training of a candidate; of a splitter's folds it is that of a fit, to the bit."""
-    training: Training = member_of(plain, candidate)._build(problem)
+    training: Training = _member_of(plain, candidate)._build(problem)
     return training.quick() if quick else training
 
 

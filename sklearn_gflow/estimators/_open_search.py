@@ -23,7 +23,7 @@ from sklearn_gflow.estimators._folds import groups_apart
 from sklearn_gflow.estimators._following import Path
 from sklearn_gflow.estimators._judgement import Judgement
 from sklearn_gflow.estimators._kept_tasks import kept_alone
-from sklearn_gflow.estimators._members import member_of, written
+from sklearn_gflow.estimators._members import numbered_member, written
 from sklearn_gflow.estimators._problem import Problem
 from sklearn_gflow.estimators._progress import FLOW, Task
 from sklearn_gflow.estimators._reading import on_disk
@@ -37,7 +37,6 @@ __all__ = ["Fit", "OpenSearch", "among_fits"]
 # As so many rows held out count even weights of candidates that are about as good, and logits whose
 # temperature is 1: of 5,000 rows a flow keeps 250 apart (docs/benchmarks/blocks_trials.md).
 _BELIEVED = 500
-_LARGEST_SEED = 2**31 - 1
 
 
 def among_fits(asked: Asked) -> Compared:
@@ -166,15 +165,11 @@ class OpenSearch:
 
     def _fits(self, *, both: bool) -> tuple[list[Any], list[Fit | str]]:
         """Estimators of all candidates, fitted where nothing failed."""
-        members, workers = [], self.workers
-        for k, candidate in enumerate(self.candidates):
-            # Starts of their own: the default has that of the plain estimator.
-            seed = self.plain.random_state
-            seed = (seed + k) % _LARGEST_SEED if k else seed
-            own: dict[str, Any] = {"t_end": OPEN, "random_state": seed}
-            if k and isinstance(self.plain.store_gram, str):  # one Gram to look at is enough
-                own["store_gram"] = False
-            members.append(member_of(self.plain, candidate, **own))
+        workers = self.workers
+        members = [
+            numbered_member(self.plain, candidate, k, OPEN)
+            for k, candidate in enumerate(self.candidates)
+        ]
         mapped = on_disk(self.problem.data.X) is not None
         with self.task.subtask("candidates", len(members)) as task:
             tasks = []

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gflow.contract import Estimator, described
@@ -44,13 +44,13 @@ from sklearn_gflow.estimators._regressor import AdaptedFlowRegressor
 from sklearn_gflow.estimators._rows import Rows
 from sklearn_gflow.estimators._search_parameters import SearchParameters
 from sklearn_gflow.estimators._surroundings import undisturbed
+from sklearn_gflow.estimators._tensors import seed_of
 from sklearn_gflow.estimators._validation import _fit_context, check_weights
 
 __all__ = ["AdaptedFlowClassifierCV", "AdaptedFlowRegressorCV"]
 
 # From three outputs on, a kernel of more outputs is factorised block by block.
 _AT_ONCE_OUTPUTS, _BLOCK_ROWS = 1000, 256
-_LARGEST_SEED = 2**31 - 1
 
 _HOW = """
 With ``cv=None`` leave-one-out first judges all candidates in closed form, from one
@@ -132,7 +132,7 @@ class _FlowCV(
     def _searched(self, X: Any, y: Any, sample_weight: Any, groups: Any, kept: Any) -> Any:
         """Fitted attributes."""
         check_in_memory(X, f"{type(self).__name__}.fit")
-        seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
+        seed = seed_of(self.random_state)
         plain = self._plain(seed)
         rows, about = plain._checked(X, y, sample_weight)
         whole = plain._problem(rows, None, about)
